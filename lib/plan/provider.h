@@ -1,0 +1,52 @@
+/*
+ * provider.h - what is known about a mail provider
+ *
+ * Facts, each with its source in provider.c.  A plan may override sizes and
+ * limits; "custom" has the facts of an unknown RFC 5321 server.
+ */
+#ifndef PLAN_PROVIDER_H
+#define PLAN_PROVIDER_H
+
+#include "base/slice.h"
+#include "smtp/smtp_client.h"
+
+struct provider {
+	const char *name;		/* "m365", "workspace", "custom" */
+	const char *title;
+	const char *const *mx_suffixes;	/* NULL-ended; how its MX names end */
+	const char *spf_include;	/* NULL: none */
+	const char *const *dkim_selectors;
+	uint64_t max_bytes;		/* inbound size limit */
+	unsigned mailbox_per_hour;	/* 0: no known limit */
+	unsigned start_flight;		/* connections to begin with */
+};
+
+const struct provider *provider_find(const char *name);	/* or NULL */
+/* The table, ended by a NULL name. */
+extern const struct provider providers[];
+
+enum reply_act { ACT_DELIVERED, ACT_DEFER, ACT_HOLD, ACT_CLOSE };
+enum reply_scope { SCOPE_MESSAGE, SCOPE_MAILBOX, SCOPE_TARGET };
+
+struct reply_meaning {
+	enum reply_act act;
+	enum reply_scope scope;
+	bool slow;		/* narrow the flight sharply */
+	const char *remedy;	/* in words; never NULL */
+};
+
+/*
+ * What a reply in a replay means: a table of (stage, code, enhanced code,
+ * provider, text).  2xx is delivered, 4xx defers, 5xx never bounces: it holds
+ * (message, mailbox) or closes the valve (target); the few 5xx that are known
+ * rate limits defer.  A code of 0 (no reply) defers.  What a refusal of scope
+ * mailbox means when known-good recipients are refused too is the caller's to
+ * judge: one reply cannot tell.
+ */
+struct reply_meaning provider_reply(const struct provider *provider,
+				    enum smtp_stage stage,
+				    const struct smtp_reply *reply);
+const char *reply_act_name(enum reply_act act);
+const char *reply_scope_name(enum reply_scope scope);
+
+#endif
