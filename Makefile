@@ -1,0 +1,140 @@
+# tideover: build, demo, test, lint, bench.  `make help` lists the targets.
+
+VERSION := 0.1.0
+VARIANT ?= release
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG_FORMAT ?= clang-format
+
+O := build/$(VARIANT)
+PKGS := libevent libevent_openssl openssl libcares libcurl libcjson sqlite3
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter
+HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+SAN :=
+OPT := -O2 -g
+LINK := -pie -Wl,-z,relro,-z,now
+ifeq ($(VARIANT),asan)
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+HARD :=
+OPT := -O1 -g -fno-omit-frame-pointer
+LINK :=
+endif
+ifeq ($(VARIANT),tsan)
+SAN := -fsanitize=thread
+HARD :=
+OPT := -O1 -g -fno-omit-frame-pointer
+LINK :=
+endif
+ifneq ($(WERROR),)
+WARN += -Werror
+endif
+
+CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -DTIDEOVER_VERSION='"$(VERSION)"' \
+	-I. -Ilib $(shell pkg-config --cflags $(PKGS)) \
+	$(WARN) $(OPT) $(HARD) $(SAN) $(CFLAGS)
+LIBS = $(shell pkg-config --libs $(PKGS)) -lpthread -lm
+
+LIB_SRC := $(wildcard lib/*/*.c)
+DAEMON_SRC := $(wildcard daemon/*.c)
+CLI_SRC := $(wildcard cli/*.c)
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+BENCH_SRC := $(wildcard tests/bench/*.c)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+
+obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
+LIB_OBJ := $(call obj,$(LIB_SRC))
+DAEMON_OBJ := $(call obj,$(DAEMON_SRC))
+CLI_OBJ := $(call obj,$(CLI_SRC))
+UNIT := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
+BENCH := $(patsubst tests/bench/%.c,$(O)/bench/%,$(BENCH_SRC))
+
+all: $(O)/tideover $(O)/tideoverd
+	@ln -sfn $(VARIANT)/tideover build/tideover
+	@ln -sfn $(VARIANT)/tideoverd build/tideoverd
+
+$(O)/libtideover.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(O)/tideoverd: $(DAEMON_OBJ) $(O)/libtideover.a
+	$(CC) $(SAN) $(LINK) -o $@ $^ $(LIBS)
+
+$(O)/tideover: $(CLI_OBJ) $(O)/libtideover.a
+	$(CC) $(SAN) $(LINK) -o $@ $^ $(LIBS)
+
+$(O)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# A unit test may use any module of a program but its main().
+UNIT_PARTS := $(filter-out %/main.o,$(DAEMON_OBJ) $(CLI_OBJ))
+$(O)/libparts.a: $(UNIT_PARTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(O)/unit/%: tests/unit/%.c $(O)/libparts.a $(O)/libtideover.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libparts.a $(O)/libtideover.a \
+		$(LIBS) -lcmocka
+
+$(O)/bench/%: tests/bench/%.c $(O)/libparts.a $(O)/libtideover.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libparts.a $(O)/libtideover.a $(LIBS)
+
+unit: $(UNIT)
+benches: $(BENCH)
+
+# Fuzzers: clang's libFuzzer; all together about FUZZ_SECONDS.
+FUZZ_SECONDS ?= 600
+fuzz: deps-test
+	@tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+deps-build:
+	@packaging/install-deps.sh build
+deps-test:
+	@packaging/install-deps.sh test
+
+# The whole cutover of an example plan on this machine.
+demo: deps-build
+	@$(MAKE) --no-print-directory -s -j$(shell nproc) all
+	build/tideover rehearse plans/acme-to-m365.json
+
+# Everything that can be run in a few minutes; ends with a plain count.
+test: deps-test
+	@tests/run.sh
+
+lint: deps-test
+	@tests/lint.sh
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make            build build/tideover and build/tideoverd'
+	@echo 'make demo       install what is missing, build, rehearse a cutover'
+	@echo 'make test       install what is missing, run every test'
+	@echo 'make lint       layering, format, static analysis'
+	@echo 'make fuzz       fuzz the parsers (FUZZ_SECONDS=600)'
+	@echo 'make crash      kill -9 rounds (CRASH_ROUNDS=100)'
+	@echo 'make bench      rates of this machine'
+	@echo 'VARIANT=asan|tsan|release'
+
+CRASH_ROUNDS ?= 100
+crash: deps-test
+	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
+	@python3 tests/crash/crash.py --rounds $(CRASH_ROUNDS)
+
+bench: deps-test
+	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
+	@python3 tests/bench/bench.py
+
+.PHONY: all unit benches fuzz deps-build deps-test demo test lint clean help \
+	crash bench
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+-include $(shell find $(O)/obj -name '*.d' 2>/dev/null)

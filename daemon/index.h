@@ -1,0 +1,89 @@
+/*
+ * index.h - what SQLite remembers of the spool   [SQLite]
+ *
+ * The spool is the truth; the index makes it quick to start, list and report.
+ * One thread writes, in the order of the calls, many rows per transaction,
+ * "indexed up to" in the same transaction.  When the file is missing or broken
+ * it is rebuilt from the spool; meanwhile acceptance goes on.
+ *
+ * Writers run on the loop and return at once.  Readers open their own
+ * connection on the index thread: `done` runs on the loop.
+ */
+#ifndef DAEMON_INDEX_H
+#define DAEMON_INDEX_H
+
+#include "base/json.h"
+#include "daemon/spool_writer.h"
+
+struct index;
+
+/*
+ * Opens DIR/index.sqlite; makes an empty one when it is missing, of another
+ * version or broken (*rebuilt tells; the broken file is kept as .broken).
+ */
+struct index *index_open(struct loop *loop, const char *dir, bool *rebuilt,
+			 struct err *err);
+/* Writes what is pending, closes. */
+void index_close(struct index *index);
+
+/* How far the index has come: scan the spool from here on at start. */
+void index_indexed_up_to(struct index *index, uint32_t *segment,
+			 uint64_t *offset);
+
+/* Everything that lives (waiting and held) in acceptance order, plus the last
+ * sequence; blocking, at start only. */
+struct index_live {
+	struct id id;
+	uint64_t sequence;
+	uint32_t envelope;
+	enum envelope_state state;
+	bool mailbox_held;
+	const char *plan, *forward_path;
+	int64_t accepted_ms, next_ms;
+	uint32_t attempts, uncertain;
+	struct spool_place place;
+	uint64_t body_bytes;
+	uint64_t begin;			/* an attempt began and never ended */
+};
+int index_load_live(struct index *index,
+		    void (*each)(void *ctx, const struct index_live *live),
+		    void *ctx, uint64_t *last_sequence, struct err *err);
+
+/* One record of the spool, in the order of the log.  Copies what it keeps.
+ * The same record twice changes nothing (a scan may overlap). */
+void index_put(struct index *index, const struct scan_record *record);
+
+/* Runs on the loop once everything put before is committed. */
+void index_flush(struct index *index, loop_fn *done, void *ctx);
+
+/* Ledger of one plan and domain (or of the plan: domain NULL), from the
+ * counters; rows of domains as JSON: {"domain":..,"accepted":..,"waiting":..,
+ * "held":..,"delivered":..,"bounced":..,"discarded":..}. */
+typedef void index_json_fn(void *ctx, struct json *result, const struct err *err);
+void index_ledger(struct index *index, const char *plan, index_json_fn *done,
+		  void *ctx);
+
+struct index_select {
+	const char *plan;		/* required */
+	const char *id;			/* message id, or NULL */
+	const char *state;		/* or NULL: all */
+	const char *recipient;		/* exact forward-path, any case; or NULL */
+	const char *domain;		/* of the forward-path; or NULL */
+	uint64_t after_sequence;	/* paging */
+	uint32_t after_envelope;
+	unsigned limit;
+	bool attempts;			/* with every attempt of each */
+};
+/* An array of envelopes with their message's fields (see docs/control.md). */
+void index_list(struct index *index, const struct index_select *select,
+		index_json_fn *done, void *ctx);
+/* Counts of replies by (stage, code, enhanced, text) of held and deferred. */
+void index_replies(struct index *index, const char *plan, index_json_fn *done,
+		   void *ctx);
+/* Envelopes whose outcome was uncertain: possible duplicates, by id. */
+void index_uncertain(struct index *index, const char *plan,
+		     index_json_fn *done, void *ctx);
+/* All traces of a plan go (tideover remove). */
+void index_remove_plan(struct index *index, const char *plan);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * spool_writer.h - the thread that makes records durable
+ *
+ * One writer, group commit: everything that waits goes out in one writev and
+ * one fdatasync, then the waiters learn it.  Segments are 64 MiB, named by
+ * number ("00000001.seg"), the next one zeroed in advance; lib/spool knows
+ * their format.  A failed write or sync retires the segment for good (after
+ * EIO a second sync may lie), its waiters get the error and appends go to a
+ * new segment; when that fails too the writer is `broken`: every append fails
+ * until a restart and the valves close.
+ *
+ * All functions run on the loop.
+ */
+#ifndef DAEMON_SPOOL_WRITER_H
+#define DAEMON_SPOOL_WRITER_H
+
+#include "net/loop.h"
+#include "spool/record.h"
+#include "spool/scan.h"
+
+struct spool_writer;
+struct spool_append;
+
+struct spool_place {
+	uint32_t segment;
+	uint64_t offset;	/* of the record */
+	uint64_t body;		/* of the body inside the segment; 0: side file */
+};
+
+typedef void spool_done_fn(void *ctx, const struct spool_place *place,
+			   const struct err *err);
+
+/*
+ * Opens `dir` (made if missing) for appending to a new segment.  Existing
+ * segments are left alone; scan them first (scan.h).  `synced` is the highest
+ * known place, `next_segment` the number after the last one found.
+ */
+struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
+				      uint32_t next_segment, struct err *err);
+/* Waits for what is under way; the done of each runs before it returns. */
+void spool_writer_free(struct spool_writer *writer);
+
+/*
+ * Append one record: `payload` and then `body` (may be empty) are its bytes.
+ * `done` runs exactly once, from the loop, never before this returns.  With
+ * err NULL the record survives a power cut.  payload->p and body->p are taken
+ * over (buf_take'n memory, freed by the writer).
+ *
+ * After a cancel `done` never runs; the record may have been kept all the
+ * same: a duplicate is cheaper than a loss.
+ */
+struct spool_append *spool_writer_append_take(struct spool_writer *writer,
+					      enum record_kind kind,
+					      struct buf *payload,
+					      struct buf *body,
+					      spool_done_fn *done, void *ctx);
+void spool_append_cancel(struct spool_append **append);
+
+/*
+ * A body too big for a record: a side file that is written piece by piece on
+ * the spool thread, so memory stays bounded.  After side_end its bytes and its
+ * name are synced before the MESSAGE record that names it is written.
+ */
+struct spool_side *spool_side_new(struct spool_writer *writer,
+				  const struct id *id, struct err *err);
+/* Takes the bytes over; false once it has failed or `unwritten` is too much:
+ * pause the peer and wait for `room`. */
+void spool_side_write_take(struct spool_side *side, struct buf *bytes);
+size_t spool_side_unwritten(const struct spool_side *side);
+/* `room` runs on the loop when unwritten bytes fell under 256 KiB. */
+void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx);
+/* Done writing; the append of its message must follow (order is kept). */
+void spool_side_end(struct spool_side *side);
+/* Removes the file. */
+void spool_side_abort(struct spool_side *side);
+
+/* Body of a kept message, for replay: read on a worker thread, delivered on
+ * the loop.  `done` runs exactly once unless cancelled. */
+typedef void spool_body_fn(void *ctx, struct slice bytes, const struct err *err);
+struct spool_read;
+struct spool_read *spool_read_body(struct spool_writer *writer,
+				   const struct id *id,
+				   const struct spool_place *place,
+				   uint64_t bytes, uint64_t from,
+				   size_t max, spool_body_fn *done, void *ctx);
+void spool_read_cancel(struct spool_read **read);
+
+/* Delete side file / segments that hold nothing live: `segment` is gone. */
+int spool_writer_remove_segment(struct spool_writer *writer, uint32_t segment,
+				struct err *err);
+/* NULL, or why nothing can be kept any more. */
+const char *spool_writer_broken(const struct spool_writer *writer);
+/* Bytes in segments and side files. */
+uint64_t spool_writer_bytes(const struct spool_writer *writer);
+
+struct spool_stats {
+	uint64_t appends, batches, bytes, syncs;
+	double sync_ms;		/* mean of the last batches */
+};
+void spool_writer_stats(const struct spool_writer *writer,
+			struct spool_stats *stats);
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * check.h - questions, answers, gates
+ *
+ * The catalogue is one table (check.c): a row is a check; the functions are in
+ * check_dns.c, check_system.c and check_queue.c.  A check judges facts and
+ * asks nothing itself.  A row that this version does not build is `unknown`,
+ * "not in this version"; it is never absent.
+ */
+#ifndef CUTOVER_CHECK_H
+#define CUTOVER_CHECK_H
+
+#include "cutover/facts.h"
+
+enum verdict { VERDICT_PASS, VERDICT_WARN, VERDICT_FAIL, VERDICT_UNKNOWN,
+	       VERDICT_WAIVED };
+const char *verdict_name(enum verdict verdict);
+
+enum gate { GATE_PLAN = 1, GATE_START = 2, GATE_DETACH = 4, GATE_FINISH = 8,
+	    GATE_CLOSE = 16, GATE_ROLLBACK = 32 };
+#define GATE_WATCHED 64
+const char *gate_name(enum gate gate);
+bool gate_parse(const char *name, enum gate *gate);
+
+struct finding {
+	const struct check *check;
+	enum verdict verdict;
+	char *summary;		/* one sentence: what was found */
+	char *remedy;		/* what to do; "" when nothing */
+	struct json *evidence;	/* raw: asked what, of whom, answer, when */
+	/* A waiver (verdict waived) or NULL. */
+	char *waived_by, *waived_reason;
+	enum verdict before_waiver;
+};
+
+struct check {
+	const char *id;		/* "mx-baseline" */
+	const char *title;	/* "the MX set is what the plan calls old" */
+	unsigned when;		/* gates, and GATE_WATCHED */
+	bool waivable;
+	bool plain;		/* asked for a plain standby plan too */
+	/* NULL: not in this version.  Fills verdict, summary, remedy,
+	 * evidence. */
+	void (*run)(const struct facts *facts, enum gate gate,
+		    struct finding *finding);
+};
+
+extern const struct check checks[];	/* ended by a NULL id */
+const struct check *check_find(const char *id);
+
+/* A waiver names the finding it was given for by its fingerprint. */
+struct waiver {
+	char check[40];
+	enum gate gate;
+	char fingerprint[DIGEST_TEXT];
+	char *by, *reason;
+	bool attest;
+	int64_t at_ms;		/* lapses after 24 h */
+};
+
+struct findings {
+	struct finding *at;
+	size_t count;
+	enum gate gate;
+	bool open;		/* every row pass, warn or waived */
+	int64_t at_ms;
+};
+
+/*
+ * Runs every row of the gate (or the one named `only`) over the facts and
+ * applies the waivers that fit and have not lapsed.  `no-open-relay`,
+ * `ledger-balance`, `mx-horizon` and a failing `queue-capacity` are never
+ * waived.  Release with findings_release().
+ */
+void check_gate(const struct facts *facts, enum gate gate, const char *only,
+		const struct waiver *waivers, size_t waiver_count,
+		struct findings *findings);
+void findings_release(struct findings *findings);
+/* SHA-256 over check, verdict and summary without times: changes when the
+ * finding does. */
+void finding_fingerprint(const struct finding *finding,
+			 char text[DIGEST_TEXT]);
+/* 0 if a waiver for it may be given; else err says why not. */
+int check_waivable(const struct finding *finding, struct err *err);
+struct json *finding_json(const struct finding *finding);
+/* {"gate":..,"open":..,"at":..,"findings":[..],"blocking":[ids]} */
+struct json *findings_json(const struct findings *findings);
+
+/* For the check functions. */
+void finding_set(struct finding *finding, enum verdict verdict,
+		 const char *format, ...) __attribute__((format(printf, 3, 4)));
+void finding_remedy(struct finding *finding, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif

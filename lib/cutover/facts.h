@@ -1,0 +1,52 @@
+/*
+ * facts.h - what is known at one moment, for the checks to judge
+ *
+ * Filled by whoever runs the checks: `plan` in the command, gates in the
+ * daemon.  What was not asked stays unasked and its checks are `unknown`.
+ */
+#ifndef CUTOVER_FACTS_H
+#define CUTOVER_FACTS_H
+
+#include "base/file.h"
+#include "cutover/phase.h"
+#include "cutover/probe.h"
+#include "dns/dns_propagation.h"
+
+struct facts_domain {
+	struct dns_domain dns;			/* latest survey */
+	bool surveyed;
+	struct dns_horizon horizon;		/* for the old set */
+	struct {
+		bool probed;			/* probe holds a result */
+		struct probe_result probe;
+		/* first and last of the unbroken row of good rcpt probes */
+		int64_t good_since_ms, good_last_ms;
+		unsigned good_count;
+	} systems[2];
+	uint64_t accepted, waiting, held, delivered, bounced, discarded;
+};
+
+struct facts {
+	const struct plan *plan;
+	enum phase phase;
+	struct dns_now now;
+	struct facts_domain *domains;		/* plan->domain_count */
+
+	bool queue_probed;			/* RCPT to a foreign domain at us */
+	struct probe_result queue_probe;
+
+	bool space_known;
+	struct file_space space;
+	double measured_per_hour;		/* messages; 0: not known */
+	double measured_mean_bytes;
+
+	bool ledger_known;			/* the daemon has one */
+	bool ledger_balances;
+	char ledger_why[256];			/* why not */
+	bool journal_intact;
+};
+
+struct facts *facts_new(const struct plan *plan);
+void facts_free(struct facts *facts);		/* NULL is fine */
+
+#endif

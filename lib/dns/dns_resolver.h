@@ -1,0 +1,41 @@
+/*
+ * dns_resolver.h - one DNS server that we ask   [c-ares]
+ *
+ * One c-ares channel per server address, raw answers parsed by us.  Each
+ * question's `done` runs exactly once, from the loop, never before the call
+ * returns; freeing the resolver cancels what is open (done does not run).
+ */
+#ifndef DNS_DNS_RESOLVER_H
+#define DNS_DNS_RESOLVER_H
+
+#include "dns/dns_record.h"
+#include "net/addr.h"
+#include "net/loop.h"
+
+struct dns_resolver;
+
+/* `answer` NULL: none came, `why` says why ("timeout", "refused"...). */
+typedef void dns_done_fn(void *ctx, const struct dns_answer *answer,
+			 const char *why);
+
+struct dns_resolver *dns_resolver_new(struct loop *loop,
+				      const struct addr *server,
+				      struct err *err);
+void dns_resolver_free(struct dns_resolver *resolver);
+/* `recurse`: RD=1 for resolvers, 0 for authoritative servers.  TCP on TC. */
+void dns_resolver_ask(struct dns_resolver *resolver, const char *name,
+		      unsigned type, bool recurse, dns_done_fn *done,
+		      void *ctx);
+/* The first nameserver of /etc/resolv.conf, port 53. */
+int dns_system_server(struct addr *server, struct err *err);
+
+/*
+ * The addresses of a host through one resolver (A, then AAAA), or of an IP
+ * text at once; up to `max`.
+ */
+typedef void dns_host_fn(void *ctx, const struct addr *addrs, size_t count,
+			 const char *why);
+void dns_resolve_host(struct dns_resolver *resolver, const char *host, int port,
+		      dns_host_fn *done, void *ctx);
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * smtp_client.h - the client's half of an SMTP session, as bytes
+ *
+ * Pure: feed it what the server sent, send what is in `out`.  EHLO (HELO if
+ * refused), STARTTLS on wish, PIPELINING of one transaction's envelope when
+ * offered, one transaction after the other, RSET between failed ones, QUIT.
+ * No pipelining over a message's end.
+ *
+ *   new -> feed... -> on_ready -> transaction -> on_body (all RCPT answered,
+ *   354 came: give the body) -> ... -> on_done -> next transaction or quit
+ */
+#ifndef SMTP_CLIENT_H
+#define SMTP_CLIENT_H
+
+#include "smtp/smtp_reply.h"
+#include "smtp/smtp_server.h"
+
+struct smtp_client;
+
+enum smtp_stage { SMTP_STAGE_CONNECT, SMTP_STAGE_GREETING, SMTP_STAGE_EHLO,
+		  SMTP_STAGE_STARTTLS, SMTP_STAGE_MAIL, SMTP_STAGE_RCPT,
+		  SMTP_STAGE_DATA, SMTP_STAGE_DOT, SMTP_STAGE_QUIT };
+const char *smtp_stage_name(enum smtp_stage stage);
+
+struct smtp_offers {		/* what EHLO said */
+	bool esmtp, pipelining, size, eightbit, starttls, chunking, utf8;
+	uint64_t max_size;	/* 0: none told */
+};
+
+struct smtp_transaction {
+	const char *reverse_path;	/* "" for <> */
+	const char *const *forward_paths;
+	size_t count;
+	uint64_t size;			/* bytes, for SIZE= */
+	enum smtp_body body;
+	bool utf8;
+};
+
+struct smtp_client_owner {
+	/* Session is up (after EHLO, and again EHLO after TLS). */
+	void (*on_ready)(void *ctx, const struct smtp_offers *offers);
+	/* 220 to STARTTLS came: start TLS, then smtp_client_tls_started(). */
+	void (*on_starttls)(void *ctx);
+	/* The final word on one recipient before DATA (a refusal). */
+	void (*on_rcpt)(void *ctx, size_t index, const struct smtp_reply *reply);
+	/* At least one recipient stands and 354 came: call
+	 * smtp_client_body() any number of times, then _body_end(). */
+	void (*on_body)(void *ctx);
+	/*
+	 * The transaction is over.  `stage` tells what `reply` answers: MAIL
+	 * or DATA (refused: holds for all recipients not refused before), RCPT
+	 * (none was accepted; see on_rcpt), or DOT (the outcome for those that
+	 * were accepted).
+	 */
+	void (*on_done)(void *ctx, enum smtp_stage stage,
+			const struct smtp_reply *reply);
+	/* The session cannot go on (greeting or EHLO refused, 421, garbage,
+	 * STARTTLS refused): no further callback.  An open transaction has
+	 * had its on_done before, with the stage it was in. */
+	void (*on_fail)(void *ctx, enum smtp_stage stage,
+			const struct smtp_reply *reply, const char *why);
+};
+
+struct smtp_client *smtp_client_new(const struct smtp_client_owner *owner,
+				    void *ctx, const char *helo,
+				    bool want_starttls);
+void smtp_client_free(struct smtp_client *client);	/* NULL is fine */
+/* Always consumes everything. */
+void smtp_client_feed(struct smtp_client *client, struct slice in);
+struct buf *smtp_client_out(struct smtp_client *client);
+void smtp_client_tls_started(struct smtp_client *client);
+const struct smtp_offers *smtp_client_offers(const struct smtp_client *client);
+/* Strings are copied.  Only when ready and no transaction is open. */
+void smtp_client_transaction(struct smtp_client *client,
+			     const struct smtp_transaction *transaction);
+/* Message bytes with CRLF lines; dots are stuffed here. */
+void smtp_client_body(struct smtp_client *client, struct slice bytes);
+/* The final dot (with a CRLF before it if the message lacks its last one). */
+void smtp_client_body_end(struct smtp_client *client);
+/* Gives up an open transaction before DATA: RSET; on_done does not come. */
+void smtp_client_reset(struct smtp_client *client);
+void smtp_client_quit(struct smtp_client *client);
+/* Where we are: what a lost connection would mean. */
+enum smtp_stage smtp_client_stage(const struct smtp_client *client);
+/* The connection is gone: ends an open transaction through on_done with a
+ * reply of code 0 and text `why`; no on_fail. */
+void smtp_client_lost(struct smtp_client *client, const char *why);
+
+#endif

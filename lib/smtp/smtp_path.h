@@ -1,0 +1,44 @@
+/*
+ * smtp_path.h - reverse-path, forward-path and mailbox (RFC 5321, 4.1.2)
+ *
+ * Rejects what the standard rejects and repairs nothing.  Source routes are
+ * recognised and dropped (RFC 5321 appendix C).  Slices point into the input.
+ */
+#ifndef SMTP_PATH_H
+#define SMTP_PATH_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define SMTP_LOCAL_MAX 64
+#define SMTP_PATH_MAX 254
+
+struct smtp_mailbox {
+	struct slice local;	/* as written, quotes included */
+	struct slice domain;	/* as written; "[...]" for a literal */
+};
+
+enum smtp_path_kind { SMTP_REVERSE_PATH, SMTP_FORWARD_PATH };
+
+struct smtp_path {
+	enum smtp_path_kind kind;
+	struct smtp_mailbox mailbox;	/* both empty: the null reverse-path */
+	bool postmaster;		/* <postmaster> without a domain */
+	bool utf8;			/* holds bytes above 127 (RFC 6531) */
+};
+
+/* `in` is "<...>".  Only a reverse-path may be null. */
+int smtp_path_parse(struct slice in, enum smtp_path_kind kind,
+		    struct smtp_path *path, struct err *err);
+/* local@domain without brackets. */
+int smtp_mailbox_parse(struct slice in, struct smtp_mailbox *mailbox,
+		       struct err *err);
+/* "local@domain" ("" for the null path, "postmaster" for the bare one). */
+void smtp_path_address(const struct smtp_path *path, struct buf *out);
+/*
+ * The key that order is kept by: local part unquoted and lower-cased, tag
+ * kept, domain as lower-case A-label.
+ */
+void smtp_mailbox_key(struct slice address, struct buf *out);
+
+#endif
