@@ -50,7 +50,7 @@ struct plan_timing {	/* milliseconds; defaults as in docs/checks.md */
 	int64_t probe_every;		/* 15 s */
 	int64_t watch_every;		/* MX set, every vantage: 30 s */
 	int64_t horizon_margin;		/* 60 s */
-	int64_t observe;		/* 48 h: without old_ttl, less is unknown */
+	int64_t observe;		/* 48 h; less is unknown */
 	int64_t rcpt_probe_span;	/* three good probes over: 15 min */
 	int64_t trail;			/* no arrivals from old caches: 72 h */
 	int64_t drained_age;		/* nothing due waits longer: 60 s */
@@ -81,7 +81,7 @@ struct plan {
 		struct plan_strings resolvers;	/* "system" or "ip[:port]" */
 		struct plan_strings authorities;/* "ip[:port]": asked instead of
 						   what the NS records name */
-		int64_t ttl, old_ttl;		/* seconds; old_ttl -1: unknown */
+		int64_t ttl, old_ttl;	/* seconds; old_ttl -1: unknown */
 	} dns;
 	double messages_per_day, mean_bytes;	/* 0: not given */
 	struct {
@@ -145,7 +145,7 @@ struct plan_rehearsal {
 	const char *authority;		/* DNS */
 	const char *const *resolvers;
 	size_t resolver_count;
-	const char *deliver_to[2];	/* by plan_system_id; plain: the first */
+	const char *deliver_to[2];	/* plain: the first alone */
 	const char *certificate_file, *key_file;	/* NULL: none */
 };
 char *plan_rehearsal_text(const struct plan *plan,

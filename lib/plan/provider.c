@@ -70,8 +70,8 @@ const struct provider *provider_find(const char *name)
  * A row matches when everything that it names matches; the first match counts.
  * `code`: 550, or 4 and 5 for a class.  `subject`.`from`-`to`: the enhanced
  * code's second and third number (its first is the reply's class); subject -1:
- * any, or none was given.  `provider` NULL: any.  `text`: part of the reply, any
- * case, NULL: any.
+ * any, or none was given.  `provider` NULL: any.  `text`: part of the reply,
+ * any case; NULL: any.
  */
 struct row {
 	const char *provider;
@@ -89,8 +89,8 @@ struct row {
 #define CLOSE(words)	    { ACT_CLOSE, SCOPE_TARGET, false, words }
 
 static const struct row rows[] = {
-/* RFC 5321 4.2.1: 2xx is done; nothing else ends an envelope. */
-{ NULL, ANY, 2, -1, ANY_DETAIL, NULL, DELIVERED("accepted by the target") },
+/* A 2xx to anything but the final dot has taken over no message. */
+{ NULL, DOT, 2, -1, ANY_DETAIL, NULL, DELIVERED("accepted by the target") },
 
 /*
  * Microsoft 365.  Microsoft Learn, "Non-delivery reports in Exchange Online"
@@ -140,8 +140,8 @@ static const struct row rows[] = {
   "the tenant's connector does not match our certificate or IP: correct the "
   "connector or client_certificate_file") },
 { "m365", ANY, 5, 7, 68, 68, NULL, CLOSE(
-  "Direct Send is refused as no connector matches: create the inbound connector "
-  "for the queue's IP or certificate") },
+  "Direct Send is refused as no connector matches: create the inbound "
+  "connector for the queue's IP or certificate") },
 { "m365", ANY, 5, 7, 57, 57, NULL, CLOSE(
   "the target takes this for a mail client: deliver_to must be the tenant's MX "
   "host, with an inbound connector") },
@@ -158,8 +158,8 @@ static const struct row rows[] = {
   "Microsoft banned the sending IP: delist it at sender.office.com, or replay "
   "from another IP") },
 { "m365", ANY, 5, 7, 1, 1, "(S31", CLOSE(
-  "Microsoft's block list has the sending IP or its network: ask for delisting, "
-  "or replay from another IP") },
+  "Microsoft's block list has the sending IP or its network: ask for "
+  "delisting, or replay from another IP") },
 /* The tenant does not know the domain; a missing address reads otherwise. */
 { "m365", RCPT | CONTENT, 5, 4, 1, 1, "relay access denied", CLOSE(
   "the tenant does not have this domain: finish attaching it, then look at the "
@@ -191,8 +191,8 @@ static const struct row rows[] = {
   "the mailbox is over Gmail's receiving rate and may be closed for a day: its "
   "line waits") },
 { "workspace", ANY, 5, 7, 26, 26, NULL, HOLD(MESSAGE,
-  "Gmail finds it unauthenticated: list the queue's IP as inbound gateway, then "
-  "release") },
+  "Gmail finds it unauthenticated: list the queue's IP as inbound gateway, "
+  "then release") },
 { "workspace", CONTENT, 5, 7, 0, 0, NULL, HOLD(MESSAGE,
   "Gmail refuses an attachment of this message: change the compliance rule, or "
   "tell its recipient") },
@@ -240,8 +240,8 @@ static const struct row rows[] = {
   "the target refuses the HELO name: give the queue's IP a PTR record that "
   "matches it") },
 { NULL, ENVELOPE, 4, -1, ANY_DETAIL, "client host", SLOW(TARGET,
-  "the target defers the queue's IP: exempt it there (mynetworks, access map or "
-  "block-list exception)") },
+  "the target defers the queue's IP: exempt it there (mynetworks, access map "
+  "or block-list exception)") },
 { NULL, ENVELOPE, 5, -1, ANY_DETAIL, "client host", CLOSE(
   "the target refuses the queue's IP: exempt it there (mynetworks, access map "
   "or block-list exception)") },
@@ -263,17 +263,21 @@ static const struct row rows[] = {
   "the target wants authentication: let its receive connector accept the "
   "queue's IP without") },
 { NULL, ENVELOPE, 5, -1, ANY_DETAIL, "too many hops", HOLD(MESSAGE,
-  "the message has been through too many hosts: look for a loop in its trace") },
+  "the message has been through too many hosts: look for a loop in its "
+  "trace") },
 { NULL, ENVELOPE, 5, -1, ANY_DETAIL, "hop count", HOLD(MESSAGE,
-  "the message has been through too many hosts: look for a loop in its trace") },
+  "the message has been through too many hosts: look for a loop in its "
+  "trace") },
 { NULL, ENVELOPE, 5, 4, 6, 6, NULL, HOLD(MESSAGE,
-  "the target sees a routing loop: check that it delivers this domain itself") },
+  "the target sees a routing loop: check that it delivers this domain "
+  "itself") },
 
 /* The whole system. */
 { NULL, ENVELOPE, 5, 3, 2, 2, NULL, CLOSE(
   "the target says it takes no mail at all: ask its operator") },
 { NULL, ENVELOPE, 5, 7, 25, 25, NULL, CLOSE(
-  "the target wants a PTR record that matches: publish it for the queue's IP") },
+  "the target wants a PTR record that matches: publish it for the queue's "
+  "IP") },
 { NULL, ENVELOPE, 4, 3, 1, 1, NULL, SLOW(TARGET,
   "the target is out of space: it is tried again more slowly") },
 
@@ -333,8 +337,8 @@ static const struct row rows[] = {
 { NULL, CONTENT, 5, 2, ANY_DETAIL, NULL, HOLD(MAILBOX,
   "the mailbox takes no mail: make room or enable it, then release") },
 { NULL, CONTENT, 5, 6, ANY_DETAIL, NULL, HOLD(MESSAGE,
-  "the target cannot take this message's format: see the reply; hand it over by "
-  "other means") },
+  "the target cannot take this message's format: see the reply; hand it over "
+  "by other means") },
 { NULL, CONTENT, 5, 7, ANY_DETAIL, NULL, HOLD(MESSAGE,
   "a content policy of the target refuses this message: exempt the queue's IP "
   "from it, then release") },

@@ -37,11 +37,12 @@ struct reply_meaning {
 
 /*
  * What a reply in a replay means: a table of (stage, code, enhanced code,
- * provider, text).  2xx to the dot is delivered, 4xx defers, 5xx never bounces: it holds
- * (message, mailbox) or closes the valve (target); the few 5xx that are known
- * rate limits defer.  A code of 0 (no reply) defers.  What a refusal of scope
- * mailbox means when known-good recipients are refused too is the caller's to
- * judge: one reply cannot tell.
+ * provider, text).  2xx to the dot is delivered (elsewhere it took over no
+ * message, so it defers), 4xx defers, 5xx never bounces: it holds (message,
+ * mailbox) or closes the valve (target); the few 5xx that are known rate limits
+ * defer.  A code of 0 (no reply) defers.  What a refusal of scope mailbox means
+ * when known-good recipients are refused too is the caller's to judge: one
+ * reply cannot tell.
  */
 struct reply_meaning provider_reply(const struct provider *provider,
 				    enum smtp_stage stage,
