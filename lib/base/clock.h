@@ -16,7 +16,7 @@ int64_t clock_mono_ms(void);
 /* CLOCK_BOOTTIME: goes on while suspended, never steps. */
 int64_t clock_boot_ms(void);
 
-#define CLOCK_TEXT 32
+#define CLOCK_TEXT 40
 /* RFC 3339, UTC, to the second: "2026-12-05T22:00:00Z". */
 const char *clock_format(int64_t wall_ms, char text[CLOCK_TEXT]);
 /* The same with milliseconds. */

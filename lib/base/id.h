@@ -1,8 +1,8 @@
 /*
  * id.h - the name of a message
  *
- * 20 characters of Crockford base32 in lower case: 48 bits of milliseconds,
- * 52 random bits.  Sorts by time to the eye; order of delivery never depends
+ * 20 characters of Crockford base32 in lower case: 50 bits of milliseconds,
+ * 50 random bits.  Sorts by time to the eye; order of delivery never depends
  * on it (that is the sequence).
  */
 #ifndef BASE_ID_H
