@@ -34,13 +34,22 @@ static struct json *strings(const struct plan_strings *from)
 
 static void put_duration(struct json *object, const char *key, int64_t ms)
 {
-	char *text = mem_printf("%lldms", (long long)ms);
+	static const struct { int64_t ms; const char *name; } units[] = {
+		{ 24 * 3600 * 1000, "d" }, { 3600 * 1000, "h" },
+		{ 60 * 1000, "m" }, { 1000, "s" }, { 1, "ms" },
+	};
+	size_t i = 0;
+	char *text;
 
+	while (ms % units[i].ms != 0)
+		i++;
+	text = mem_printf("%lld%s", (long long)(ms / units[i].ms),
+			  units[i].name);
 	json_put_text(object, key, text);
 	free(text);
 }
 
-/* Facts that the plan corrects are rehearsed as it corrects them. */
+/* Limits stand in full, so that no domain inherits another one's. */
 static struct json *system_json(const struct plan_system *system,
 				const char *deliver_to)
 {
@@ -49,12 +58,9 @@ static struct json *system_json(const struct plan_system *system,
 	json_put_text(object, "provider", system->provider->name);
 	json_put(object, "mx", strings(&system->mx));
 	json_put_text(object, "deliver_to", deliver_to);
-	if (system->own) {
-		json_put_number(object, "max_bytes",
-				(double)system->own->max_bytes);
-		json_put_number(object, "mailbox_per_hour",
-				system->own->mailbox_per_hour);
-	}
+	json_put_number(object, "max_bytes", (double)system->max_bytes);
+	json_put_number(object, "mailbox_per_hour",
+			system->provider->mailbox_per_hour);
 	return object;
 }
 

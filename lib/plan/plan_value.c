@@ -6,7 +6,6 @@
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #define TEXT_MAX_BYTES 4096
 
@@ -313,8 +312,8 @@ void value_url(struct plan_reader *r, const struct json *value, void *into,
 	if (!text)
 		return;
 	host = strstr(text, "://");
-	if (!host || (strncasecmp(text, "http://", 7) != 0 &&
-		      strncasecmp(text, "https://", 8) != 0)) {
+	if (!host || (strncmp(text, "http://", 7) != 0 &&
+		      strncmp(text, "https://", 8) != 0)) {
 		wrong(r, value, "must begin with http:// or https://");
 		return;
 	}
