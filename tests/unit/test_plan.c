@@ -172,8 +172,8 @@ static const struct { const char *text, *want; } rejected[] = {
 	{ PLAIN(DOMAIN ", \"$comment\": 1"),
 	  "line 4: $comment: must be a string, not a number" },
 	{ PLAIN(DOMAIN ", \"api_key\": \"x\""),
-	  "line 4: api_key: a secret may not stand in a plan; keep it in a file "
-	  "or the environment" },
+	  "line 4: api_key: a secret may not stand in a plan; keep it in a "
+	  "file or the environment" },
 	{ PLAIN("\"domains\": [{}]"), "line 4: domains[0].name: is missing" },
 	{ PLAIN("\"domains\": [{ \"name\": \"org\" }]"),
 	  "line 4: domains[0].name: the name has no dot: write it in full" },
@@ -198,8 +198,8 @@ static const struct { const char *text, *want; } rejected[] = {
 	{ PLAIN(DOMAIN ", \"dns\": { \"resolvers\": [\"9.9.9.9:\"] }"),
 	  "line 4: dns.resolvers[0]: '' is not a port" },
 	{ PLAIN(DOMAIN ", \"replay\": { \"client_key_file\": \"k\" }"),
-	  "line 4: replay.client_key_file: needs client_certificate_file beside "
-	  "it" },
+	  "line 4: replay.client_key_file: needs client_certificate_file "
+	  "beside it" },
 	{ PLAIN(DOMAIN ", \"replay\": { \"tls\": \"req\\nuired\" }"),
 	  "line 4: replay.tls: holds a control character" },
 	{ PLAIN(DOMAIN ", \"expected\": { \"mean_bytes\": 1e300 }"),

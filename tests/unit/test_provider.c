@@ -62,7 +62,7 @@ static const struct {
 	  SCOPE_TARGET, SLOWLY, "attribution" },
 	{ M, RCPT, 451, "4.4.3", "Temporary server error. ATTR55", ACT_DEFER,
 	  SCOPE_TARGET, SLOWLY, "attribute" },
-	/* The mailbox's own limits; the 5.2.12x are rate limits, not refusals. */
+	/* The mailbox's own limits; 5.2.12x are rates, not refusals. */
 	{ M, DOT, 432, "4.3.2", "STOREDRV.Deliver; recipient thread limit "
 	  "exceeded", ACT_DEFER, SCOPE_MAILBOX, 0, "at once" },
 	{ M, DOT, 550, "5.2.121", "", ACT_DEFER, SCOPE_MAILBOX, 0, "share" },
