@@ -7,6 +7,9 @@
  * refused once the message has ended).  What mail is welcome, and where it is
  * kept, is asked of the owner, who may answer later: until then the dialogue
  * stands still and consumes nothing.
+ *
+ * A message line may have 64 KiB: RFC 5321 allows 998 bytes, but real mail has
+ * longer ones and a signature covers them as they are.
  */
 #ifndef SMTP_SERVER_H
 #define SMTP_SERVER_H
@@ -36,7 +39,8 @@ struct smtp_server_owner {
 			struct slice address);
 	/* At least one recipient was accepted; 354 to go on. */
 	void (*on_data_begin)(void *ctx);
-	/* Bytes of the message, dots unstuffed, CRLF lines. */
+	/* Bytes of the message, dots unstuffed, CRLF lines, in large runs.
+	 * Once the message turned out bad none come any more. */
 	void (*on_data)(void *ctx, struct slice bytes);
 	/*
 	 * The message is whole.  `bad` is NULL, or why its bytes must be
@@ -44,7 +48,8 @@ struct smtp_server_owner {
 	 * answers by itself and this needs no answer.
 	 */
 	void (*on_data_end)(void *ctx, const char *bad);
-	/* RSET, a new HELO, a failed or finished transaction: forget it. */
+	/* RSET, a new HELO, a failed or finished transaction: forget it.
+	 * Once for each on_mail, and before on_close. */
 	void (*on_reset)(void *ctx);
 	/* 220 is in `out`; start TLS when it has left. */
 	void (*on_starttls)(void *ctx);
@@ -52,18 +57,21 @@ struct smtp_server_owner {
 	void (*on_close)(void *ctx);
 };
 
-struct smtp_server_limits {
+struct smtp_server_limits {	/* 0: no limit */
 	uint64_t max_size;		/* announced by SIZE */
 	unsigned max_recipients;	/* per transaction, then 452 4.5.3 */
 	unsigned max_messages;		/* per session, then 421 */
-	unsigned max_errors;		/* then 421 */
+	unsigned max_errors;		/* 5xx since the last kept message,
+					 * then 421 */
+	bool utf8;			/* announce and take SMTPUTF8 */
 };
 
 struct smtp_server *smtp_server_new(const struct smtp_server_owner *owner,
 				    void *ctx, const char *hostname,
 				    const struct smtp_server_limits *limits,
 				    bool offer_starttls);
-void smtp_server_free(struct smtp_server *server);	/* NULL is fine */
+/* NULL is fine; inside a callback it takes effect when that has returned. */
+void smtp_server_free(struct smtp_server *server);
 
 /* The 220 greeting (or another one: code, text). */
 void smtp_server_greet(struct smtp_server *server);
@@ -72,7 +80,10 @@ void smtp_server_greet(struct smtp_server *server);
  * question, at STARTTLS and after the end.  Feed the rest again later.
  */
 size_t smtp_server_feed(struct smtp_server *server, struct slice in);
-/* `text` without code: "2.1.5 recipient ok"; code 250, 354, 4xx or 5xx. */
+/*
+ * `text` without code: "2.1.5 recipient ok"; code 250, 354, 4xx or 5xx.  A 250
+ * to HELO or EHLO has our name and extensions in place of `text`; 421 closes.
+ */
 void smtp_server_answer(struct smtp_server *server, int code,
 			const char *text);
 /* True while an owner's answer is outstanding. */
@@ -81,7 +92,11 @@ bool smtp_server_waits(const struct smtp_server *server);
 bool smtp_server_in_data(const struct smtp_server *server);
 /* TLS is up: forget everything, offer no STARTTLS (RFC 3207 4.2). */
 void smtp_server_tls_started(struct smtp_server *server);
-/* 421 and close, between transactions or instead of the next reply. */
+/*
+ * 421 `text` ("4.4.2 too slow") and close: at once, mid-message too; while an
+ * answer is outstanding in place of that answer, but after the one that tells
+ * whether a message was kept.
+ */
 void smtp_server_shutdown(struct smtp_server *server, const char *text);
 /* Replies to send; the owner consumes. */
 struct buf *smtp_server_out(struct smtp_server *server);

@@ -1,0 +1,34 @@
+/*
+ * smtp_command.h - one command line of an SMTP client
+ *
+ * The line comes without its CRLF.  Slices point into it.
+ */
+#ifndef SMTP_COMMAND_H
+#define SMTP_COMMAND_H
+
+#include "smtp/smtp_path.h"
+
+/* RFC 5321, section 4.5.3.1.4, with the CRLF; MAIL and RCPT may be longer by
+ * what their parameters need (RFC 1870, 6152 and 6531 add less). */
+#define SMTP_COMMAND_MAX 512
+#define SMTP_COMMAND_EXTENDED_MAX 1024
+
+enum smtp_verb { SMTP_HELO, SMTP_EHLO, SMTP_MAIL, SMTP_RCPT, SMTP_DATA,
+		 SMTP_RSET, SMTP_NOOP, SMTP_QUIT, SMTP_VRFY, SMTP_EXPN,
+		 SMTP_HELP, SMTP_STARTTLS, SMTP_ABSENT, SMTP_UNKNOWN };
+
+struct smtp_command {
+	enum smtp_verb verb;	/* SMTP_ABSENT: a known one that is not here */
+	struct slice argument;	/* blanks around it trimmed */
+};
+
+struct smtp_command smtp_command_parse(struct slice line);
+/*
+ * Splits "FROM:<path> parameters" (`prefix` is "FROM:" or "TO:").  Blanks
+ * between colon and path are taken as every large MTA takes them.
+ */
+int smtp_command_path(struct slice argument, const char *prefix,
+		      struct slice *path, struct slice *params,
+		      struct err *err);
+
+#endif

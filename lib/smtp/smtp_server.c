@@ -1,0 +1,723 @@
+#include "smtp/smtp_server.h"
+
+#include "smtp/smtp_command.h"
+#include "smtp/smtp_data.h"
+#include "smtp/smtp_param.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* A peer that sends this much without ending its line does not speak SMTP. */
+#define COMMAND_FLOOD 65536
+#define TEXT_MAX 500		/* a reply line has 512 (RFC 5321, 4.5.3.1.5) */
+
+enum state { GREETING, COMMAND, DATA, TLS, CLOSED };
+
+/* What the owner was asked. */
+enum question { NOTHING, HELO, EHLO, MAIL, RCPT, DATA_BEGIN, DATA_END };
+
+struct smtp_server {
+	const struct smtp_server_owner *owner;
+	void *ctx;
+	char *hostname;
+	struct smtp_server_limits limits;
+	bool offer_starttls;
+
+	enum state state;
+	enum question question;
+	bool in_tls;
+	bool greeted, extended;		/* HELO or EHLO; EHLO */
+	char *farewell;			/* 421 once the answer is there */
+	struct buf out;
+
+	struct buf line;		/* a command line that is not whole */
+	size_t line_len;		/* even where we stopped to keep it */
+	bool line_cr;			/* its last byte was CR */
+
+	bool open;			/* MAIL was asked: on_reset is owed */
+	bool mail;			/* and accepted */
+	bool utf8;
+	unsigned tried, accepted;	/* recipients */
+	struct smtp_data data;
+
+	unsigned messages, errors;
+	bool feeding;
+	unsigned busy;			/* calls under way */
+	bool doomed;			/* freed when the last one returns */
+};
+
+struct smtp_server *smtp_server_new(const struct smtp_server_owner *owner,
+				    void *ctx, const char *hostname,
+				    const struct smtp_server_limits *limits,
+				    bool offer_starttls)
+{
+	struct smtp_server *server = mem_alloc(sizeof(*server));
+
+	server->owner = owner;
+	server->ctx = ctx;
+	server->hostname = mem_dup(hostname);
+	server->limits = *limits;
+	server->offer_starttls = offer_starttls;
+	return server;
+}
+
+void smtp_server_free(struct smtp_server *server)
+{
+	if (!server)
+		return;
+	if (server->busy) {
+		server->doomed = true;
+		server->state = CLOSED;
+		return;
+	}
+	free(server->hostname);
+	free(server->farewell);
+	buf_release(&server->out);
+	buf_release(&server->line);
+	free(server);
+}
+
+static void enter(struct smtp_server *server)
+{
+	server->busy++;
+}
+
+static void leave(struct smtp_server *server)
+{
+	if (--server->busy == 0 && server->doomed)
+		smtp_server_free(server);
+}
+
+static void reply(struct smtp_server *server, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void reply(struct smtp_server *server, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	buf_vaddf(&server->out, format, args);
+	va_end(args);
+	buf_adds(&server->out, "\r\n");
+}
+
+static bool is_printable(char c)
+{
+	return c >= ' ' && c <= '~';
+}
+
+/* A text of the owner's may quote somebody: it must stay one line. */
+static void reply_text(struct smtp_server *server, int code, const char *text)
+{
+	size_t start;
+
+	buf_addf(&server->out, "%d ", code);
+	start = server->out.len;
+	buf_addf(&server->out, "%.*s", TEXT_MAX, text ? text : "");
+	for (size_t i = start; i < server->out.len; i++)
+		if (!is_printable(server->out.p[i]))
+			server->out.p[i] = '?';
+	buf_adds(&server->out, "\r\n");
+}
+
+static void forget_transaction(struct smtp_server *server)
+{
+	bool open = server->open;
+
+	server->open = server->mail = server->utf8 = false;
+	server->tried = server->accepted = 0;
+	if (open && !server->doomed)
+		server->owner->on_reset(server->ctx);
+}
+
+static void close_session(struct smtp_server *server)
+{
+	if (server->state == CLOSED)
+		return;
+	server->state = CLOSED;
+	forget_transaction(server);
+	if (!server->doomed)
+		server->owner->on_close(server->ctx);
+}
+
+static void say_farewell(struct smtp_server *server, const char *text)
+{
+	/* After our 220 to STARTTLS plain bytes would only break the start. */
+	if (server->state != TLS)
+		reply_text(server, 421, text);
+	close_session(server);
+}
+
+/* A 5xx was said: too many of them, and the session ends. */
+static void count_error(struct smtp_server *server)
+{
+	server->errors++;
+	if (server->limits.max_errors && server->state != CLOSED &&
+	    server->errors >= server->limits.max_errors)
+		say_farewell(server, "4.7.0 too many errors");
+}
+
+static void refuse(struct smtp_server *server, int code, const char *text)
+{
+	reply_text(server, code, text);
+	count_error(server);
+}
+
+/* `code` is the enhanced one, `err` the sentence. */
+static void refuse_err(struct smtp_server *server, int code,
+		       const char *enhanced, const struct err *err)
+{
+	char *text = mem_printf("%s %s", enhanced, err->text);
+
+	refuse(server, code, text);
+	free(text);
+}
+
+/* The commands. */
+
+static void run_helo(struct smtp_server *server, struct slice name,
+		     enum question question)
+{
+	/* The name is the owner's to judge; here it must only be one word. */
+	for (size_t i = 0; i < name.len; i++) {
+		if (is_printable(name.p[i]) && name.p[i] != ' ')
+			continue;
+		refuse(server, 501, "5.5.4 the name is malformed");
+		return;
+	}
+	if (name.len > 255) {
+		refuse(server, 501, "5.5.4 the name is too long");
+		return;
+	}
+	forget_transaction(server);
+	server->question = question;
+	server->owner->on_helo(server->ctx, name, question == EHLO);
+}
+
+/* The address of a path stands in one piece behind its source route. */
+static struct slice path_address(const struct smtp_path *path)
+{
+	const struct smtp_mailbox *mailbox = &path->mailbox;
+
+	if (path->postmaster)
+		return mailbox->local;
+	if (mailbox->domain.len == 0)
+		return slice("");
+	return slice_of(mailbox->local.p, (size_t)(mailbox->domain.p +
+			mailbox->domain.len - mailbox->local.p));
+}
+
+static void refuse_param(struct smtp_server *server,
+			 enum smtp_param_verdict verdict, const struct err *err)
+{
+	refuse_err(server, verdict == SMTP_PARAM_UNKNOWN ? 555 : 501, "5.5.4",
+		   err);
+}
+
+static void run_mail(struct smtp_server *server, struct slice argument)
+{
+	const struct smtp_server_limits *limits = &server->limits;
+	struct slice in, rest;
+	struct smtp_params params;
+	struct smtp_path path;
+	struct err err = ERR_INIT;
+	enum smtp_param_verdict verdict;
+
+	if (server->mail) {
+		refuse(server, 503, "5.5.1 a transaction is open already");
+		return;
+	}
+	if (limits->max_messages && server->messages >= limits->max_messages) {
+		say_farewell(server, "4.7.0 too many messages in one session");
+		return;
+	}
+	if (smtp_command_path(argument, "FROM:", &in, &rest, &err) < 0) {
+		refuse_err(server, 501, "5.5.4", &err);
+		return;
+	}
+	if (smtp_path_parse(in, SMTP_REVERSE_PATH, &path, &err) < 0) {
+		refuse_err(server, 501, "5.1.7", &err);
+		return;
+	}
+	verdict = smtp_param_mail(rest, limits->utf8, &params, &err);
+	if (verdict != SMTP_PARAM_OK) {
+		refuse_param(server, verdict, &err);
+		return;
+	}
+	if (path.utf8 && !params.utf8) {
+		refuse(server, 553, "5.6.7 the address needs SMTPUTF8");
+		return;
+	}
+	if (limits->max_size && params.size > limits->max_size) {
+		reply(server, "552 5.3.4 more than %" PRIu64 " bytes",
+		      limits->max_size);
+		return;
+	}
+	server->open = true;
+	server->utf8 = params.utf8;
+	server->question = MAIL;
+	server->owner->on_mail(server->ctx, &(struct smtp_mail){
+		.reverse_path = path_address(&path),
+		.size = params.size,
+		.body = params.body,
+		.utf8 = params.utf8,
+	});
+}
+
+static void run_rcpt(struct smtp_server *server, struct slice argument)
+{
+	struct slice in, rest;
+	struct smtp_path path;
+	struct err err = ERR_INIT;
+	enum smtp_param_verdict verdict;
+
+	if (!server->mail) {
+		refuse(server, 503, "5.5.1 MAIL first");
+		return;
+	}
+	if (smtp_command_path(argument, "TO:", &in, &rest, &err) < 0) {
+		refuse_err(server, 501, "5.5.4", &err);
+		return;
+	}
+	server->tried++;
+	if (smtp_path_parse(in, SMTP_FORWARD_PATH, &path, &err) < 0) {
+		refuse_err(server, 501, "5.1.3", &err);
+		return;
+	}
+	verdict = smtp_param_rcpt(rest, &err);
+	if (verdict != SMTP_PARAM_OK) {
+		refuse_param(server, verdict, &err);
+		return;
+	}
+	if (path.utf8 && !server->utf8) {
+		refuse(server, 553, "5.6.7 the address needs SMTPUTF8");
+		return;
+	}
+	if (server->limits.max_recipients &&
+	    server->accepted >= server->limits.max_recipients) {
+		reply(server, "452 4.5.3 too many recipients");
+		return;
+	}
+	server->question = RCPT;
+	server->owner->on_rcpt(server->ctx, &path, path_address(&path));
+}
+
+static void run_data(struct smtp_server *server)
+{
+	if (!server->mail || server->tried == 0) {
+		refuse(server, 503, server->mail ? "5.5.1 RCPT first" :
+						   "5.5.1 MAIL first");
+	} else if (server->accepted == 0) {
+		/* RFC 2920 clients come here without a fault of their own. */
+		reply(server, "554 5.5.1 no valid recipients");
+	} else {
+		server->question = DATA_BEGIN;
+		server->owner->on_data_begin(server->ctx);
+	}
+}
+
+static void run_starttls(struct smtp_server *server, struct slice behind)
+{
+	if (server->in_tls) {
+		refuse(server, 503, "5.5.1 TLS is on already");
+	} else if (!server->offer_starttls) {
+		refuse(server, 502, "5.5.1 STARTTLS is not offered");
+	} else if (behind.len > 0) {
+		/* What was injected here must never run inside TLS. */
+		reply(server, "554 5.5.0 input behind STARTTLS");
+		close_session(server);
+	} else {
+		reply(server, "220 2.0.0 ready to start TLS");
+		server->state = TLS;
+		server->owner->on_starttls(server->ctx);
+	}
+}
+
+static const struct rule {
+	enum { NONE, OPTIONAL, REQUIRED } argument;
+	bool after_helo;
+} rules[] = {
+	[SMTP_HELO]	= { REQUIRED,	false },
+	[SMTP_EHLO]	= { REQUIRED,	false },
+	[SMTP_MAIL]	= { REQUIRED,	true },
+	[SMTP_RCPT]	= { REQUIRED,	true },
+	[SMTP_DATA]	= { NONE,	true },
+	[SMTP_RSET]	= { NONE,	false },
+	[SMTP_NOOP]	= { OPTIONAL,	false },
+	[SMTP_QUIT]	= { NONE,	false },
+	[SMTP_VRFY]	= { REQUIRED,	false },
+	[SMTP_EXPN]	= { OPTIONAL,	false },
+	[SMTP_HELP]	= { OPTIONAL,	false },
+	[SMTP_STARTTLS]	= { NONE,	true },
+	[SMTP_ABSENT]	= { OPTIONAL,	false },
+	[SMTP_UNKNOWN]	= { OPTIONAL,	false },
+};
+
+/* `behind` is what came after the line in the same piece. */
+static void run(struct smtp_server *server, const struct smtp_command *command,
+		struct slice behind)
+{
+	const struct rule *rule = &rules[command->verb];
+	struct slice argument = command->argument;
+
+	if (rule->argument == NONE ? argument.len > 0 :
+	    rule->argument == REQUIRED && argument.len == 0) {
+		refuse(server, 501, rule->argument == NONE ?
+		       "5.5.4 the command takes no argument" :
+		       "5.5.4 the command needs an argument");
+		return;
+	}
+	if (rule->after_helo && !server->greeted) {
+		refuse(server, 503, "5.5.1 EHLO first");
+		return;
+	}
+	switch (command->verb) {
+	case SMTP_HELO:
+		run_helo(server, argument, HELO);
+		break;
+	case SMTP_EHLO:
+		run_helo(server, argument, EHLO);
+		break;
+	case SMTP_MAIL:
+		run_mail(server, argument);
+		break;
+	case SMTP_RCPT:
+		run_rcpt(server, argument);
+		break;
+	case SMTP_DATA:
+		run_data(server);
+		break;
+	case SMTP_RSET:
+		forget_transaction(server);
+		reply(server, "250 2.0.0 ok");
+		break;
+	case SMTP_NOOP:
+		reply(server, "250 2.0.0 ok");
+		break;
+	case SMTP_QUIT:
+		reply(server, "221 2.0.0 %s closes", server->hostname);
+		close_session(server);
+		break;
+	case SMTP_VRFY:
+		reply(server, "252 2.5.0 not verified; send mail and see");
+		break;
+	case SMTP_HELP:
+		reply(server, "214 2.0.0 see RFC 5321");
+		break;
+	case SMTP_STARTTLS:
+		run_starttls(server, behind);
+		break;
+	case SMTP_EXPN:
+	case SMTP_ABSENT:
+		refuse(server, 502, "5.5.1 the command is not implemented");
+		break;
+	case SMTP_UNKNOWN:
+		refuse(server, 500, "5.5.2 the command is unknown");
+		break;
+	}
+}
+
+/* The lines. */
+
+static bool line_is_clean(struct slice line)
+{
+	return !memchr(line.p, '\r', line.len) &&
+	       !memchr(line.p, '\n', line.len) &&
+	       !memchr(line.p, '\0', line.len);
+}
+
+/* `length` counts the CRLF; beyond the limit `line` is empty. */
+static void run_line(struct smtp_server *server, struct slice line,
+		     size_t length, struct slice behind)
+{
+	struct smtp_command command;
+	size_t max = SMTP_COMMAND_MAX;
+
+	if (length > SMTP_COMMAND_EXTENDED_MAX) {
+		refuse(server, 500, "5.5.6 the line is too long");
+		return;
+	}
+	if (!line_is_clean(line)) {
+		refuse(server, 500,
+		       "5.5.2 bare CR or LF: lines must end with CRLF");
+		return;
+	}
+	command = smtp_command_parse(line);
+	if (command.verb == SMTP_MAIL || command.verb == SMTP_RCPT)
+		max = SMTP_COMMAND_EXTENDED_MAX;
+	if (length > max) {
+		refuse(server, 500, "5.5.6 the line is too long");
+		return;
+	}
+	run(server, &command, behind);
+}
+
+/* The length of what ends with the first CRLF, or 0. */
+static size_t line_length(const struct smtp_server *server, struct slice in)
+{
+	size_t at = 0;
+
+	while (at < in.len) {
+		const char *lf = memchr(in.p + at, '\n', in.len - at);
+
+		if (!lf)
+			return 0;
+		if (lf > in.p ? lf[-1] == '\r' : server->line_cr)
+			return (size_t)(lf - in.p) + 1;
+		at = (size_t)(lf - in.p) + 1;
+	}
+	return 0;
+}
+
+static void keep_line(struct smtp_server *server, struct slice in)
+{
+	server->line_len += in.len;
+	server->line_cr = in.p[in.len - 1] == '\r';
+	if (server->line_len <= SMTP_COMMAND_EXTENDED_MAX)
+		buf_add(&server->line, in);
+	else
+		buf_clear(&server->line);
+}
+
+static void drop_line(struct smtp_server *server)
+{
+	buf_clear(&server->line);
+	server->line_len = 0;
+	server->line_cr = false;
+}
+
+static size_t feed_command(struct smtp_server *server, struct slice in)
+{
+	size_t len = line_length(server, in);
+	struct slice line = slice_of(in.p, len);
+	size_t length = server->line_len + len;
+
+	if (len == 0 || server->line_len > 0) {
+		keep_line(server, slice_of(in.p, len ? len : in.len));
+		line = buf_slice(&server->line);
+		length = server->line_len;
+	}
+	if (length > COMMAND_FLOOD) {
+		say_farewell(server, "4.7.0 no end of the line");
+		return len ? len : in.len;
+	}
+	if (len == 0)
+		return in.len;
+	if (line.len >= 2)
+		line.len -= 2;
+	run_line(server, line, length, slice_from(in, len));
+	if (server->line_len > 0)
+		drop_line(server);
+	return len;
+}
+
+/* The message. */
+
+static void take_data(void *ctx, struct slice bytes)
+{
+	struct smtp_server *server = ctx;
+
+	if (server->state == DATA)
+		server->owner->on_data(server->ctx, bytes);
+}
+
+static void end_bad_data(struct smtp_server *server, const char *bad)
+{
+	server->owner->on_data_end(server->ctx, bad);
+	if (server->state == CLOSED)
+		return;
+	server->messages++;
+	if (bad == smtp_data_too_big)
+		reply(server, "552 5.3.4 more than %" PRIu64 " bytes",
+		      server->limits.max_size);
+	else
+		reply(server, "550 5.6.0 %s in the message: lines must end "
+		      "with CRLF and have at most %d bytes", bad,
+		      SMTP_DATA_LINE_MAX);
+	forget_transaction(server);
+	count_error(server);
+}
+
+static size_t feed_data(struct smtp_server *server, struct slice in)
+{
+	size_t n = smtp_data_receive(&server->data, in, take_data, server);
+
+	if (server->state != DATA || !smtp_data_is_whole(&server->data))
+		return n;
+	server->state = COMMAND;
+	if (server->data.bad) {
+		end_bad_data(server, server->data.bad);
+	} else {
+		server->question = DATA_END;
+		server->owner->on_data_end(server->ctx, NULL);
+	}
+	return n;
+}
+
+size_t smtp_server_feed(struct smtp_server *server, struct slice in)
+{
+	size_t done = 0;
+
+	assert(!server->feeding);
+	enter(server);
+	server->feeding = true;
+	while (done < in.len && server->question == NOTHING &&
+	       (server->state == COMMAND || server->state == DATA)) {
+		struct slice rest = slice_from(in, done);
+
+		done += server->state == DATA ? feed_data(server, rest) :
+						feed_command(server, rest);
+	}
+	server->feeding = false;
+	leave(server);
+	return done;
+}
+
+/* The answers. */
+
+static void answer_helo(struct smtp_server *server, bool extended)
+{
+	server->greeted = true;
+	server->extended = extended;
+	if (!extended) {
+		reply(server, "250 %s", server->hostname);
+		return;
+	}
+	reply(server, "250-%s", server->hostname);
+	reply(server, "250-PIPELINING");
+	if (server->limits.max_size)
+		reply(server, "250-SIZE %" PRIu64, server->limits.max_size);
+	else
+		reply(server, "250-SIZE");
+	reply(server, "250-8BITMIME");
+	if (server->offer_starttls && !server->in_tls)
+		reply(server, "250-STARTTLS");
+	if (server->limits.utf8)
+		reply(server, "250-SMTPUTF8");
+	reply(server, "250 ENHANCEDSTATUSCODES");
+}
+
+static void settle(struct smtp_server *server, enum question question, int code)
+{
+	bool yes = code >= 200 && code < 400;
+
+	switch (question) {
+	case MAIL:
+		server->mail = yes;
+		if (!yes)
+			forget_transaction(server);
+		break;
+	case RCPT:
+		server->accepted += yes;
+		break;
+	case DATA_BEGIN:
+		if (code == 354) {
+			server->state = DATA;
+			smtp_data_begin(&server->data, server->limits.max_size);
+		} else {
+			forget_transaction(server);
+		}
+		break;
+	case DATA_END:
+		server->messages++;
+		if (yes)
+			server->errors = 0;
+		forget_transaction(server);
+		break;
+	default:
+		break;
+	}
+}
+
+static void answer(struct smtp_server *server, enum question question,
+		   int code, const char *text)
+{
+	if (server->state == CLOSED)
+		return;
+	if (server->farewell && question != DATA_END) {
+		say_farewell(server, server->farewell);
+		return;
+	}
+	if (code == 421) {
+		say_farewell(server, text);
+		return;
+	}
+	if (code == 250 && (question == HELO || question == EHLO))
+		answer_helo(server, question == EHLO);
+	else
+		reply_text(server, code, text);
+	settle(server, question, code);
+	if (server->farewell)
+		say_farewell(server, server->farewell);
+	else if (code >= 500)
+		count_error(server);
+}
+
+void smtp_server_answer(struct smtp_server *server, int code, const char *text)
+{
+	enum question question = server->question;
+
+	assert(question != NOTHING);
+	assert(code != 354 || question == DATA_BEGIN);
+	server->question = NOTHING;
+	enter(server);
+	answer(server, question, code, text);
+	leave(server);
+}
+
+void smtp_server_greet(struct smtp_server *server)
+{
+	if (server->state != GREETING)
+		return;
+	reply(server, "220 %s ESMTP tideover", server->hostname);
+	server->state = COMMAND;
+}
+
+bool smtp_server_waits(const struct smtp_server *server)
+{
+	return server->question != NOTHING;
+}
+
+bool smtp_server_in_data(const struct smtp_server *server)
+{
+	return server->state == DATA;
+}
+
+void smtp_server_tls_started(struct smtp_server *server)
+{
+	server->in_tls = true;
+	server->greeted = server->extended = false;
+	drop_line(server);
+	if (server->state == TLS)
+		server->state = COMMAND;
+	enter(server);
+	forget_transaction(server);
+	leave(server);
+}
+
+void smtp_server_shutdown(struct smtp_server *server, const char *text)
+{
+	if (server->state == CLOSED || server->farewell)
+		return;
+	server->farewell = mem_dup(text);
+	enter(server);
+	if (server->question == NOTHING)
+		say_farewell(server, server->farewell);
+	leave(server);
+}
+
+struct buf *smtp_server_out(struct smtp_server *server)
+{
+	return &server->out;
+}
+
+/* RFC 3848 and RFC 6531, section 4.3; HELO has no name for TLS. */
+const char *smtp_server_protocol(const struct smtp_server *server, bool tls,
+				 bool utf8)
+{
+	if (utf8)
+		return tls ? "UTF8SMTPS" : "UTF8SMTP";
+	if (!server->extended)
+		return "SMTP";
+	return tls ? "ESMTPS" : "ESMTP";
+}
