@@ -33,7 +33,10 @@ struct smtp_transaction {
 	size_t count;
 	uint64_t size;			/* bytes, for SIZE= */
 	enum smtp_body body;
-	bool utf8;
+	bool utf8;			/* only where offered: look before */
+	/* A probe: on_rcpt for every reply, then RSET instead of DATA and
+	 * on_done with stage RCPT and the last reply. */
+	bool envelope_only;
 };
 
 struct smtp_client_owner {
@@ -41,7 +44,8 @@ struct smtp_client_owner {
 	void (*on_ready)(void *ctx, const struct smtp_offers *offers);
 	/* 220 to STARTTLS came: start TLS, then smtp_client_tls_started(). */
 	void (*on_starttls)(void *ctx);
-	/* The final word on one recipient before DATA (a refusal). */
+	/* The final word on one recipient before DATA (a refusal; a 421 ends
+	 * the session instead and is told by on_done). */
 	void (*on_rcpt)(void *ctx, size_t index, const struct smtp_reply *reply);
 	/* At least one recipient stands and 354 came: call
 	 * smtp_client_body() any number of times, then _body_end(). */
@@ -50,7 +54,7 @@ struct smtp_client_owner {
 	 * The transaction is over.  `stage` tells what `reply` answers: MAIL
 	 * or DATA (refused: holds for all recipients not refused before), RCPT
 	 * (none was accepted; see on_rcpt), or DOT (the outcome for those that
-	 * were accepted).
+	 * were accepted).  Code 0: no valid reply came.
 	 */
 	void (*on_done)(void *ctx, enum smtp_stage stage,
 			const struct smtp_reply *reply);
@@ -64,13 +68,15 @@ struct smtp_client_owner {
 struct smtp_client *smtp_client_new(const struct smtp_client_owner *owner,
 				    void *ctx, const char *helo,
 				    bool want_starttls);
-void smtp_client_free(struct smtp_client *client);	/* NULL is fine */
+/* NULL is fine; inside a callback it takes effect when that has returned. */
+void smtp_client_free(struct smtp_client *client);
 /* Always consumes everything. */
 void smtp_client_feed(struct smtp_client *client, struct slice in);
 struct buf *smtp_client_out(struct smtp_client *client);
 void smtp_client_tls_started(struct smtp_client *client);
 const struct smtp_offers *smtp_client_offers(const struct smtp_client *client);
-/* Strings are copied.  Only when ready and no transaction is open. */
+/* Strings are copied.  Only when ready (also from within on_ready and on_done)
+ * and no transaction is open. */
 void smtp_client_transaction(struct smtp_client *client,
 			     const struct smtp_transaction *transaction);
 /* Message bytes with CRLF lines; dots are stuffed here. */
@@ -80,7 +86,8 @@ void smtp_client_body_end(struct smtp_client *client);
 /* Gives up an open transaction before DATA: RSET; on_done does not come. */
 void smtp_client_reset(struct smtp_client *client);
 void smtp_client_quit(struct smtp_client *client);
-/* Where we are: what a lost connection would mean. */
+/* Where we are: what a lost connection would mean.  Between transactions
+ * MAIL; from the first byte of the body to the dot DATA. */
 enum smtp_stage smtp_client_stage(const struct smtp_client *client);
 /* The connection is gone: ends an open transaction through on_done with a
  * reply of code 0 and text `why`; no on_fail. */

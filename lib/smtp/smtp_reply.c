@@ -17,7 +17,8 @@ static bool line_begins_well(struct slice line)
 	for (size_t i = 1; i < 3 && i < line.len; i++)
 		if (!is_digit(line.p[i]))
 			return false;
-	return line.len <= 3 || strchr("- \r", line.p[3]);
+	return line.len <= 3 || line.p[3] == '-' || line.p[3] == ' ' ||
+	       line.p[3] == '\r';
 }
 
 /* The length of the enhanced code at the front of a text, or 0. */

@@ -1,0 +1,570 @@
+#include "smtp/smtp_client.h"
+
+#include "smtp/smtp_data.h"
+#include "smtp/smtp_ehlo.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Whose reply is awaited; in READY, TLS, BODY and DEAD none is. */
+enum state { GREETING, EHLO, HELO, STARTTLS, TLS, READY, MAIL, RCPT, DATA,
+	     BODY, DOT, RSET, QUIT, DEAD };
+
+static const enum smtp_stage stages[] = {
+	[GREETING]	= SMTP_STAGE_GREETING,
+	[EHLO]		= SMTP_STAGE_EHLO,
+	[HELO]		= SMTP_STAGE_EHLO,
+	[STARTTLS]	= SMTP_STAGE_STARTTLS,
+	[TLS]		= SMTP_STAGE_STARTTLS,
+	[READY]		= SMTP_STAGE_MAIL,
+	[MAIL]		= SMTP_STAGE_MAIL,
+	[RCPT]		= SMTP_STAGE_RCPT,
+	[DATA]		= SMTP_STAGE_DATA,
+	[BODY]		= SMTP_STAGE_DATA,
+	[DOT]		= SMTP_STAGE_DOT,
+	[RSET]		= SMTP_STAGE_MAIL,
+	[QUIT]		= SMTP_STAGE_QUIT,
+};
+
+struct smtp_client {
+	const struct smtp_client_owner *owner;
+	void *ctx;
+	char *helo;
+	bool want_starttls, in_tls;
+
+	enum state state;
+	enum smtp_stage end_stage;	/* where it died */
+	struct smtp_ehlo ehlo;
+	struct buf in, out;
+
+	bool open;			/* on_done is owed */
+	char *mail;			/* the command */
+	char **rcpts;
+	size_t count, next, accepted;	/* `next` is the one to be answered */
+	size_t owed;			/* replies to what was sent of it */
+	bool envelope_only;
+	struct smtp_data_out data;
+
+	size_t stale;			/* replies owed to what was given up */
+	bool rset_sent;
+
+	unsigned busy;			/* calls under way */
+	bool doomed;			/* freed when the last one returns */
+};
+
+const char *smtp_stage_name(enum smtp_stage stage)
+{
+	static const char *const names[] = {
+		[SMTP_STAGE_CONNECT] = "connect",
+		[SMTP_STAGE_GREETING] = "greeting",
+		[SMTP_STAGE_EHLO] = "EHLO",
+		[SMTP_STAGE_STARTTLS] = "STARTTLS",
+		[SMTP_STAGE_MAIL] = "MAIL",
+		[SMTP_STAGE_RCPT] = "RCPT",
+		[SMTP_STAGE_DATA] = "DATA",
+		[SMTP_STAGE_DOT] = "end of data",
+		[SMTP_STAGE_QUIT] = "QUIT",
+	};
+
+	return names[stage];
+}
+
+struct smtp_client *smtp_client_new(const struct smtp_client_owner *owner,
+				    void *ctx, const char *helo,
+				    bool want_starttls)
+{
+	struct smtp_client *client = mem_alloc(sizeof(*client));
+
+	client->owner = owner;
+	client->ctx = ctx;
+	client->helo = mem_dup(helo);
+	client->want_starttls = want_starttls;
+	return client;
+}
+
+static void drop_transaction(struct smtp_client *client)
+{
+	for (size_t i = 0; i < client->count; i++)
+		free(client->rcpts[i]);
+	free(client->rcpts);
+	free(client->mail);
+	client->rcpts = NULL;
+	client->mail = NULL;
+	client->count = client->next = client->accepted = client->owed = 0;
+	client->open = false;
+}
+
+void smtp_client_free(struct smtp_client *client)
+{
+	if (!client)
+		return;
+	if (client->busy > 0) {
+		client->doomed = true;
+		client->state = DEAD;
+		return;
+	}
+	drop_transaction(client);
+	free(client->helo);
+	buf_release(&client->in);
+	buf_release(&client->out);
+	free(client);
+}
+
+static void enter(struct smtp_client *client)
+{
+	client->busy++;
+}
+
+static void leave(struct smtp_client *client)
+{
+	if (--client->busy == 0 && client->doomed)
+		smtp_client_free(client);
+}
+
+enum smtp_stage smtp_client_stage(const struct smtp_client *client)
+{
+	return client->state == DEAD ? client->end_stage :
+				       stages[client->state];
+}
+
+static void die(struct smtp_client *client)
+{
+	if (client->state == DEAD)
+		return;
+	client->end_stage = smtp_client_stage(client);
+	client->state = DEAD;
+	buf_clear(&client->in);
+}
+
+/* The transaction is over: with what is forgotten before, a new one may
+ * begin inside the callback. */
+static void finish(struct smtp_client *client, enum smtp_stage stage,
+		   const struct smtp_reply *reply)
+{
+	if (!client->open)
+		return;
+	drop_transaction(client);
+	if (!client->doomed)
+		client->owner->on_done(client->ctx, stage, reply);
+}
+
+static void fail(struct smtp_client *client, const struct smtp_reply *reply,
+		 const char *why)
+{
+	enum smtp_stage stage = smtp_client_stage(client);
+
+	if (client->state == DEAD)
+		return;
+	die(client);
+	finish(client, stage, reply);
+	if (!client->doomed)
+		client->owner->on_fail(client->ctx, stage, reply, why);
+}
+
+/* What came is no reply to anything: it must not count as one. */
+static void fail_garbage(struct smtp_client *client, const char *why)
+{
+	struct smtp_reply none = { 0 };
+
+	snprintf(none.text, sizeof(none.text), "%s", why);
+	fail(client, &none, none.text);
+}
+
+static void send_command(struct smtp_client *client, const char *command)
+{
+	buf_adds(&client->out, command);
+	client->owed++;
+}
+
+static void send_envelope(struct smtp_client *client)
+{
+	client->state = MAIL;
+	send_command(client, client->mail);
+	if (!client->ehlo.offers.pipelining)
+		return;
+	for (size_t i = 0; i < client->count; i++)
+		send_command(client, client->rcpts[i]);
+}
+
+static void become_ready(struct smtp_client *client)
+{
+	client->state = READY;
+	/* A transaction that was given to us while RSET was under way. */
+	if (client->open)
+		send_envelope(client);
+}
+
+/* RSET, once the replies to what is given up have come or may be mixed. */
+static void begin_rset(struct smtp_client *client, size_t stale)
+{
+	client->state = RSET;
+	client->stale = stale;
+	client->rset_sent = stale == 0 || client->ehlo.offers.pipelining;
+	if (client->rset_sent)
+		buf_adds(&client->out, "RSET\r\n");
+}
+
+static void send_helo(struct smtp_client *client, enum state state)
+{
+	buf_addf(&client->out, "%s %s\r\n", state == EHLO ? "EHLO" : "HELO",
+		 client->helo);
+	client->state = state;
+}
+
+/* The replies. */
+
+static void take_greeting(struct smtp_client *client,
+			  const struct smtp_reply *reply)
+{
+	if (reply->code != 220)
+		fail(client, reply, "the greeting refuses us");
+	else
+		send_helo(client, EHLO);
+}
+
+static void take_ehlo(struct smtp_client *client,
+		      const struct smtp_reply *reply)
+{
+	const struct smtp_offers *offers = &client->ehlo.offers;
+
+	if (reply->code / 100 == 5 && client->state == EHLO) {
+		client->ehlo = (struct smtp_ehlo){ 0 };
+		send_helo(client, HELO);
+		return;
+	}
+	if (reply->code != 250) {
+		fail(client, reply, "EHLO is refused");
+		return;
+	}
+	if (client->state == HELO)
+		client->ehlo = (struct smtp_ehlo){ 0 };
+	if (client->want_starttls && !client->in_tls && offers->starttls) {
+		buf_adds(&client->out, "STARTTLS\r\n");
+		client->state = STARTTLS;
+		return;
+	}
+	client->state = READY;
+	client->owner->on_ready(client->ctx, offers);
+}
+
+static void take_starttls(struct smtp_client *client,
+			  const struct smtp_reply *reply)
+{
+	if (reply->code != 220) {
+		fail(client, reply, "STARTTLS is refused");
+	} else if (client->in.len > 0) {
+		/* Injected before TLS, it would be believed inside. */
+		fail_garbage(client, "bytes behind the reply to STARTTLS");
+	} else {
+		client->state = TLS;
+		client->owner->on_starttls(client->ctx);
+	}
+}
+
+static void take_mail(struct smtp_client *client,
+		      const struct smtp_reply *reply)
+{
+	client->owed--;
+	if (reply->code / 100 == 2) {
+		client->state = RCPT;
+		if (!client->ehlo.offers.pipelining)
+			send_command(client, client->rcpts[0]);
+		return;
+	}
+	begin_rset(client, client->owed);
+	finish(client, SMTP_STAGE_MAIL, reply);
+}
+
+static void end_envelope(struct smtp_client *client,
+			 const struct smtp_reply *last)
+{
+	if (client->accepted > 0 && !client->envelope_only) {
+		buf_adds(&client->out, "DATA\r\n");
+		client->state = DATA;
+		return;
+	}
+	begin_rset(client, 0);
+	finish(client, SMTP_STAGE_RCPT, last);
+}
+
+static void take_rcpt(struct smtp_client *client,
+		      const struct smtp_reply *reply)
+{
+	bool yes = reply->code / 100 == 2;
+	size_t index = client->next++;
+
+	client->owed--;
+	client->accepted += yes;
+	if (!yes || client->envelope_only) {
+		client->owner->on_rcpt(client->ctx, index, reply);
+		/* It may have been given up meanwhile. */
+		if (client->state != RCPT)
+			return;
+	}
+	if (client->next == client->count)
+		end_envelope(client, reply);
+	else if (!client->ehlo.offers.pipelining)
+		send_command(client, client->rcpts[client->next]);
+}
+
+/* What is here before the dot has left is no reply to it. */
+static const char early[] = "a reply before the end of the message";
+
+static void take_data(struct smtp_client *client,
+		      const struct smtp_reply *reply)
+{
+	if (reply->code == 354 && client->in.len > 0) {
+		fail_garbage(client, early);
+	} else if (reply->code == 354) {
+		client->state = BODY;
+		client->data = (struct smtp_data_out){ 0 };
+		client->owner->on_body(client->ctx);
+	} else if (reply->code < 400) {
+		fail_garbage(client, "DATA is answered with neither 354 nor "
+			     "a refusal");
+	} else {
+		begin_rset(client, 0);
+		finish(client, SMTP_STAGE_DATA, reply);
+	}
+}
+
+/* A refusal in the middle of the message is one; an early 250 is a lie. */
+static void take_early(struct smtp_client *client,
+		       const struct smtp_reply *reply)
+{
+	if (reply->code >= 400)
+		fail(client, reply, early);
+	else
+		fail_garbage(client, early);
+}
+
+static void take_dot(struct smtp_client *client, const struct smtp_reply *reply)
+{
+	if (reply->code / 100 == 3) {
+		fail_garbage(client, "the message is answered with 3xx");
+		return;
+	}
+	if (reply->code / 100 == 2)
+		client->state = READY;
+	else
+		begin_rset(client, 0);
+	finish(client, SMTP_STAGE_DOT, reply);
+}
+
+static void take_rset(struct smtp_client *client,
+		      const struct smtp_reply *reply)
+{
+	if (client->stale > 0) {
+		client->stale--;
+		if (client->stale == 0 && !client->rset_sent)
+			begin_rset(client, 0);
+	} else if (reply->code / 100 != 2) {
+		fail(client, reply, "RSET is refused");
+	} else {
+		become_ready(client);
+	}
+}
+
+static void take(struct smtp_client *client, const struct smtp_reply *reply)
+{
+	/* "Closing": no matter what it answers (RFC 5321, section 3.8). */
+	if (reply->code == 421 && client->state != QUIT) {
+		fail(client, reply, client->state == GREETING ?
+		     "the greeting refuses us" : "the server closes");
+		return;
+	}
+	switch (client->state) {
+	case GREETING:
+		take_greeting(client, reply);
+		break;
+	case EHLO:
+	case HELO:
+		take_ehlo(client, reply);
+		break;
+	case STARTTLS:
+		take_starttls(client, reply);
+		break;
+	case MAIL:
+		take_mail(client, reply);
+		break;
+	case RCPT:
+		take_rcpt(client, reply);
+		break;
+	case DATA:
+		take_data(client, reply);
+		break;
+	case BODY:
+		take_early(client, reply);
+		break;
+	case DOT:
+		take_dot(client, reply);
+		break;
+	case RSET:
+		take_rset(client, reply);
+		break;
+	case TLS:
+	case READY:
+		fail_garbage(client, "a reply that nobody asked for");
+		break;
+	case QUIT:
+	case DEAD:
+		break;
+	}
+}
+
+void smtp_client_feed(struct smtp_client *client, struct slice in)
+{
+	struct smtp_reply reply;
+	struct err err = ERR_INIT;
+
+	if (client->state == DEAD)
+		return;
+	enter(client);
+	buf_add(&client->in, in);
+	while (client->state != DEAD && client->in.len > 0) {
+		void (*each)(void *, struct slice) = NULL;
+		ptrdiff_t len;
+
+		if (client->state == EHLO) {
+			smtp_ehlo_begin(&client->ehlo);
+			each = smtp_ehlo_line;
+		}
+		len = smtp_reply_parse(buf_slice(&client->in), &reply, each,
+				       &client->ehlo, &err);
+		if (len < 0)
+			fail_garbage(client, err.text);
+		if (len <= 0)
+			break;
+		buf_consume(&client->in, (size_t)len);
+		take(client, &reply);
+	}
+	leave(client);
+}
+
+/* What the owner wants. */
+
+struct buf *smtp_client_out(struct smtp_client *client)
+{
+	return &client->out;
+}
+
+const struct smtp_offers *smtp_client_offers(const struct smtp_client *client)
+{
+	return &client->ehlo.offers;
+}
+
+void smtp_client_tls_started(struct smtp_client *client)
+{
+	if (client->state == DEAD)
+		return;
+	assert(client->state == TLS);
+	client->in_tls = true;
+	client->ehlo = (struct smtp_ehlo){ 0 };
+	send_helo(client, EHLO);
+}
+
+/* A path was parsed before it was kept; a CR in it would be a command. */
+static void check_path(const char *path)
+{
+	assert(!strpbrk(path, "\r\n"));
+}
+
+static char *mail_command(const struct smtp_transaction *transaction,
+			  const struct smtp_offers *offers)
+{
+	struct buf line = BUF_INIT;
+
+	check_path(transaction->reverse_path);
+	buf_addf(&line, "MAIL FROM:<%s>", transaction->reverse_path);
+	if (offers->size && transaction->size > 0)
+		buf_addf(&line, " SIZE=%" PRIu64, transaction->size);
+	if (offers->eightbit && transaction->body == SMTP_BODY_8BITMIME)
+		buf_adds(&line, " BODY=8BITMIME");
+	if (offers->utf8 && transaction->utf8)
+		buf_adds(&line, " SMTPUTF8");
+	buf_adds(&line, "\r\n");
+	return buf_take(&line);
+}
+
+void smtp_client_transaction(struct smtp_client *client,
+			     const struct smtp_transaction *transaction)
+{
+	assert(!client->open && transaction->count > 0);
+	if (client->state == DEAD)
+		return;
+	assert(client->state == READY || client->state == RSET);
+	client->open = true;
+	client->envelope_only = transaction->envelope_only;
+	client->mail = mail_command(transaction, &client->ehlo.offers);
+	client->count = transaction->count;
+	client->rcpts = mem_alloc(client->count * sizeof(*client->rcpts));
+	for (size_t i = 0; i < client->count; i++) {
+		check_path(transaction->forward_paths[i]);
+		client->rcpts[i] = mem_printf("RCPT TO:<%s>\r\n",
+					      transaction->forward_paths[i]);
+	}
+	if (client->state == READY)
+		send_envelope(client);
+}
+
+void smtp_client_body(struct smtp_client *client, struct slice bytes)
+{
+	if (client->state == DEAD)
+		return;
+	assert(client->state == BODY);
+	smtp_data_stuff(&client->data, bytes, &client->out);
+}
+
+void smtp_client_body_end(struct smtp_client *client)
+{
+	if (client->state == DEAD)
+		return;
+	assert(client->state == BODY);
+	if (client->in.len > 0) {
+		enter(client);
+		fail_garbage(client, early);
+		leave(client);
+		return;
+	}
+	smtp_data_finish(&client->data, &client->out);
+	client->state = DOT;
+}
+
+void smtp_client_reset(struct smtp_client *client)
+{
+	size_t owed;
+
+	if (client->state == DEAD || !client->open)
+		return;
+	assert(client->state == MAIL || client->state == RCPT ||
+	       client->state == RSET);
+	if (client->state == RSET) {
+		drop_transaction(client);
+		return;
+	}
+	owed = client->owed;
+	drop_transaction(client);
+	begin_rset(client, owed);
+}
+
+void smtp_client_quit(struct smtp_client *client)
+{
+	if (client->state == DEAD || client->state == QUIT)
+		return;
+	drop_transaction(client);
+	buf_adds(&client->out, "QUIT\r\n");
+	client->state = QUIT;
+}
+
+void smtp_client_lost(struct smtp_client *client, const char *why)
+{
+	enum smtp_stage stage = smtp_client_stage(client);
+	struct smtp_reply none = { 0 };
+
+	snprintf(none.text, sizeof(none.text), "%s", why);
+	enter(client);
+	die(client);
+	finish(client, stage, &none);
+	leave(client);
+}
