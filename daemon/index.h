@@ -38,7 +38,8 @@ struct index_live {
 	uint32_t envelope;
 	enum envelope_state state;
 	bool mailbox_held;
-	const char *plan, *forward_path;
+	const char *plan, *forward_path, *reverse_path;
+	bool eightbit, utf8;
 	int64_t accepted_ms, next_ms;
 	uint32_t attempts, uncertain;
 	struct spool_place place;

@@ -1,0 +1,637 @@
+#include "daemon/cutover.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_MODULE "cutover"
+
+enum { TICK_MS = 200 };
+
+/* What the journal says of the past. */
+
+static void restore_waiver(struct cutover *cutover, const struct json *data,
+			   int64_t at_ms)
+{
+	struct waiver waiver = { .at_ms = at_ms };
+	const char *check = json_get_text(data, "check");
+	const char *gate = json_get_text(data, "gate");
+	const char *print = json_get_text(data, "fingerprint");
+
+	if (!check || !gate || !print || !gate_parse(gate, &waiver.gate))
+		return;
+	snprintf(waiver.check, sizeof(waiver.check), "%s", check);
+	snprintf(waiver.fingerprint, sizeof(waiver.fingerprint), "%s", print);
+	waiver.by = mem_dup(json_get_text(data, "by"));
+	waiver.reason = mem_dup(json_get_text(data, "reason"));
+	waiver.attest = json_get_bool(data, "attest");
+	cutover_add_waiver(cutover, &waiver);
+}
+
+static int restore_line(void *ctx, const struct json *line, struct err *err)
+{
+	struct cutover *cutover = ctx;
+	const char *event = json_get_text(line, "event");
+	const char *at = json_get_text(line, "at");
+	const struct json *data = json_get(line, "data");
+	int64_t at_ms = 0;
+
+	if (!event || !at || clock_parse(slice(at), &at_ms, err) < 0)
+		return -1;
+	if (strcmp(event, "phase") == 0) {
+		const char *to = json_get_text(data, "to");
+
+		if (!to || !phase_parse(to, &cutover->phase))
+			return err_set(err, "a phase line without a phase");
+		cutover->since_ms = at_ms;
+	} else if (strcmp(event, "waive") == 0) {
+		restore_waiver(cutover, data, at_ms);
+	} else if (strcmp(event, "pause") == 0) {
+		free(cutover->paused);
+		cutover->paused = mem_dup(json_get_text(data, "reason"));
+	} else if (strcmp(event, "resume") == 0) {
+		free(cutover->paused);
+		cutover->paused = NULL;
+	}
+	return 0;
+}
+
+static int each_line(void *ctx, const struct json *line)
+{
+	struct err err = ERR_INIT;
+
+	if (restore_line(ctx, line, &err) < 0)
+		log_error("journal: %s", err.text);
+	return 0;
+}
+
+void cutover_add_waiver(struct cutover *cutover, const struct waiver *waiver)
+{
+	cutover->waivers = mem_grow(cutover->waivers,
+				    (cutover->waiver_count + 1) *
+				    sizeof(*cutover->waivers));
+	cutover->waivers[cutover->waiver_count++] = *waiver;
+}
+
+struct waiver *cutover_waivers(struct cutover *cutover, size_t *count)
+{
+	*count = cutover->waiver_count;
+	return cutover->waivers;
+}
+
+/* Building. */
+
+static struct cutover_target *target_for(struct cutover *cutover,
+					 const struct plan_system *system)
+{
+	struct cutover_target *target = mem_alloc(sizeof(*target));
+	struct replay_spec spec;
+
+	target_init(&target->target, system);
+	for (size_t i = 0; i < cutover->target_count; i++) {
+		if (strcmp(cutover->targets[i]->target.name,
+			   target->target.name) == 0) {
+			target_release(&target->target);
+			free(target);
+			return cutover->targets[i];
+		}
+	}
+	target->cutover = cutover;
+	spec = (struct replay_spec){
+		.store = cutover->env.store,
+		.plan = cutover->plan,
+		.target = &target->target,
+		.resolver = cutover->resolver,
+		.tls = cutover->tls,
+		.helo = cutover->plan->queue_mx.host,
+	};
+	target->replay = replay_new(&spec, &cutover_replay_owner, target);
+	cutover->targets = mem_grow(cutover->targets,
+				    (cutover->target_count + 1) *
+				    sizeof(*cutover->targets));
+	cutover->targets[cutover->target_count++] = target;
+	return target;
+}
+
+static void make_domains(struct cutover *cutover)
+{
+	const struct plan *plan = cutover->plan;
+
+	cutover->domains = mem_alloc(plan->domain_count *
+				     sizeof(*cutover->domains));
+	for (size_t i = 0; i < plan->domain_count; i++) {
+		struct cutover_domain *domain = &cutover->domains[i];
+		const struct plan_domain *from = &plan->domains[i];
+
+		domain->cutover = cutover;
+		domain->plan = from;
+		domain->queue = queue_domain(cutover->env.queue, plan->name,
+					     from->name);
+		domain->targets[SYSTEM_OLD] =
+			target_for(cutover, &from->systems[SYSTEM_OLD]);
+		domain->targets[SYSTEM_NEW] = plan->plain ?
+			domain->targets[SYSTEM_OLD] :
+			target_for(cutover, &from->systems[SYSTEM_NEW]);
+	}
+}
+
+/* The queue's own certificate may serve as the client's, with its key. */
+static const char *client_key(const struct plan *plan)
+{
+	if (plan->replay.client_key_file ||
+	    !plan->replay.client_certificate_file)
+		return plan->replay.client_key_file;
+	return plan->queue_mx.key_file;
+}
+
+static int make_tls(struct cutover *cutover, struct err *err)
+{
+	const struct plan *plan = cutover->plan;
+	enum tls_policy policy =
+		plan->replay.tls == PLAN_TLS_OPPORTUNISTIC ?
+		TLS_OPPORTUNISTIC :
+		plan->replay.tls == PLAN_TLS_REQUIRED ? TLS_REQUIRED :
+		TLS_VERIFIED;
+
+	cutover->tls = tls_client_new(policy, NULL,
+				      plan->replay.client_certificate_file,
+				      client_key(plan), err);
+	if (!cutover->tls)
+		return -1;
+	if (!plan->queue_mx.certificate_file)
+		return 0;
+	cutover->tls_server = tls_server_new(plan->queue_mx.certificate_file,
+					     plan->queue_mx.key_file, err);
+	return cutover->tls_server ? 0 : -1;
+}
+
+static int make_resolver(struct cutover *cutover, struct err *err)
+{
+	const struct plan *plan = cutover->plan;
+	struct addr server;
+
+	if (plan->dns.resolvers.count == 0)
+		return 0;
+	if (strcmp(plan->dns.resolvers.at[0], "system") == 0) {
+		if (dns_system_server(&server, err) < 0)
+			return -1;
+	} else if (addr_parse(slice(plan->dns.resolvers.at[0]), 53, &server,
+			      err) < 0) {
+		return -1;
+	}
+	cutover->resolver = dns_resolver_new(cutover->env.loop, &server, err);
+	return cutover->resolver ? 0 : -1;
+}
+
+static int make_state(struct cutover *cutover, struct err *err)
+{
+	char *path = mem_printf("%s/journal.ndjson", cutover->dir);
+	char *plan_path = mem_printf("%s/plan.json", cutover->dir);
+	char head[65];
+	uint64_t count;
+	int result = -1;
+
+	if (file_make_dirs(cutover->dir, 0700, err) < 0)
+		goto out;
+	cutover->journal = journal_open(path, err);
+	if (!cutover->journal)
+		goto out;
+	if (journal_count(cutover->journal) > 0 &&
+	    journal_read(path, each_line, cutover, head, &count, err) < 0)
+		goto out;
+	if (file_write(plan_path, slice(cutover->plan->text), 0600, err) < 0)
+		goto out;
+	result = 0;
+out:
+	free(path);
+	free(plan_path);
+	return result;
+}
+
+static int note_loaded(struct cutover *cutover, struct err *err)
+{
+	struct json *data = json_object();
+	const struct plan *plan = cutover->plan;
+
+	json_put_text(data, "plan", plan->name);
+	json_put_text(data, "hash", plan->hash);
+	json_put_text(data, "path", plan->path);
+	json_put_text(data, "version", TIDEOVER_VERSION);
+	json_put_text(data, "phase", phase_name(cutover->phase));
+	json_put_bool(data, "rehearsal", plan->rehearsal);
+	return journal_add(cutover->journal, "loaded", data, err);
+}
+
+static void tick(void *ctx)
+{
+	struct cutover *cutover = ctx;
+
+	loop_timer_arm(cutover->tick, TICK_MS);
+	cutover_watch_tick(cutover, clock_mono_ms());
+	cutover_release_tick(cutover);
+}
+
+struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
+			    struct err *err)
+{
+	struct cutover *cutover = mem_alloc(sizeof(*cutover));
+
+	cutover->env = *env;
+	cutover->plan = plan;
+	cutover->dir = mem_printf("%s/plans/%s", env->state_dir, plan->name);
+	cutover->since_ms = cutover->loaded_ms = clock_wall_ms();
+	if (make_state(cutover, err) < 0 || make_tls(cutover, err) < 0 ||
+	    make_resolver(cutover, err) < 0)
+		goto fail;
+	if (plan->recipients.listed &&
+	    recipients_load(&cutover->recipients, plan->recipients.file,
+			    err) < 0)
+		goto fail;
+	if (note_loaded(cutover, err) < 0)
+		goto fail;
+	make_domains(cutover);
+	cutover->tick = loop_timer_new(env->loop, tick, cutover);
+	cutover_watch_init(cutover);
+	return cutover;
+fail:
+	cutover->plan = NULL;	/* stays the caller's */
+	cutover_free(cutover);
+	return NULL;
+}
+
+void cutover_free(struct cutover *cutover)
+{
+	if (!cutover)
+		return;
+	loop_timer_free(cutover->tick);
+	cutover_watch_free(cutover);
+	for (size_t i = 0; i < cutover->target_count; i++) {
+		replay_free(cutover->targets[i]->replay);
+		target_release(&cutover->targets[i]->target);
+		free(cutover->targets[i]);
+	}
+	free(cutover->targets);
+	for (size_t i = 0; cutover->domains && i < cutover->plan->domain_count;
+	     i++)
+		free(cutover->domains[i].breaker);
+	free(cutover->domains);
+	for (size_t i = 0; i < cutover->waiver_count; i++) {
+		free(cutover->waivers[i].by);
+		free(cutover->waivers[i].reason);
+	}
+	free(cutover->waivers);
+	dns_resolver_free(cutover->resolver);
+	tls_client_free(cutover->tls);
+	tls_server_free(cutover->tls_server);
+	recipients_release(&cutover->recipients);
+	journal_close(cutover->journal);
+	plan_free(cutover->plan);
+	free(cutover->paused);
+	free(cutover->dir);
+	free(cutover);
+}
+
+void cutover_run(struct cutover *cutover)
+{
+	if (cutover->phase == PHASE_RELEASING ||
+	    cutover->phase == PHASE_RETURNING)
+		cutover_release_begin(cutover);
+	loop_timer_arm(cutover->tick, 0);
+}
+
+void cutover_look(struct cutover *cutover)
+{
+	loop_timer_arm(cutover->tick, 0);
+	for (size_t i = 0; i < cutover->target_count; i++)
+		replay_kick(cutover->targets[i]->replay);
+}
+
+struct cutover_domain *cutover_domain(struct cutover *cutover,
+				      struct slice name)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		if (slice_is_nocase(name, cutover->domains[i].plan->name))
+			return &cutover->domains[i];
+	return NULL;
+}
+
+struct cutover_target *cutover_target(struct cutover_domain *domain)
+{
+	return domain->targets[phase_target(domain->cutover->phase,
+					    domain->cutover->plan)];
+}
+
+void cutover_arrived(struct cutover *cutover, uint64_t sequence,
+		     uint64_t bytes, size_t envelopes)
+{
+	cutover->last_sequence = sequence;
+	cutover->last_arrival_ms = clock_wall_ms();
+	cutover->arrival_count++;
+	cutover->arrival_bytes += bytes;
+	rate_add(&cutover->arrivals, 1, clock_mono_ms());
+}
+
+/* Phases. */
+
+int cutover_enter(struct cutover *cutover, enum phase phase, const char *by,
+		  struct err *err)
+{
+	struct json *data;
+
+	if (phase_may_enter(cutover->phase, phase, cutover->plan, err) < 0)
+		return -1;
+	data = json_object();
+	json_put_text(data, "from", phase_name(cutover->phase));
+	json_put_text(data, "to", phase_name(phase));
+	json_put_text(data, "by", by);
+	if (journal_add(cutover->journal, "phase", data, err) < 0)
+		return -1;
+	log_info("plan %s: %s", cutover->plan->name, phase_name(phase));
+	cutover->phase = phase;
+	cutover->since_ms = clock_wall_ms();
+	if (phase == PHASE_RELEASING || phase == PHASE_RETURNING)
+		cutover_release_begin(cutover);
+	cutover_look(cutover);
+	return 0;
+}
+
+int cutover_note(struct cutover *cutover, const char *event, struct json *data,
+		 struct err *err)
+{
+	return journal_add(cutover->journal, event, data, err);
+}
+
+/* An operator's wish that needs a gate first. */
+struct wish {
+	struct cutover *cutover;
+	enum phase next;
+	bool from_breaker;	/* finish again: the breaker reopens */
+	char *by;
+	cutover_gate_fn *done;
+	void *ctx;
+	struct err err;
+};
+
+static struct wish *wish_new(struct cutover *cutover, const char *by,
+			     cutover_gate_fn *done, void *ctx)
+{
+	struct wish *wish = mem_alloc(sizeof(*wish));
+
+	wish->cutover = cutover;
+	wish->by = mem_dup(by);
+	wish->done = done;
+	wish->ctx = ctx;
+	return wish;
+}
+
+static void wish_end(struct wish *wish, const struct findings *findings)
+{
+	wish->done(wish->ctx, wish->cutover, findings,
+		   wish->err.text[0] ? &wish->err : NULL);
+	free(wish->by);
+	free(wish);
+}
+
+/* Answers from the loop, as a gate would. */
+static void wish_now(void *ctx)
+{
+	wish_end(ctx, NULL);
+}
+
+static void clear_breakers(struct cutover *cutover)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		struct cutover_domain *domain = &cutover->domains[i];
+
+		free(domain->breaker);
+		domain->breaker = NULL;
+		domain->outcomes = domain->refused = 0;
+		domain->stage_refused = 0;
+	}
+	cutover_look(cutover);
+}
+
+static void wish_judged(void *ctx, struct cutover *cutover,
+			const struct findings *findings, const struct err *err)
+{
+	struct wish *wish = ctx;
+
+	if (err)
+		wish->err = *err;
+	else if (findings->open && wish->from_breaker)
+		clear_breakers(cutover);
+	else if (findings->open && cutover->phase != wish->next)
+		cutover_enter(cutover, wish->next, wish->by, &wish->err);
+	wish_end(wish, findings);
+}
+
+static void refuse(struct wish *wish, const char *verb)
+{
+	err_set(&wish->err, "cannot %s: the plan is %s", verb,
+		phase_name(wish->cutover->phase));
+	loop_post(wish->cutover->env.loop, wish_now, wish);
+}
+
+void cutover_start(struct cutover *cutover, const char *by,
+		   cutover_gate_fn *done, void *ctx)
+{
+	struct wish *wish = wish_new(cutover, by, done, ctx);
+
+	if (cutover->phase == PHASE_PLANNED &&
+	    cutover_enter(cutover, PHASE_OPENING, by, &wish->err) < 0) {
+		loop_post(cutover->env.loop, wish_now, wish);
+		return;
+	}
+	if (cutover->phase == PHASE_OPENING) {
+		wish->next = cutover->plan->plain ? PHASE_STANDING :
+			PHASE_HOLDING;
+		cutover_judge(cutover, GATE_START, NULL, wish_judged, wish);
+		return;
+	}
+	if (cutover->phase == PHASE_FINISHED) {
+		refuse(wish, "start again");
+		return;
+	}
+	loop_post(cutover->env.loop, wish_now, wish);	/* done before */
+}
+
+static bool breaker_is_closed(const struct cutover *cutover)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		if (cutover->domains[i].breaker)
+			return true;
+	return false;
+}
+
+void cutover_finish(struct cutover *cutover, const char *by, bool now,
+		    cutover_gate_fn *done, void *ctx)
+{
+	struct wish *wish = wish_new(cutover, by, done, ctx);
+
+	switch (cutover->phase) {
+	case PHASE_HOLDING:
+		wish->next = PHASE_RELEASING;
+		cutover_judge(cutover, GATE_FINISH, NULL, wish_judged, wish);
+		return;
+	case PHASE_RELEASING:
+	case PHASE_RETURNING:
+		if (!breaker_is_closed(cutover))
+			break;
+		wish->from_breaker = true;
+		cutover_judge(cutover, cutover->phase == PHASE_RELEASING ?
+			      GATE_FINISH : GATE_ROLLBACK, NULL, wish_judged,
+			      wish);
+		return;
+	case PHASE_TRAILING:
+	case PHASE_RETURNED:
+	case PHASE_STANDING:
+		wish->next = PHASE_FINISHED;
+		if (now) {
+			cutover_enter(cutover, PHASE_FINISHED, by, &wish->err);
+			break;
+		}
+		cutover_judge(cutover, GATE_CLOSE, NULL, wish_judged, wish);
+		return;
+	case PHASE_FINISHED:
+		break;
+	case PHASE_PLANNED:
+	case PHASE_OPENING:
+		refuse(wish, "finish");
+		return;
+	}
+	loop_post(cutover->env.loop, wish_now, wish);
+}
+
+void cutover_rollback(struct cutover *cutover, const char *by,
+		      cutover_gate_fn *done, void *ctx)
+{
+	struct wish *wish = wish_new(cutover, by, done, ctx);
+
+	if (cutover->phase == PHASE_RETURNING ||
+	    cutover->phase == PHASE_RETURNED) {
+		loop_post(cutover->env.loop, wish_now, wish);
+		return;
+	}
+	if (phase_may_enter(cutover->phase, PHASE_RETURNING, cutover->plan,
+			    &wish->err) < 0) {
+		loop_post(cutover->env.loop, wish_now, wish);
+		return;
+	}
+	wish->next = PHASE_RETURNING;
+	cutover_judge(cutover, GATE_ROLLBACK, NULL, wish_judged, wish);
+}
+
+int cutover_abort(struct cutover *cutover, const char *by, struct err *err)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		if (cutover->domains[i].queue->ledger.accepted > 0)
+			return err_set(err, "mail was accepted already; use "
+				       "rollback");
+	return cutover_enter(cutover, PHASE_PLANNED, by, err);
+}
+
+int cutover_pause(struct cutover *cutover, const char *by, const char *reason,
+		  struct err *err)
+{
+	struct json *data = json_object();
+
+	/* Closes: it happens first. */
+	free(cutover->paused);
+	cutover->paused = mem_dup(reason && *reason ? reason : "no reason "
+				  "given");
+	cutover_release_tick(cutover);
+	json_put_text(data, "by", by);
+	json_put_text(data, "reason", cutover->paused);
+	return journal_add(cutover->journal, "pause", data, err);
+}
+
+int cutover_resume(struct cutover *cutover, const char *by, struct err *err)
+{
+	struct json *data = json_object();
+
+	json_put_text(data, "by", by);
+	if (journal_add(cutover->journal, "resume", data, err) < 0)
+		return -1;
+	free(cutover->paused);
+	cutover->paused = NULL;
+	clear_breakers(cutover);
+	return 0;
+}
+
+/* Waivers. */
+
+struct waive {
+	struct cutover *cutover;
+	char *check, *by, *reason;
+	enum gate gate;
+	bool attest;
+	cutover_gate_fn *done;
+	void *ctx;
+};
+
+static int waive_found(struct waive *waive, const struct findings *findings,
+		       struct err *err)
+{
+	struct waiver waiver = { .gate = waive->gate,
+				 .attest = waive->attest };
+	const struct finding *finding;
+	struct json *data;
+
+	if (findings->count == 0)
+		return err_set(err, "the gate %s does not ask the check %s",
+			       gate_name(waive->gate), waive->check);
+	finding = &findings->at[0];
+	if (check_waivable(finding, err) < 0)
+		return -1;
+	snprintf(waiver.check, sizeof(waiver.check), "%s", waive->check);
+	finding_fingerprint(finding, waiver.fingerprint);
+	data = json_object();
+	json_put_text(data, "check", waive->check);
+	json_put_text(data, "gate", gate_name(waive->gate));
+	json_put_text(data, "by", waive->by);
+	json_put_text(data, "reason", waive->reason);
+	json_put_bool(data, "attest", waive->attest);
+	json_put_text(data, "finding", finding->summary);
+	json_put_text(data, "fingerprint", waiver.fingerprint);
+	if (journal_add(waive->cutover->journal, "waive", data, err) < 0)
+		return -1;
+	waiver.at_ms = clock_wall_ms();
+	waiver.by = mem_dup(waive->by);
+	waiver.reason = mem_dup(waive->reason);
+	cutover_add_waiver(waive->cutover, &waiver);
+	return 0;
+}
+
+static void waive_judged(void *ctx, struct cutover *cutover,
+			 const struct findings *findings, const struct err *err)
+{
+	struct waive *waive = ctx;
+	struct err own = ERR_INIT;
+
+	if (err)
+		own = *err;
+	else
+		waive_found(waive, findings, &own);
+	waive->done(waive->ctx, cutover, findings, own.text[0] ? &own : NULL);
+	free(waive->check);
+	free(waive->by);
+	free(waive->reason);
+	free(waive);
+}
+
+void cutover_waive(struct cutover *cutover, const char *check, enum gate gate,
+		   const char *by, const char *reason, bool attest,
+		   cutover_gate_fn *done, void *ctx)
+{
+	struct waive *waive = mem_alloc(sizeof(*waive));
+
+	waive->cutover = cutover;
+	waive->check = mem_dup(check);
+	waive->by = mem_dup(by);
+	waive->reason = mem_dup(reason);
+	waive->gate = gate;
+	waive->attest = attest;
+	waive->done = done;
+	waive->ctx = ctx;
+	cutover_judge(cutover, gate, check, waive_judged, waive);
+}

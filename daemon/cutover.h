@@ -1,0 +1,175 @@
+/*
+ * cutover.h - one plan under way
+ *
+ * Has the phase and the journal, asks DNS and the systems on a schedule,
+ * judges gates, decides each domain's valve and drives the replays.  What
+ * opens something is journalled first and happens second; what closes
+ * something happens first.  The journal alone says, after a crash, which phase
+ * it is.
+ *
+ *   cutover.c         phases and what an operator may ask for
+ *   cutover_watch.c   surveys, health, observations, gates
+ *   cutover_release.c valves, ramp, breaker, drained
+ *   cutover_status.c  the status and report documents
+ *
+ * All on the loop.
+ */
+#ifndef DAEMON_CUTOVER_H
+#define DAEMON_CUTOVER_H
+
+#include "cutover/check.h"
+#include "cutover/journal.h"
+#include "cutover/survey.h"
+#include "daemon/queue.h"
+#include "daemon/rate.h"
+#include "daemon/recipients.h"
+#include "daemon/replay.h"
+#include "daemon/valve.h"
+
+struct cutover_env {
+	struct loop *loop;
+	struct store *store;
+	struct queue *queue;
+	const char *state_dir;
+};
+
+struct cutover_target {
+	struct cutover *cutover;
+	struct target target;
+	struct replay *replay;
+};
+
+struct cutover_domain {
+	struct cutover *cutover;
+	const struct plan_domain *plan;
+	struct queue_domain *queue;
+	struct cutover_target *targets[2];
+	struct valve valve;
+	int64_t valve_since_ms;
+	char *breaker;			/* why it closed, or NULL */
+	/* The ramp of this release. */
+	size_t ramp_stage;		/* stages begun */
+	size_t ramp_took;		/* mailboxes in this stage */
+	unsigned stage_refused;
+	bool ramp_done;
+	/* Since the valve opened. */
+	uint64_t outcomes, refused;
+};
+
+struct cutover_sample {
+	int64_t at_ms;
+	uint64_t accepted, waiting, held, delivered;
+};
+
+enum { CUTOVER_SAMPLES = 2000 };
+
+struct cutover {
+	struct cutover_env env;
+	struct plan *plan;
+	char *dir;			/* STATE/plans/NAME */
+	struct journal *journal;
+	enum phase phase;
+	int64_t since_ms;
+	char *paused;			/* an operator's reason, or NULL */
+	struct recipients recipients;
+
+	struct cutover_domain *domains;	/* plan->domain_count */
+	struct cutover_target **targets;
+	size_t target_count;
+	struct dns_resolver *resolver;
+	struct tls_client *tls, *probe_tls;
+	struct tls_server *tls_server;	/* the queue's certificate, or NULL */
+
+	struct facts *facts;
+	struct survey *survey;
+	unsigned surveying;
+	int64_t next_dns_ms, next_probe_ms;	/* mono */
+	struct loop_timer *tick;
+	struct gate_run *gates;		/* waiting to be judged */
+	struct map views;		/* vantage -> view + 1 */
+	struct findings last_gate;	/* what blocks, for the status */
+
+	struct waiver *waivers;
+	size_t waiver_count;
+
+	uint64_t release_mark;		/* sequence; 0: valves not open yet */
+	uint64_t release_total, release_done;
+	bool drained;
+	struct rate arrivals, replays;
+	uint64_t arrival_count, arrival_bytes;
+	int64_t loaded_ms;
+	uint64_t last_sequence;		/* of this plan */
+	int64_t last_arrival_ms;
+
+	struct cutover_sample samples[CUTOVER_SAMPLES];
+	size_t sample_count;
+	int64_t sample_every_ms, next_sample_ms;
+	int64_t next_ledger_ms;
+};
+
+/*
+ * Takes `plan` over.  Opens or makes STATE/plans/NAME with the plan's text and
+ * its journal, and goes on in the phase that the journal ends in.
+ */
+struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
+			    struct err *err);
+void cutover_free(struct cutover *cutover);
+/* Begins to watch: after the queue was loaded. */
+void cutover_run(struct cutover *cutover);
+
+/* Verdict of a gate, or why it could not be judged (err). */
+typedef void cutover_gate_fn(void *ctx, struct cutover *cutover,
+			     const struct findings *findings,
+			     const struct err *err);
+/* Asks everything afresh, then judges; journals the verdict unless `only`. */
+void cutover_judge(struct cutover *cutover, enum gate gate, const char *only,
+		   cutover_gate_fn *done, void *ctx);
+
+/* What an operator asks for; `done` once, findings NULL where no gate was
+ * needed.  Each goes on by itself when the client leaves. */
+void cutover_start(struct cutover *cutover, const char *by,
+		   cutover_gate_fn *done, void *ctx);
+void cutover_finish(struct cutover *cutover, const char *by, bool now,
+		    cutover_gate_fn *done, void *ctx);
+void cutover_rollback(struct cutover *cutover, const char *by,
+		      cutover_gate_fn *done, void *ctx);
+int cutover_abort(struct cutover *cutover, const char *by, struct err *err);
+void cutover_waive(struct cutover *cutover, const char *check, enum gate gate,
+		   const char *by, const char *reason, bool attest,
+		   cutover_gate_fn *done, void *ctx);
+int cutover_pause(struct cutover *cutover, const char *by, const char *reason,
+		  struct err *err);
+int cutover_resume(struct cutover *cutover, const char *by, struct err *err);
+/* Journals an act on envelopes ("release", "discard", "hold"). */
+int cutover_note(struct cutover *cutover, const char *event, struct json *data,
+		 struct err *err);
+
+/* A message of this plan was kept; `bytes` of its body. */
+void cutover_arrived(struct cutover *cutover, uint64_t sequence,
+		     uint64_t bytes, size_t envelopes);
+struct cutover_domain *cutover_domain(struct cutover *cutover,
+				      struct slice name);
+/* The system that a domain's mail goes to now. */
+struct cutover_target *cutover_target(struct cutover_domain *domain);
+/* Ready to look again at valves and lines (a release, a change). */
+void cutover_look(struct cutover *cutover);
+
+/* Between the files of this module. */
+int cutover_enter(struct cutover *cutover, enum phase phase, const char *by,
+		  struct err *err);
+void cutover_watch_init(struct cutover *cutover);
+void cutover_watch_free(struct cutover *cutover);
+void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms);
+void cutover_release_begin(struct cutover *cutover);
+void cutover_release_tick(struct cutover *cutover);
+struct waiver *cutover_waivers(struct cutover *cutover, size_t *count);
+void cutover_add_waiver(struct cutover *cutover, const struct waiver *waiver);
+extern const struct replay_owner cutover_replay_owner;
+
+/* The status document (docs/control.md); `replies` is taken or NULL. */
+struct json *cutover_status(struct cutover *cutover, struct json *replies);
+/* The report's data; `uncertain` and `ledger` are taken. */
+struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
+			    struct json *replies, struct json *ledger);
+
+#endif

@@ -1,0 +1,345 @@
+/* Valves, the ramp, the breaker, and when a release is drained. */
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/cutover.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_MODULE "release"
+
+enum {
+	BREAKER_OUTCOMES = 20,	/* never judged on fewer */
+	BREAKER_SHARE = 10,	/* one mailbox in so many refused */
+};
+
+static void journal_valve(struct cutover_domain *domain,
+			  const struct valve *valve, struct err *err,
+			  int *result)
+{
+	struct json *data = json_object();
+
+	json_put_text(data, "domain", domain->plan->name);
+	json_put_text(data, "state", valve_state_name(valve->state));
+	json_put_text(data, "reason", valve->reason);
+	json_put_text(data, "target",
+		      cutover_target(domain)->target.name);
+	*result = journal_add(domain->cutover->journal, "valve", data, err);
+}
+
+/* Feeds follow the valve; the system that is not the target has none. */
+static void set_feeds(struct cutover_domain *domain)
+{
+	struct cutover_target *now = cutover_target(domain);
+	bool open = domain->valve.state != VALVE_CLOSED;
+
+	for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++)
+		if (domain->targets[s] != now)
+			replay_feed(domain->targets[s]->replay, domain->queue,
+				    false);
+	replay_feed(now->replay, domain->queue, open);
+}
+
+static void change_valve(struct cutover_domain *domain,
+			 const struct valve *valve)
+{
+	struct err err = ERR_INIT;
+	int result = 0;
+	bool closes = valve->state < domain->valve.state;
+
+	if (closes) {
+		domain->valve = *valve;
+		set_feeds(domain);
+	}
+	journal_valve(domain, valve, &err, &result);
+	if (result < 0) {
+		log_error("the valve of %s cannot open: journal: %s",
+			  domain->plan->name, err.text);
+		if (!closes)
+			return;
+	}
+	log_info("%s: valve %s: %s", domain->plan->name,
+		 valve_state_name(valve->state), valve->reason);
+	domain->valve = *valve;
+	domain->valve_since_ms = clock_wall_ms();
+	if (valve->state == VALVE_OPEN) {
+		queue_ramp_end(domain->queue);
+		/* Whatever waited for its time waited for a closed target. */
+		queue_retry_now(domain->queue);
+	}
+}
+
+static void decide_valve(struct cutover_domain *domain)
+{
+	struct cutover *cutover = domain->cutover;
+	const struct plan *plan = cutover->plan;
+	const struct target *target = &cutover_target(domain)->target;
+	int64_t mono = clock_mono_ms();
+	struct valve valve;
+	char health[300];
+
+	target_describe(target, plan->timing.recover_after, mono, health,
+			sizeof(health));
+	valve_decide(&(struct valve_facts){
+		.phase = cutover->phase,
+		.strategy = plan->strategy,
+		.plain = plan->plain,
+		.broken = spool_writer_broken(cutover->env.store->spool),
+		.paused = cutover->paused,
+		.breaker = domain->breaker,
+		.healthy = target_recovered(target, plan->timing.recover_after,
+					    mono),
+		.health = health,
+		.ramp_left = !domain->ramp_done,
+	}, &valve);
+	if (valve.state != domain->valve.state)
+		change_valve(domain, &valve);
+	else
+		domain->valve = valve;
+	set_feeds(domain);
+}
+
+/* The ramp. */
+
+static size_t stage_size(const struct cutover_domain *domain)
+{
+	double stage = domain->cutover->plan->replay.ramp[domain->ramp_stage];
+	double waiting = (double)queue_waiting_mailboxes(domain->queue);
+
+	return (size_t)(stage >= 1 ? stage : ceil(stage * waiting));
+}
+
+static void close_breaker(struct cutover_domain *domain, const char *reason)
+{
+	struct err err = ERR_INIT;
+	struct json *data;
+
+	if (domain->breaker)
+		return;
+	domain->breaker = mem_dup(reason);
+	decide_valve(domain);
+	data = json_object();
+	json_put_text(data, "domain", domain->plan->name);
+	json_put_text(data, "reason", reason);
+	if (journal_add(domain->cutover->journal, "breaker", data, &err) < 0)
+		log_error("journal: %s", err.text);
+}
+
+static void ramp(struct cutover_domain *domain)
+{
+	const struct plan *plan = domain->cutover->plan;
+
+	if (domain->ramp_done || domain->valve.state != VALVE_RAMP)
+		return;
+	if (domain->ramp_took > 0) {
+		char why[160];
+
+		if (queue_admitted_left(domain->queue) > 0)
+			return;
+		if (domain->stage_refused > 0) {
+			snprintf(why, sizeof(why), "stage %zu of the ramp: %u "
+				 "of %zu mailboxes refused", domain->ramp_stage,
+				 domain->stage_refused, domain->ramp_took);
+			domain->ramp_took = 0;
+			close_breaker(domain, why);
+			return;
+		}
+	}
+	domain->ramp_took = 0;
+	if (domain->ramp_stage < plan->replay.ramp_count &&
+	    queue_waiting_mailboxes(domain->queue) > 0) {
+		size_t size = stage_size(domain);
+
+		domain->ramp_stage++;
+		domain->stage_refused = 0;
+		domain->ramp_took = queue_admit(domain->queue, size);
+		log_info("%s: stage %zu of the ramp: %zu mailboxes",
+			 domain->plan->name, domain->ramp_stage,
+			 domain->ramp_took);
+		replay_kick(cutover_target(domain)->replay);
+		return;
+	}
+	domain->ramp_done = true;
+	decide_valve(domain);
+}
+
+/* What the replay tells. */
+
+static struct cutover_domain *domain_of(struct cutover *cutover,
+					const struct queue_domain *queue)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		if (cutover->domains[i].queue == queue)
+			return &cutover->domains[i];
+	return NULL;
+}
+
+static void on_outcome(void *ctx, struct replay *replay,
+		       const struct replay_outcome *outcome)
+{
+	struct cutover_target *target = ctx;
+	struct cutover *cutover = target->cutover;
+	struct cutover_domain *domain = domain_of(cutover, outcome->domain);
+
+	domain->outcomes++;
+	if (outcome->act == ACT_DELIVERED) {
+		rate_add(&cutover->replays, 1, clock_mono_ms());
+		cutover->release_done++;
+		return;
+	}
+	if (outcome->act != ACT_HOLD || outcome->scope != SCOPE_MAILBOX)
+		return;
+	domain->refused++;
+	domain->stage_refused++;
+	if (domain->outcomes >= BREAKER_OUTCOMES &&
+	    domain->refused * BREAKER_SHARE >= domain->outcomes) {
+		char why[200];
+
+		snprintf(why, sizeof(why), "%llu of %llu outcomes were "
+			 "refused mailboxes: %s",
+			 (unsigned long long)domain->refused,
+			 (unsigned long long)domain->outcomes,
+			 outcome->remedy);
+		close_breaker(domain, why);
+	}
+}
+
+static void on_refused(void *ctx, struct replay *replay, const char *reason)
+{
+	struct cutover_target *target = ctx;
+	struct cutover *cutover = target->cutover;
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		struct cutover_domain *domain = &cutover->domains[i];
+
+		if (cutover_target(domain) != target)
+			continue;
+		/* A standby valve opens again by itself, by health. */
+		if (cutover->plan->strategy == STRATEGY_STANDBY) {
+			target_seen(&target->target, false, reason,
+				    clock_wall_ms(), clock_mono_ms());
+			decide_valve(domain);
+		} else {
+			close_breaker(domain, reason);
+		}
+	}
+}
+
+static void on_health(void *ctx, struct replay *replay, bool healthy,
+		      const char *error)
+{
+	struct cutover_target *target = ctx;
+
+	/* One good connection does not make a recovery: probes do. */
+	if (!healthy &&
+	    target_seen(&target->target, false, error, clock_wall_ms(),
+			clock_mono_ms()))
+		cutover_look(target->cutover);
+}
+
+/* Is a known-good recipient refused for good as well? */
+static bool refuses_all(void *ctx, struct replay *replay)
+{
+	struct cutover_target *target = ctx;
+	struct cutover *cutover = target->cutover;
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++) {
+			const struct probe_result *probe =
+				&cutover->facts->domains[i].systems[s].probe;
+
+			if (cutover->domains[i].targets[s] != target ||
+			    !cutover->facts->domains[i].systems[s].probed)
+				continue;
+			for (size_t r = 0; r < probe->rcpt_count; r++)
+				if (!probe->rcpt[r].random &&
+				    probe->rcpt[r].reply.code >= 500)
+					return true;
+		}
+	}
+	return false;
+}
+
+const struct replay_owner cutover_replay_owner = {
+	.on_outcome = on_outcome,
+	.on_refused = on_refused,
+	.on_health = on_health,
+	.refuses_all = refuses_all,
+};
+
+/* Drained. */
+
+void cutover_release_begin(struct cutover *cutover)
+{
+	cutover->release_mark = 0;
+	cutover->release_total = cutover->release_done = 0;
+	cutover->drained = false;
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		struct cutover_domain *domain = &cutover->domains[i];
+
+		domain->ramp_stage = domain->ramp_took = 0;
+		domain->ramp_done = cutover->plan->replay.ramp_count == 0 ||
+			cutover->plan->strategy == STRATEGY_STANDBY;
+		domain->outcomes = domain->refused = 0;
+		free(domain->breaker);
+		domain->breaker = NULL;
+		cutover->release_total += domain->queue->ledger.waiting;
+		/* The other system's times say nothing of this one. */
+		queue_retry_now(domain->queue);
+	}
+}
+
+static bool domain_is_drained(const struct cutover_domain *domain)
+{
+	const struct cutover *cutover = domain->cutover;
+	const struct queue_envelope *first;
+	int64_t now = clock_wall_ms();
+
+	if (list_is_empty(&domain->queue->waiting))
+		return true;
+	first = list_entry(domain->queue->waiting.next, struct queue_envelope,
+			   all);
+	if (first->message->sequence <= cutover->release_mark)
+		return false;
+	return first->next_ms > now ||
+	       now - first->message->accepted_ms <
+	       cutover->plan->timing.drained_age;
+}
+
+static void look_for_drained(struct cutover *cutover)
+{
+	struct err err = ERR_INIT;
+	bool open = true, drained = true;
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		open &= cutover->domains[i].valve.state == VALVE_OPEN;
+		drained &= domain_is_drained(&cutover->domains[i]);
+	}
+	if (!open)
+		return;
+	if (cutover->release_mark == 0) {
+		/* Everything accepted until now must be out (or held). */
+		cutover->release_mark = cutover->last_sequence ?
+			cutover->last_sequence : 1;
+		return;
+	}
+	if (!drained)
+		return;
+	cutover->drained = true;
+	if (cutover_enter(cutover, cutover->phase == PHASE_RELEASING ?
+			  PHASE_TRAILING : PHASE_RETURNED, "tideoverd",
+			  &err) < 0)
+		log_error("plan %s: %s", cutover->plan->name, err.text);
+}
+
+void cutover_release_tick(struct cutover *cutover)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		decide_valve(&cutover->domains[i]);
+		ramp(&cutover->domains[i]);
+	}
+	if (cutover->phase == PHASE_RELEASING ||
+	    cutover->phase == PHASE_RETURNING)
+		look_for_drained(cutover);
+}

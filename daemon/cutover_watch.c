@@ -1,0 +1,434 @@
+/* Asks DNS and the systems on a schedule, and judges gates when asked. */
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/cutover.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_MODULE "watch"
+
+enum { LEDGER_EVERY_MS = 3600 * 1000, SAMPLE_FIRST_MS = 1000 };
+
+struct gate_run {
+	struct gate_run *next;
+	enum gate gate;
+	char *only;
+	cutover_gate_fn *done;
+	void *ctx;
+	struct err err;
+};
+
+static void horizon_path(const struct cutover *cutover, struct buf *path)
+{
+	buf_addf(path, "%s/horizon.json", cutover->dir);
+}
+
+static void load_horizons(struct cutover *cutover)
+{
+	struct buf path = BUF_INIT, text = BUF_INIT;
+	struct json *all = NULL;
+
+	horizon_path(cutover, &path);
+	if (file_read(buf_text(&path), PLAN_MAX_BYTES, &text, NULL) == 0)
+		all = json_parse(buf_slice(&text), NULL);
+	for (size_t i = 0; all && i < cutover->plan->domain_count; i++) {
+		const struct json *one =
+			json_get(all, cutover->plan->domains[i].name);
+
+		if (one)
+			dns_horizon_from_json(&cutover->facts->domains[i]
+					      .horizon, one);
+	}
+	json_free(all);
+	buf_release(&path);
+	buf_release(&text);
+}
+
+static void save_horizons(struct cutover *cutover)
+{
+	struct buf path = BUF_INIT, text = BUF_INIT;
+	struct json *all = json_object();
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		json_put(all, cutover->plan->domains[i].name,
+			 dns_horizon_json(&cutover->facts->domains[i].horizon));
+	json_print(all, &text);
+	horizon_path(cutover, &path);
+	if (file_write(buf_text(&path), buf_slice(&text), 0600, &err) < 0)
+		log_error("%s", err.text);
+	json_free(all);
+	buf_release(&path);
+	buf_release(&text);
+}
+
+void cutover_watch_init(struct cutover *cutover)
+{
+	cutover->facts = facts_new(cutover->plan);
+	cutover->sample_every_ms = cutover->plan->rehearsal ? 100 :
+		SAMPLE_FIRST_MS;
+	load_horizons(cutover);
+}
+
+void cutover_watch_free(struct cutover *cutover)
+{
+	survey_cancel(cutover->survey);
+	while (cutover->gates) {
+		struct gate_run *run = cutover->gates;
+
+		cutover->gates = run->next;
+		free(run->only);
+		free(run);
+	}
+	findings_release(&cutover->last_gate);
+	map_release(&cutover->views);
+	facts_free(cutover->facts);
+}
+
+/* One line in the journal whenever a vantage point changes its answer. */
+static void observe_vantage(struct cutover *cutover, const char *domain,
+			    const struct dns_vantage *vantage,
+			    enum dns_view view)
+{
+	struct buf key = BUF_INIT, mx = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct json *data;
+	void *now = (void *)(uintptr_t)(view + 1);
+
+	buf_addf(&key, "%s %s", domain, vantage->address);
+	if (map_get(&cutover->views, buf_slice(&key)) == now) {
+		buf_release(&key);
+		return;
+	}
+	map_put(&cutover->views, buf_slice(&key), now);
+	dns_mx_set_text(&vantage->mx, &mx);
+	data = json_object();
+	json_put_text(data, "domain", domain);
+	json_put_text(data, "vantage", vantage->name);
+	json_put_text(data, "address", vantage->address);
+	json_put_bool(data, "authority", vantage->authority);
+	json_put_text(data, "view", dns_view_name(view));
+	json_put_text(data, "mx", buf_text(&mx));
+	json_put_number(data, "ttl", vantage->mx.ttl);
+	json_put_text(data, "error",
+		      vantage->error[0] ? vantage->error : NULL);
+	json_put_time(data, "asked", vantage->asked_ms);
+	if (journal_add(cutover->journal, "mx", data, &err) < 0)
+		log_error("journal: %s", err.text);
+	buf_release(&key);
+	buf_release(&mx);
+}
+
+static void observe(struct cutover *cutover)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct dns_domain *dns = &cutover->facts->domains[i].dns;
+		const struct plan_domain *plan = &cutover->plan->domains[i];
+		const struct plan_system *systems = plan->systems;
+		struct dns_wanted wanted = {
+			.old_mx = (const char *const *)systems[0].mx.at,
+			.old_count = systems[0].mx.count,
+			.new_mx = (const char *const *)systems[1].mx.at,
+			.new_count = systems[1].mx.count,
+			.queue_host = cutover->plan->queue_mx.host,
+		};
+
+		for (size_t v = 0; v < dns->vantage_count; v++) {
+			const struct dns_vantage *at = &dns->vantages[v];
+			enum dns_view view = at->error[0] ? VIEW_ERROR :
+				dns_view_of(&at->mx, &wanted, IS_OLD);
+
+			observe_vantage(cutover, plan->name, at, view);
+		}
+	}
+	save_horizons(cutover);
+}
+
+static void note_health(struct cutover *cutover, struct target *target)
+{
+	struct err err = ERR_INIT;
+
+	log_info("%s is %s%s%s", target->name, health_name(target->health),
+		 target->health == HEALTH_UNHEALTHY ? ": " : "",
+		 target->health == HEALTH_UNHEALTHY ? target->error : "");
+	if (journal_add(cutover->journal, "health", target_json(target),
+			&err) < 0)
+		log_error("journal: %s", err.text);
+}
+
+/* A finished, plain or parked plan may not need both systems. */
+static void take_probes(struct cutover *cutover, unsigned asked)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++) {
+			const struct probe_result *probe =
+				&cutover->facts->domains[i].systems[s].probe;
+			struct target *target =
+				&cutover->domains[i].targets[s]->target;
+
+			if (!(asked & (s ? SURVEY_NEW : SURVEY_OLD)) ||
+			    !cutover->facts->domains[i].systems[s].probed)
+				continue;
+			if (target_seen(target, probe->healthy, probe->error,
+					probe->at_ms, clock_mono_ms()))
+				note_health(cutover, target);
+		}
+	}
+}
+
+/* What only the daemon knows, for the checks. */
+static void fill_facts(struct cutover *cutover)
+{
+	struct facts *facts = cutover->facts;
+	double hours = (double)(clock_wall_ms() - cutover->loaded_ms) / 3600e3;
+
+	facts->phase = cutover->phase;
+	dns_now(&facts->now);
+	facts->space_known = file_space(cutover->env.state_dir, &facts->space,
+					NULL) == 0;
+	if (cutover->arrival_count > 0 && hours > 1) {
+		facts->measured_per_hour = (double)cutover->arrival_count /
+			hours;
+		facts->measured_mean_bytes = (double)cutover->arrival_bytes /
+			(double)cutover->arrival_count;
+	}
+	facts->ledger_known = true;
+	facts->ledger_balances = true;
+	facts->journal_intact = true;
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct queue_ledger *ledger =
+			&cutover->domains[i].queue->ledger;
+		struct facts_domain *domain = &facts->domains[i];
+
+		domain->accepted = ledger->accepted;
+		domain->waiting = ledger->waiting;
+		domain->held = ledger->held;
+		domain->delivered = ledger->delivered;
+		domain->bounced = ledger->bounced;
+		domain->discarded = ledger->discarded;
+		if (ledger->accepted == ledger->waiting + ledger->held +
+		    ledger->delivered + ledger->bounced + ledger->discarded)
+			continue;
+		facts->ledger_balances = false;
+		snprintf(facts->ledger_why, sizeof(facts->ledger_why),
+			 "%s: accepted %llu is not the sum of the rest",
+			 cutover->plan->domains[i].name,
+			 (unsigned long long)ledger->accepted);
+	}
+}
+
+/* Gates. */
+
+static void journal_gate(struct cutover *cutover,
+			 const struct findings *findings)
+{
+	struct err err = ERR_INIT;
+
+	if (journal_add(cutover->journal, "gate", findings_json(findings),
+			&err) < 0)
+		log_error("journal: %s", err.text);
+}
+
+static int check_journal(struct cutover *cutover, struct err *err)
+{
+	char *path = mem_printf("%s/journal.ndjson", cutover->dir);
+	char head[65];
+	uint64_t count;
+	int result = journal_read(path, NULL, NULL, head, &count, err);
+
+	free(path);
+	return result;
+}
+
+static void judge(struct cutover *cutover, struct gate_run *run)
+{
+	struct findings findings;
+	struct err err = ERR_INIT;
+
+	fill_facts(cutover);
+	if (check_journal(cutover, &err) < 0)
+		cutover->facts->journal_intact = false;
+	check_gate(cutover->facts, run->gate, run->only, cutover->waivers,
+		   cutover->waiver_count, &findings);
+	if (!run->only) {
+		journal_gate(cutover, &findings);
+		log_info("gate %s of plan %s: %s", gate_name(run->gate),
+			 cutover->plan->name, findings.open ? "open" : "shut");
+	}
+	run->done(run->ctx, cutover, &findings, NULL);
+	if (run->only || findings.open) {
+		findings_release(&findings);
+	} else {
+		findings_release(&cutover->last_gate);
+		cutover->last_gate = findings;
+	}
+	free(run->only);
+	free(run);
+}
+
+void cutover_judge(struct cutover *cutover, enum gate gate, const char *only,
+		   cutover_gate_fn *done, void *ctx)
+{
+	struct gate_run *run = mem_alloc(sizeof(*run)), **at;
+
+	run->gate = gate;
+	run->only = mem_dup(only);
+	run->done = done;
+	run->ctx = ctx;
+	for (at = &cutover->gates; *at; at = &(*at)->next)
+		;
+	*at = run;
+	cutover_look(cutover);
+}
+
+/* Surveys: one at a time; a gate waits for one that began after it asked. */
+
+struct surveyed {
+	struct cutover *cutover;
+	struct gate_run *gates;
+};
+
+static void survey_done(void *ctx)
+{
+	struct surveyed *surveyed = ctx;
+	struct cutover *cutover = surveyed->cutover;
+	struct gate_run *run = surveyed->gates;
+	unsigned asked = cutover->surveying;
+
+	cutover->survey = NULL;
+	cutover->surveying = 0;
+	free(surveyed);
+	if (asked & SURVEY_DNS)
+		observe(cutover);
+	if (asked & (SURVEY_OLD | SURVEY_NEW))
+		take_probes(cutover, asked);
+	while (run) {
+		struct gate_run *next = run->next;
+
+		judge(cutover, run);
+		run = next;
+	}
+	cutover_look(cutover);
+}
+
+static bool survey_begin(struct cutover *cutover, unsigned what)
+{
+	struct surveyed *surveyed = mem_alloc(sizeof(*surveyed));
+	struct err err = ERR_INIT;
+	const struct plan_strings *listen = &cutover->plan->queue_mx.listen;
+
+	if (cutover->plan->plain)
+		what &= ~(unsigned)SURVEY_NEW;
+	surveyed->cutover = cutover;
+	surveyed->gates = cutover->gates;
+	cutover->gates = NULL;
+	dns_now(&cutover->facts->now);
+	cutover->facts->phase = cutover->phase;
+	cutover->survey = survey_start(cutover->env.loop, cutover->facts, what,
+				       listen->count ? listen->at[0] : NULL,
+				       survey_done, surveyed, &err);
+	cutover->surveying = what;
+	if (cutover->survey)
+		return true;
+	log_error("cannot ask: %s", err.text);
+	cutover->surveying = 0;
+	while (surveyed->gates) {
+		struct gate_run *run = surveyed->gates;
+
+		surveyed->gates = run->next;
+		run->done(run->ctx, cutover, NULL, &err);
+		free(run->only);
+		free(run);
+	}
+	free(surveyed);
+	return false;
+}
+
+static void sample(struct cutover *cutover, int64_t mono_ms)
+{
+	struct cutover_sample *at;
+
+	if (mono_ms < cutover->next_sample_ms)
+		return;
+	cutover->next_sample_ms = mono_ms + cutover->sample_every_ms;
+	if (cutover->sample_count == CUTOVER_SAMPLES) {
+		/* Twice as far apart, half as many: bounded for good. */
+		for (size_t i = 0; i < CUTOVER_SAMPLES / 2; i++)
+			cutover->samples[i] = cutover->samples[2 * i];
+		cutover->sample_count = CUTOVER_SAMPLES / 2;
+		cutover->sample_every_ms *= 2;
+	}
+	at = &cutover->samples[cutover->sample_count++];
+	*at = (struct cutover_sample){ .at_ms = clock_wall_ms() };
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct queue_ledger *ledger =
+			&cutover->domains[i].queue->ledger;
+
+		at->accepted += ledger->accepted;
+		at->waiting += ledger->waiting;
+		at->held += ledger->held;
+		at->delivered += ledger->delivered;
+	}
+}
+
+/* Totals now and then, so that the chain vouches for them. */
+static void journal_ledger(struct cutover *cutover, int64_t mono_ms)
+{
+	struct json *data;
+	struct err err = ERR_INIT;
+
+	if (mono_ms < cutover->next_ledger_ms)
+		return;
+	cutover->next_ledger_ms = mono_ms + LEDGER_EVERY_MS;
+	data = json_object();
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct queue_ledger *ledger =
+			&cutover->domains[i].queue->ledger;
+		struct json *one = json_object();
+
+		json_put_number(one, "accepted", (double)ledger->accepted);
+		json_put_number(one, "waiting", (double)ledger->waiting);
+		json_put_number(one, "held", (double)ledger->held);
+		json_put_number(one, "delivered", (double)ledger->delivered);
+		json_put_number(one, "bounced", (double)ledger->bounced);
+		json_put_number(one, "discarded", (double)ledger->discarded);
+		json_put(data, cutover->plan->domains[i].name, one);
+	}
+	if (journal_add(cutover->journal, "ledger", data, &err) < 0)
+		log_error("journal: %s", err.text);
+}
+
+/* A recovery must be seen in time: four probes per recover_after. */
+static int64_t probe_interval(const struct plan_timing *timing)
+{
+	int64_t most = timing->recover_after / 4;
+
+	return most > 0 && most < timing->probe_every ? most :
+		timing->probe_every;
+}
+
+void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
+{
+	const struct plan_timing *timing = &cutover->plan->timing;
+	unsigned what = 0;
+
+	sample(cutover, mono_ms);
+	if (cutover->phase != PHASE_PLANNED &&
+	    cutover->phase != PHASE_FINISHED) {
+		journal_ledger(cutover, mono_ms);
+		if (mono_ms >= cutover->next_dns_ms)
+			what |= SURVEY_DNS;
+		if (mono_ms >= cutover->next_probe_ms)
+			what |= SURVEY_OLD | SURVEY_NEW;
+	}
+	if (cutover->gates)
+		what = SURVEY_DNS | SURVEY_OLD | SURVEY_NEW | SURVEY_QUEUE;
+	if (!what || cutover->survey)
+		return;
+	if (what & SURVEY_DNS)
+		cutover->next_dns_ms = mono_ms + timing->watch_every;
+	if (what & (SURVEY_OLD | SURVEY_NEW))
+		cutover->next_probe_ms = mono_ms + probe_interval(timing);
+	survey_begin(cutover, what);
+}

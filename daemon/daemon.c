@@ -1,0 +1,841 @@
+#include "daemon/daemon.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define LOG_MODULE "daemon"
+
+enum {
+	STATE_VERSION = 1,
+	SPACE_EVERY_MS = 2000,
+	SHUTDOWN_MS = 3000,
+	OUR_FIELDS = 64 * 1024,		/* kept free below a target's limit */
+	INODES_RESERVE = 1000,
+};
+
+/* 5 % of the disk, at least 64 MiB, at most 2 GiB. */
+static uint64_t reserve_for(uint64_t total_bytes)
+{
+	uint64_t reserve = total_bytes / 20;
+
+	if (reserve < 64ull << 20)
+		reserve = 64ull << 20;
+	return reserve < 2ull << 30 ? reserve : 2ull << 30;
+}
+
+/* What sessions ask. */
+
+static struct cutover *cutover_for(struct daemon *daemon, struct slice domain)
+{
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		if (cutover_domain(daemon->cutovers[i], domain))
+			return daemon->cutovers[i];
+	return NULL;
+}
+
+static void answer(struct acceptance_answer *to, int code, const char *text)
+{
+	to->code = code;
+	snprintf(to->text, sizeof(to->text), "%s", text);
+}
+
+static void admit(void *ctx, uint64_t size, struct acceptance_answer *to)
+{
+	struct daemon *daemon = ctx;
+
+	if (!daemon->ready)
+		answer(to, 451, "4.3.2 still starting, try again");
+	else if (spool_writer_broken(daemon->store.spool))
+		answer(to, 451, "4.3.0 mail cannot be kept now, try again");
+	else if (daemon->space_short)
+		answer(to, 452, "4.3.1 not enough space, try again later");
+	else
+		answer(to, 250, "");
+}
+
+static uint64_t plan_max_bytes(const struct cutover *cutover)
+{
+	uint64_t most = UINT64_MAX;
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct plan_system *systems =
+			cutover->plan->domains[i].systems;
+
+		for (int s = 0; s < (cutover->plan->plain ? 1 : 2); s++)
+			if (systems[s].max_bytes < most)
+				most = systems[s].max_bytes;
+	}
+	return most > OUR_FIELDS ? most - OUR_FIELDS : most;
+}
+
+static uint64_t max_bytes(void *ctx)
+{
+	const struct daemon *daemon = ctx;
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < daemon->cutover_count; i++) {
+		uint64_t one = plan_max_bytes(daemon->cutovers[i]);
+
+		if (one > most)
+			most = one;
+	}
+	return most;
+}
+
+static void recipient(void *ctx, const struct smtp_path *path,
+		      struct slice address, const char *plan, uint64_t size,
+		      struct acceptance_answer *to)
+{
+	struct daemon *daemon = ctx;
+	struct cutover *cutover;
+	char domain[DNS_NAME];
+
+	if (path->postmaster) {
+		answer(to, 450, "4.2.1 no postmaster is set for this host");
+		return;
+	}
+	cutover = dns_name_normal(path->mailbox.domain, domain) ?
+		cutover_for(daemon, slice(domain)) : NULL;
+	if (!cutover) {
+		answer(to, 550, "5.7.1 relaying denied: not a domain of ours");
+		return;
+	}
+	if (!phase_accepts(cutover->phase)) {
+		answer(to, 451, "4.3.2 not accepting for this domain now, "
+		       "ask DNS again");
+		return;
+	}
+	if (plan && strcmp(plan, cutover->plan->name) != 0) {
+		answer(to, 452, "4.5.3 send to this recipient separately");
+		return;
+	}
+	if (size > plan_max_bytes(cutover)) {
+		answer(to, 552, "5.3.4 too big for the destination");
+		return;
+	}
+	if (cutover->plan->recipients.listed &&
+	    !slice_is_nocase(path->mailbox.local, "postmaster") &&
+	    !recipients_has(&cutover->recipients, address)) {
+		if (cutover->plan->recipients.unknown == UNKNOWN_REFUSE)
+			answer(to, 550, "5.1.1 no such recipient");
+		else
+			answer(to, 450, "4.1.1 recipient not known yet");
+		return;
+	}
+	answer(to, 250, "");
+	to->plan = cutover->plan->name;
+}
+
+static uint64_t sequence(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	return ++daemon->sequence;
+}
+
+/* A mailbox that is held keeps what comes for it behind what it holds. */
+static void hold_behind(struct daemon *daemon, struct queue_envelope *envelope)
+{
+	struct record_state state = {
+		.id = envelope->message->id,
+		.envelope = envelope->index,
+		.state = ENVELOPE_HELD,
+		.mailbox = true,
+		.at_ms = clock_wall_ms(),
+		.by = slice("tideoverd"),
+		.reason = slice("behind older mail of a held mailbox"),
+	};
+
+	store_state(&daemon->store, &state, NULL, NULL);
+	queue_hold(envelope, true);
+}
+
+static void accepted(void *ctx, const struct record_message *message,
+		     const struct spool_place *place)
+{
+	struct daemon *daemon = ctx;
+	char *plan = slice_dup(message->plan);
+	struct cutover *cutover = daemon_find(daemon, plan);
+	struct queue_message *kept =
+		queue_add_message(daemon->queue, &message->id,
+				  message->sequence, message->accepted_ms,
+				  message->reverse_path,
+				  message->envelope_count);
+
+	kept->body_bytes = message->body_bytes;
+	kept->eightbit = message->eightbit;
+	kept->utf8 = message->utf8;
+	kept->place = *place;
+	for (size_t i = 0; i < message->envelope_count; i++) {
+		struct slice path = message->forward_paths[i];
+		struct slice domain =
+			slice_from(path, (size_t)slice_rfind(path, '@') + 1);
+		char name[DNS_NAME];
+		struct queue_domain *queue;
+		struct queue_envelope *envelope;
+
+		dns_name_normal(domain, name);
+		queue = queue_domain(daemon->queue, plan, name);
+		queue->ledger.accepted++;
+		envelope = queue_add_envelope(queue, kept, (uint32_t)i, path);
+		if (envelope->mailbox->is_held)
+			hold_behind(daemon, envelope);
+	}
+	if (cutover) {
+		cutover_arrived(cutover, message->sequence,
+				message->body_bytes, message->envelope_count);
+		for (size_t i = 0; i < cutover->target_count; i++)
+			replay_kick(cutover->targets[i]->replay);
+	}
+	free(plan);
+}
+
+static void ended(void *ctx, void *session)
+{
+	struct daemon *daemon = ctx;
+
+	listeners_session_ended(daemon->listeners, session);
+}
+
+static void watch_space(void *ctx)
+{
+	struct daemon *daemon = ctx;
+	struct file_space space;
+	bool was_short = daemon->space_short;
+
+	loop_timer_arm(daemon->space_timer, SPACE_EVERY_MS);
+	if (file_space(daemon->state_dir, &space, NULL) < 0)
+		return;
+	daemon->reserve_bytes = reserve_for(space.total_bytes);
+	daemon->space_short = space.free_bytes < daemon->reserve_bytes ||
+		(space.total_inodes > 0 && space.free_inodes < INODES_RESERVE);
+	if (daemon->space_short != was_short)
+		log_warn(daemon->space_short ?
+			 "disk space is below the reserve: new mail gets 452" :
+			 "disk space is back: accepting again");
+}
+
+/* The state folder. */
+
+static int take_state_dir(struct daemon *daemon, struct err *err)
+{
+	char *version = mem_printf("%s/VERSION", daemon->state_dir);
+	char *lock = mem_printf("%s/lock", daemon->state_dir);
+	struct buf text = BUF_INIT;
+	uint64_t number;
+	int result = -1;
+
+	if (file_make_dirs(daemon->state_dir, 0700, err) < 0)
+		goto out;
+	daemon->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (daemon->lock_fd < 0) {
+		err_errno(err, "cannot open %s", lock);
+		goto out;
+	}
+	if (flock(daemon->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		err_set(err, "another tideoverd uses %s: stop it, or give "
+			"another --state", daemon->state_dir);
+		goto out;
+	}
+	if (!file_exists(version)) {
+		result = file_write(version, slice("1\n"), 0600, err);
+		goto out;
+	}
+	if (file_read(version, 64, &text, err) < 0)
+		goto out;
+	if (text.len && text.p[text.len - 1] == '\n')
+		text.len--;
+	if (!slice_u64(buf_slice(&text), &number) || number != STATE_VERSION) {
+		err_set(err, "%s is of state version '%.*s', this tideoverd "
+			"knows version %d: use the tideoverd that made it, or "
+			"another --state", daemon->state_dir, (int)text.len,
+			buf_text(&text), STATE_VERSION);
+		goto out;
+	}
+	result = 0;
+out:
+	buf_release(&text);
+	free(version);
+	free(lock);
+	return result;
+}
+
+/* Start: spool and index. */
+
+static int scanned(void *ctx, const struct scan_record *record,
+		   struct err *err)
+{
+	struct daemon *daemon = ctx;
+
+	index_put(daemon->store.index, record);
+	return 0;
+}
+
+static void scanned_bad(void *ctx, const struct scan_bad *bad)
+{
+	struct daemon *daemon = ctx;
+	char *dir = mem_printf("%s/quarantine", daemon->state_dir);
+	char *path = mem_printf("%s/%08u-%llu", dir, bad->segment,
+				(unsigned long long)bad->offset);
+	struct err err = ERR_INIT;
+
+	if (bad->damaged)
+		daemon->damaged++;
+	else
+		daemon->torn++;
+	if (file_make_dirs(dir, 0700, &err) < 0 ||
+	    file_write(path, bad->bytes, 0600, &err) < 0)
+		log_error("quarantine: %s", err.text);
+	if (bad->damaged)
+		log_error("segment %u: %llu bytes at %llu are damaged; a copy "
+			  "is in %s", bad->segment,
+			  (unsigned long long)bad->length,
+			  (unsigned long long)bad->offset, path);
+	else
+		log_info("segment %u: %llu torn bytes at %llu, never answered "
+			 "250", bad->segment, (unsigned long long)bad->length,
+			 (unsigned long long)bad->offset);
+	free(dir);
+	free(path);
+}
+
+static int open_spool(struct daemon *daemon, struct err *err)
+{
+	static const struct scan_visitor visitor = {
+		.on_record = scanned,
+		.on_bad = scanned_bad,
+	};
+	char *spool = mem_printf("%s/spool", daemon->state_dir);
+	struct scan_result result = { 0 };
+	uint32_t segment;
+	uint64_t offset;
+	bool rebuilt = false;
+	int outcome = -1;
+
+	if (file_make_dirs(spool, 0700, err) < 0)
+		goto out;
+	daemon->store.loop = daemon->loop;
+	daemon->store.index = index_open(daemon->loop, daemon->state_dir,
+					 &rebuilt, err);
+	if (!daemon->store.index)
+		goto out;
+	if (rebuilt)
+		log_warn("the index is new: rebuilding it from the spool");
+	index_indexed_up_to(daemon->store.index, &segment, &offset);
+	if (scan_dir(spool, segment, offset, &visitor, daemon, &result,
+		     err) < 0)
+		goto out;
+	if (result.records)
+		log_info("%llu records read back from the spool",
+			 (unsigned long long)result.records);
+	daemon->store.spool = spool_writer_new(daemon->loop, spool,
+					       result.next_segment, err);
+	outcome = daemon->store.spool ? 0 : -1;
+out:
+	free(spool);
+	return outcome;
+}
+
+/* Start: the queue, once the index has everything. */
+
+static void settle_uncertain(struct daemon *daemon,
+			     struct queue_envelope *envelope)
+{
+	bool again = ++envelope->uncertain >= 2;
+	struct record_attempt attempt = {
+		.id = envelope->message->id,
+		.envelope = envelope->index,
+		.number = envelope->attempts,
+		.at_ms = clock_wall_ms(),
+		.stage = slice("dot"),
+		.reply = slice("tideoverd ended before the outcome was kept"),
+		.outcome = again ? ENVELOPE_HELD : ENVELOPE_WAITING,
+		.uncertain = true,
+	};
+
+	store_attempt(&daemon->store, &attempt, NULL, NULL);
+	if (!again)
+		return;
+	store_state(&daemon->store, &(struct record_state){
+		.id = envelope->message->id,
+		.envelope = envelope->index,
+		.state = ENVELOPE_HELD,
+		.at_ms = clock_wall_ms(),
+		.by = slice("tideoverd"),
+		.reason = slice("twice uncertain: it may have been delivered"),
+	}, NULL, NULL);
+	queue_hold(envelope, false);
+}
+
+static void load_live(void *ctx, const struct index_live *live)
+{
+	struct daemon *daemon = ctx;
+	struct queue_message *message = queue_find(daemon->queue, &live->id);
+	struct slice path = slice(live->forward_path);
+	struct queue_envelope *envelope;
+	char domain[DNS_NAME];
+
+	if (!message) {
+		message = queue_add_message(daemon->queue, &live->id,
+					    live->sequence, live->accepted_ms,
+					    slice(live->reverse_path),
+					    RECORD_MAX_ENVELOPES);
+		message->body_bytes = live->body_bytes;
+		message->place = live->place;
+		message->eightbit = live->eightbit;
+		message->utf8 = live->utf8;
+	}
+	dns_name_normal(slice_from(path, (size_t)slice_rfind(path, '@') + 1),
+			domain);
+	envelope = queue_add_envelope(queue_domain(daemon->queue, live->plan,
+						   domain),
+				      message, live->envelope, path);
+	envelope->attempts = live->attempts;
+	envelope->uncertain = live->uncertain;
+	if (live->state == ENVELOPE_HELD)
+		queue_hold(envelope, live->mailbox_held);
+	else if (live->next_ms > 0)
+		queue_defer(envelope, live->next_ms);
+	if (live->begin)
+		settle_uncertain(daemon, envelope);
+}
+
+struct ledger_load {
+	struct daemon *daemon;
+	char *plan;
+};
+
+/* Final states have no envelope in memory: their counts come from the index. */
+static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
+{
+	struct ledger_load *load = ctx;
+
+	if (err)
+		log_error("ledger of %s: %s", load->plan, err->text);
+	for (const struct json *row = json_first(result); row;
+	     row = json_next(row)) {
+		struct queue_ledger *ledger =
+			&queue_domain(load->daemon->queue, load->plan,
+				      json_get_text(row, "domain"))->ledger;
+
+		ledger->delivered +=
+			(uint64_t)json_get_number(row, "delivered", 0);
+		ledger->bounced += (uint64_t)json_get_number(row, "bounced", 0);
+		ledger->discarded +=
+			(uint64_t)json_get_number(row, "discarded", 0);
+		ledger->accepted +=
+			(uint64_t)json_get_number(row, "accepted", 0);
+	}
+	json_free(result);
+	free(load->plan);
+	free(load);
+}
+
+static void load_ledger(struct daemon *daemon, const char *plan)
+{
+	struct ledger_load *load = mem_alloc(sizeof(*load));
+
+	load->daemon = daemon;
+	load->plan = mem_dup(plan);
+	index_ledger(daemon->store.index, plan, ledger_loaded, load);
+}
+
+static int open_listeners(struct daemon *daemon, struct cutover *cutover,
+			  struct err *err)
+{
+	const struct plan_strings *listen = &cutover->plan->queue_mx.listen;
+
+	for (size_t i = 0; i < listen->count; i++) {
+		if (listeners_open(daemon->listeners, listen->at[i],
+				   cutover->tls_server, err) == 0)
+			continue;
+		while (i-- > 0)
+			listeners_close(daemon->listeners, listen->at[i]);
+		return -1;
+	}
+	return 0;
+}
+
+static void note_recovered(struct daemon *daemon, struct cutover *cutover)
+{
+	struct err err = ERR_INIT;
+	struct json *data = json_object();
+
+	json_put_number(data, "damaged_ranges", (double)daemon->damaged);
+	json_put_number(data, "torn_ranges", (double)daemon->torn);
+	if (cutover_note(cutover, "recovered", data, &err) < 0)
+		log_error("journal: %s", err.text);
+}
+
+static void go(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	daemon->ready = true;
+	for (size_t i = 0; i < daemon->cutover_count; i++) {
+		struct err err = ERR_INIT;
+
+		note_recovered(daemon, daemon->cutovers[i]);
+		daemon->cutovers[i]->last_sequence = daemon->sequence;
+		cutover_run(daemon->cutovers[i]);
+		if (open_listeners(daemon, daemon->cutovers[i], &err) < 0)
+			log_error("plan %s: %s",
+				  daemon->cutovers[i]->plan->name, err.text);
+	}
+	log_info("ready: %zu plans", daemon->cutover_count);
+}
+
+static void add_cutover(struct daemon *daemon, struct cutover *cutover)
+{
+	daemon->cutovers = mem_grow(daemon->cutovers,
+				    (daemon->cutover_count + 1) *
+				    sizeof(struct cutover *));
+	daemon->cutovers[daemon->cutover_count++] = cutover;
+}
+
+static struct cutover_env env_of(struct daemon *daemon)
+{
+	return (struct cutover_env){
+		.loop = daemon->loop,
+		.store = &daemon->store,
+		.queue = daemon->queue,
+		.state_dir = daemon->state_dir,
+	};
+}
+
+static void reload_plan(struct daemon *daemon, const char *name)
+{
+	char *path = mem_printf("%s/plans/%s/plan.json", daemon->state_dir,
+				name);
+	struct cutover_env env = env_of(daemon);
+	struct buf text = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct cutover *cutover = NULL;
+	struct plan *plan = NULL;
+	char *origin = mem_printf("%s/plans/%s/origin", daemon->state_dir,
+				  name);
+	struct buf from = BUF_INIT;
+
+	/* Relative files of a plan are beside the file it was loaded from. */
+	if (file_read(path, PLAN_MAX_BYTES, &text, &err) == 0 &&
+	    file_read(origin, 4096, &from, &err) == 0)
+		plan = plan_parse(buf_slice(&text), buf_text(&from), &err);
+	if (plan)
+		cutover = cutover_new(&env, plan, &err);
+	if (cutover)
+		add_cutover(daemon, cutover);
+	else {
+		log_error("plan %s is not under way: %s", name, err.text);
+		plan_free(plan);
+	}
+	buf_release(&text);
+	buf_release(&from);
+	free(path);
+	free(origin);
+}
+
+static void reload_plans(struct daemon *daemon)
+{
+	char *path = mem_printf("%s/plans", daemon->state_dir);
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		char *plan = mem_printf("%s/%s/plan.json", path, entry->d_name);
+
+		if (entry->d_name[0] != '.' && file_exists(plan))
+			reload_plan(daemon, entry->d_name);
+		free(plan);
+	}
+	if (dir)
+		closedir(dir);
+	free(path);
+}
+
+static void indexed(void *ctx)
+{
+	struct daemon *daemon = ctx;
+	struct err err = ERR_INIT;
+
+	if (index_load_live(daemon->store.index, load_live, daemon,
+			    &daemon->sequence, &err) < 0) {
+		log_error("the queue cannot be loaded: %s", err.text);
+		loop_stop(daemon->loop);
+		return;
+	}
+	reload_plans(daemon);
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		load_ledger(daemon, daemon->cutovers[i]->plan->name);
+	/* Answers of the index come in order: the ledgers are in by then. */
+	index_flush(daemon->store.index, go, daemon);
+}
+
+static void stop(void *ctx)
+{
+	daemon_stop(ctx);
+}
+
+static void stopped(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	loop_stop(daemon->loop);
+}
+
+void daemon_stop(struct daemon *daemon)
+{
+	log_info("stopping");
+	if (daemon->listeners)
+		listeners_shutdown(daemon->listeners);
+	/* Replies and appends under way get a moment; nothing depends on it. */
+	loop_timer_free(daemon->space_timer);
+	daemon->space_timer = loop_timer_new(daemon->loop, stopped, daemon);
+	loop_timer_arm(daemon->space_timer,
+		       listeners_sessions(daemon->listeners) ? SHUTDOWN_MS / 6 :
+		       50);
+}
+
+struct daemon *daemon_new(const char *state_dir, struct err *err)
+{
+	struct daemon *daemon = mem_alloc(sizeof(*daemon));
+	char *socket = mem_printf("%s/control.sock", state_dir);
+
+	daemon->lock_fd = -1;
+	daemon->state_dir = mem_dup(state_dir);
+	daemon->started_ms = clock_wall_ms();
+	daemon->supervised = getenv("NOTIFY_SOCKET") != NULL ||
+		getenv("INVOCATION_ID") != NULL;
+	if (gethostname(daemon->hostname, sizeof(daemon->hostname) - 1) < 0)
+		snprintf(daemon->hostname, sizeof(daemon->hostname),
+			 "localhost");
+	daemon->loop = loop_new(err);
+	if (!daemon->loop || take_state_dir(daemon, err) < 0)
+		goto fail;
+	daemon->queue = queue_new();
+	if (open_spool(daemon, err) < 0)
+		goto fail;
+	daemon->acceptance = (struct acceptance){
+		.loop = daemon->loop,
+		.store = &daemon->store,
+		.hostname = daemon->hostname,
+		.ctx = daemon,
+		.admit = admit,
+		.recipient = recipient,
+		.sequence = sequence,
+		.accepted = accepted,
+		.max_bytes = max_bytes,
+		.ended = ended,
+	};
+	daemon->listeners = listeners_new(&daemon->acceptance);
+	daemon->space_timer = loop_timer_new(daemon->loop, watch_space, daemon);
+	watch_space(daemon);
+	daemon->control = http_server_unix(daemon->loop, socket,
+					   control_handle, daemon, err);
+	if (!daemon->control)
+		goto fail;
+	free(socket);
+	return daemon;
+fail:
+	free(socket);
+	daemon_free(daemon);
+	return NULL;
+}
+
+int daemon_run(struct daemon *daemon, struct err *err)
+{
+	static const int signals[] = { SIGTERM, SIGINT };
+
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < COUNT(signals); i++)
+		if (loop_signal(daemon->loop, signals[i], stop, daemon,
+				err) < 0)
+			return -1;
+	index_flush(daemon->store.index, indexed, daemon);
+	loop_run(daemon->loop);
+	return 0;
+}
+
+void daemon_free(struct daemon *daemon)
+{
+	if (!daemon)
+		return;
+	http_server_free(daemon->control);
+	listeners_free(daemon->listeners);
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		cutover_free(daemon->cutovers[i]);
+	free(daemon->cutovers);
+	if (daemon->store.spool)
+		spool_writer_free(daemon->store.spool);
+	if (daemon->store.index)
+		index_close(daemon->store.index);
+	queue_free(daemon->queue);
+	loop_timer_free(daemon->space_timer);
+	if (daemon->loop)
+		loop_free(daemon->loop);
+	if (daemon->lock_fd >= 0)
+		close(daemon->lock_fd);
+	free(daemon->state_dir);
+	free(daemon);
+}
+
+/* Plans. */
+
+struct cutover *daemon_find(struct daemon *daemon, const char *plan)
+{
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		if (strcmp(daemon->cutovers[i]->plan->name, plan) == 0)
+			return daemon->cutovers[i];
+	return NULL;
+}
+
+static int check_conflicts(struct daemon *daemon, const struct plan *plan,
+			   struct err *err)
+{
+	for (size_t i = 0; i < plan->domain_count; i++) {
+		const struct cutover *other =
+			cutover_for(daemon, slice(plan->domains[i].name));
+
+		if (other && other->phase != PHASE_FINISHED)
+			return err_set(err, "domain %s is in the active plan "
+				       "'%s' already: finish that one first",
+				       plan->domains[i].name,
+				       other->plan->name);
+	}
+	return 0;
+}
+
+static struct cutover *load_again(struct cutover *cutover,
+				  const struct plan *plan, bool *known,
+				  int *status, struct err *err)
+{
+	struct buf diff = BUF_INIT;
+
+	plan_diff(cutover->plan, plan, &diff);
+	if (diff.len == 0) {
+		*known = true;
+		return cutover;
+	}
+	while (diff.len && diff.p[diff.len - 1] == '\n')
+		diff.p[--diff.len] = '\0';
+	for (size_t i = 0; i < diff.len; i++)
+		if (diff.p[i] == '\n')
+			diff.p[i] = ';';
+	err_set(err, "plan '%s' is %s with other contents (%s): keep the plan "
+		"as it was started, or finish it first", plan->name,
+		phase_name(cutover->phase), buf_text(&diff));
+	buf_release(&diff);
+	*status = 409;
+	return NULL;
+}
+
+static int keep_origin(struct daemon *daemon, const struct plan *plan,
+		       struct err *err)
+{
+	char *path = mem_printf("%s/plans/%s/origin", daemon->state_dir,
+				plan->name);
+	int result = file_write(path, slice(plan->path), 0600, err);
+
+	free(path);
+	return result;
+}
+
+struct cutover *daemon_load(struct daemon *daemon, struct slice text,
+			    const char *path, bool *known, int *status,
+			    struct err *err)
+{
+	struct cutover_env env = env_of(daemon);
+	struct plan *plan = plan_parse(text, path, err);
+	struct cutover *cutover;
+
+	*known = false;
+	*status = 400;
+	if (!plan)
+		return NULL;
+	*status = 409;
+	if (!daemon->ready) {
+		err_set(err, "tideoverd is still starting");
+		goto fail;
+	}
+	cutover = daemon_find(daemon, plan->name);
+	if (cutover) {
+		cutover = load_again(cutover, plan, known, status, err);
+		plan_free(plan);
+		return cutover;
+	}
+	if (check_conflicts(daemon, plan, err) < 0)
+		goto fail;
+	cutover = cutover_new(&env, plan, err);
+	if (!cutover)
+		goto fail;
+	if (keep_origin(daemon, plan, err) < 0 ||
+	    open_listeners(daemon, cutover, err) < 0) {
+		cutover_free(cutover);
+		return NULL;
+	}
+	cutover->last_sequence = daemon->sequence;
+	add_cutover(daemon, cutover);
+	cutover_run(cutover);
+	return cutover;
+fail:
+	plan_free(plan);
+	return NULL;
+}
+
+static void remove_dir(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		char *file = mem_printf("%s/%s", path, entry->d_name);
+
+		if (entry->d_name[0] != '.' && unlink(file) < 0)
+			log_warn("cannot remove %s: %m", file);
+		free(file);
+	}
+	if (dir)
+		closedir(dir);
+	if (rmdir(path) < 0)
+		log_warn("cannot remove %s: %m", path);
+}
+
+int daemon_remove(struct daemon *daemon, struct cutover *cutover,
+		  struct err *err)
+{
+	const struct plan *plan = cutover->plan;
+	char *dir;
+
+	if (cutover->phase != PHASE_FINISHED &&
+	    cutover->phase != PHASE_PLANNED)
+		return err_set(err, "plan '%s' is %s: finish it first",
+			       plan->name, phase_name(cutover->phase));
+	for (size_t i = 0; i < plan->domain_count; i++) {
+		const struct queue_ledger *ledger =
+			&cutover->domains[i].queue->ledger;
+
+		if (ledger->waiting + ledger->held > 0)
+			return err_set(err, "%s still has mail: release or "
+				       "discard it first",
+				       plan->domains[i].name);
+	}
+	for (size_t i = 0; i < plan->queue_mx.listen.count; i++)
+		listeners_close(daemon->listeners, plan->queue_mx.listen.at[i]);
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		if (daemon->cutovers[i] == cutover)
+			daemon->cutovers[i] =
+				daemon->cutovers[--daemon->cutover_count];
+	index_remove_plan(daemon->store.index, plan->name);
+	dir = mem_dup(cutover->dir);
+	queue_remove_plan(daemon->queue, plan->name);
+	cutover_free(cutover);
+	remove_dir(dir);
+	free(dir);
+	return 0;
+}

@@ -1,0 +1,61 @@
+/*
+ * daemon.h - tideoverd as a whole: start, the walk of a message, the end
+ *
+ * Owns the loop, the spool, the index, the queue, the plans under way, the
+ * listeners and the control socket, and answers what sessions ask.  Start:
+ * scan what the index has not seen, load the queue, take every plan up where
+ * its journal ends, then listen.
+ */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+#include "base/map.h"
+#include "daemon/cutover.h"
+#include "daemon/listener.h"
+#include "net/http_server.h"
+
+struct daemon {
+	struct loop *loop;
+	char *state_dir;
+	int lock_fd;
+	struct store store;
+	struct queue *queue;
+	struct acceptance acceptance;
+	struct listeners *listeners;
+	struct http_server *control;
+	struct cutover **cutovers;
+	size_t cutover_count;
+	uint64_t sequence;		/* the last one given */
+	int64_t started_ms;
+	bool ready;			/* the queue is loaded */
+	bool supervised;		/* somebody restarts us (systemd) */
+	uint64_t reserve_bytes;		/* below: 452 */
+	struct loop_timer *space_timer;
+	bool space_short;
+	uint64_t damaged, torn;		/* ranges found at start */
+	char hostname[256];
+};
+
+struct daemon *daemon_new(const char *state_dir, struct err *err);
+/* Returns when SIGTERM, SIGINT or a stop request came. */
+int daemon_run(struct daemon *daemon, struct err *err);
+void daemon_free(struct daemon *daemon);
+
+struct cutover *daemon_find(struct daemon *daemon, const char *plan);
+/*
+ * Takes up a plan from its text: a new one, or the same one again (*known).
+ * -1 with err when it is invalid, changed, or conflicts with another; *status
+ * is the HTTP status then (400 or 409).
+ */
+struct cutover *daemon_load(struct daemon *daemon, struct slice text,
+			    const char *path, bool *known, int *status,
+			    struct err *err);
+/* A finished or planned plan and its traces go. */
+int daemon_remove(struct daemon *daemon, struct cutover *cutover,
+		  struct err *err);
+void daemon_stop(struct daemon *daemon);
+
+/* control_verbs.c */
+void control_handle(void *ctx, struct http_request *request);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * delivery.h - one connection to a target, one message after another
+ *
+ * Connects, does EHLO and STARTTLS as the policy says, then carries jobs: a
+ * message and those of its recipients whose turn it is.  Order of a job:
+ *
+ *   BEGIN of every attempt is durable  ->  the final dot may leave
+ *   the reply came                     ->  outcome, one per recipient
+ *
+ * so that after a crash we know which outcomes are uncertain.  The outcome is
+ * told once per recipient, then done once; never before the call that caused
+ * it returns.
+ */
+#ifndef DAEMON_DELIVERY_H
+#define DAEMON_DELIVERY_H
+
+#include "daemon/queue.h"
+#include "daemon/store.h"
+#include "plan/plan.h"
+#include "smtp/smtp_client.h"
+
+struct delivery;
+
+struct delivery_owner {
+	/* Connected and greeted (first time), or idle again: wants a job. */
+	void (*on_idle)(void *ctx, struct delivery *delivery);
+	/* Outcome of one recipient: `index` into the job's claims. */
+	void (*on_outcome)(void *ctx, struct delivery *delivery, size_t index,
+			   enum smtp_stage stage,
+			   const struct smtp_reply *reply);
+	/* The connection is over; an open job has had its outcomes.  `why` is
+	 * NULL after a quiet QUIT.  The owner frees the delivery. */
+	void (*on_end)(void *ctx, struct delivery *delivery,
+		       enum smtp_stage stage, const struct smtp_reply *reply,
+		       const char *why);
+};
+
+struct delivery_spec {
+	struct loop *loop;
+	struct store *store;
+	struct addr address;
+	const char *name;		/* "host:port", for records */
+	const char *server_name;	/* for SNI and the certificate */
+	const char *helo;
+	struct tls_client *tls;
+	enum plan_tls policy;
+	int64_t data_reply_ms;		/* wait after the final dot */
+};
+
+struct delivery *delivery_new(const struct delivery_spec *spec,
+			      const struct delivery_owner *owner, void *ctx);
+/* Ends at once; no callback runs any more.  An open job's claims are the
+ * caller's to settle. */
+void delivery_free(struct delivery *delivery);
+
+#define DELIVERY_MAX_RCPT 100
+
+/* Only when idle.  The claims stay the caller's, and alive until the end. */
+void delivery_job(struct delivery *delivery,
+		  struct queue_envelope *const *claims, size_t count);
+struct queue_envelope *delivery_claim(const struct delivery *delivery,
+				      size_t index);
+/* The claims that have no outcome yet, into `open`; returns how many. */
+size_t delivery_open_claims(const struct delivery *delivery,
+			    struct queue_envelope *open[DELIVERY_MAX_RCPT]);
+/* Says QUIT and ends by itself; only when idle. */
+void delivery_quit(struct delivery *delivery);
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384 verdict" or "": evidence. */
+const char *delivery_tls(const struct delivery *delivery);
+
+#endif

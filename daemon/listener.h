@@ -1,0 +1,35 @@
+/*
+ * listener.h - the sockets that mail comes in by
+ *
+ * One listener is one address with its certificate.  It bounds sessions in all
+ * and per peer address; over the bound a peer gets 421 and nothing else.
+ */
+#ifndef DAEMON_LISTENER_H
+#define DAEMON_LISTENER_H
+
+#include "daemon/session.h"
+
+struct listener;
+struct listeners;		/* all of a daemon's, and their sessions */
+
+struct listeners *listeners_new(struct acceptance *acceptance);
+/* Ends every session at once. */
+void listeners_free(struct listeners *listeners);
+
+/*
+ * Listens on "ip:port" (again for the same address: adds a user).  `tls` is
+ * borrowed for as long as the listener lives, and may be NULL.
+ */
+int listeners_open(struct listeners *listeners, const char *address,
+		   struct tls_server *tls, struct err *err);
+/* Takes a user off; the last one closes the socket, sessions go on. */
+void listeners_close(struct listeners *listeners, const char *address);
+bool listeners_has(const struct listeners *listeners, const char *address);
+
+/* No new sessions; 421 to those between transactions. */
+void listeners_shutdown(struct listeners *listeners);
+size_t listeners_sessions(const struct listeners *listeners);
+/* Called by acceptance->ended. */
+void listeners_session_ended(struct listeners *listeners, void *session);
+
+#endif

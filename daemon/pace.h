@@ -1,0 +1,40 @@
+/*
+ * pace.h - how hard the replay may push one target
+ *
+ * A pace is the number of deliveries one target may have in flight.  It grows
+ * while the target accepts and narrows at once when the target defers, because
+ * a tired MX recovers faster from silence than from retries.
+ *
+ * Pure arithmetic: no clock, no sockets, no allocation.  The caller passes the
+ * time.
+ */
+#ifndef DAEMON_PACE_H
+#define DAEMON_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pace {
+	double flight;		/* may be in flight at once */
+	double most;
+	int in_flight;
+	bool slow_start;	/* doubling until the first deferral */
+	int64_t quiet_until_ms;	/* nothing goes before */
+	int64_t quiet_ms;	/* the last pause, doubled by the next */
+	int64_t narrowed_ms;	/* at most one halving per second */
+};
+
+void pace_init(struct pace *pace, int start, int most);
+/* True if one more delivery may begin now. */
+bool pace_may(const struct pace *pace, int64_t now_ms);
+void pace_begin(struct pace *pace);
+/* One delivery is over: accepted, or refused for a reason that is not the
+ * target's pace. */
+void pace_accepted(struct pace *pace);
+void pace_neutral(struct pace *pace);
+/* It was deferred; `slow`: the provider asked for much less. */
+void pace_deferred(struct pace *pace, int64_t now_ms, bool slow);
+/* When pace_may() can become true by time alone; 0: now or by an end. */
+int64_t pace_wake_ms(const struct pace *pace);
+
+#endif

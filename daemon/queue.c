@@ -1,0 +1,585 @@
+#include "daemon/queue.h"
+#include "smtp/smtp_path.h"
+#include <assert.h>
+#include <stdlib.h>
+
+struct queue {
+	struct map domains;	/* "plan\0domain" */
+	struct map messages;	/* id */
+};
+
+/* Heaps of mailboxes: a binary heap by `turn`, each knows its own place. */
+
+static void heap_set(struct queue_heap *heap, size_t at,
+		     struct queue_mailbox *mailbox)
+{
+	heap->at[at] = mailbox;
+	mailbox->heap_at = at;
+}
+
+static void heap_up(struct queue_heap *heap, size_t at)
+{
+	struct queue_mailbox *mailbox = heap->at[at];
+
+	while (at > 0 && heap->at[(at - 1) / 2]->turn > mailbox->turn) {
+		heap_set(heap, at, heap->at[(at - 1) / 2]);
+		at = (at - 1) / 2;
+	}
+	heap_set(heap, at, mailbox);
+}
+
+static void heap_down(struct queue_heap *heap, size_t at)
+{
+	struct queue_mailbox *mailbox = heap->at[at];
+
+	for (;;) {
+		size_t child = 2 * at + 1;
+
+		if (child >= heap->count)
+			break;
+		if (child + 1 < heap->count &&
+		    heap->at[child + 1]->turn < heap->at[child]->turn)
+			child++;
+		if (heap->at[child]->turn >= mailbox->turn)
+			break;
+		heap_set(heap, at, heap->at[child]);
+		at = child;
+	}
+	heap_set(heap, at, mailbox);
+}
+
+static void heap_add(struct queue_heap *heap, struct queue_mailbox *mailbox,
+		     uint64_t turn)
+{
+	if (heap->count == heap->cap) {
+		heap->cap = heap->cap ? heap->cap * 2 : 16;
+		heap->at = mem_grow(heap->at, heap->cap * sizeof(*heap->at));
+	}
+	mailbox->turn = turn;
+	mailbox->heap = heap;
+	heap_set(heap, heap->count++, mailbox);
+	heap_up(heap, heap->count - 1);
+}
+
+static void heap_remove(struct queue_mailbox *mailbox)
+{
+	struct queue_heap *heap = mailbox->heap;
+	struct queue_mailbox *last;
+	size_t at = mailbox->heap_at;
+
+	if (!heap)
+		return;
+	mailbox->heap = NULL;
+	last = heap->at[--heap->count];
+	if (last == mailbox)
+		return;
+	heap_set(heap, at, last);
+	heap_up(heap, at);
+	heap_down(heap, last->heap_at);
+}
+
+/* Lines. */
+
+static struct queue_envelope *line_first(const struct list *line)
+{
+	if (list_is_empty(line))
+		return NULL;
+	return list_entry(line->next, struct queue_envelope, line);
+}
+
+/* Puts the mailbox where its first envelope belongs now. */
+static void mailbox_place(struct queue_mailbox *mailbox)
+{
+	struct queue_domain *domain = mailbox->domain;
+	struct queue_envelope *first = line_first(&mailbox->line);
+
+	heap_remove(mailbox);
+	if (!first || mailbox->busy || mailbox->is_held)
+		return;
+	if (domain->ramp && !mailbox->admitted)
+		return;
+	if (first->next_ms > 0)
+		heap_add(&domain->later, mailbox, (uint64_t)first->next_ms);
+	else
+		heap_add(&domain->ready, mailbox, first->message->sequence);
+}
+
+/* By sequence; almost always at the end. */
+static void line_insert(struct queue_envelope *envelope, struct list *line,
+			struct list *all)
+{
+	uint64_t sequence = envelope->message->sequence;
+	struct list *at = line->prev;
+
+	while (at != line &&
+	       list_entry(at, struct queue_envelope, line)->message->sequence >
+	       sequence)
+		at = at->prev;
+	list_insert_before(at->next, &envelope->line);
+	at = all->prev;
+	while (at != all &&
+	       list_entry(at, struct queue_envelope, all)->message->sequence >
+	       sequence)
+		at = at->prev;
+	list_insert_before(at->next, &envelope->all);
+}
+
+struct queue *queue_new(void)
+{
+	return mem_alloc(sizeof(struct queue));
+}
+
+static void message_drop(struct queue *queue, struct queue_message *message)
+{
+	map_remove(&queue->messages, slice_of(message->id.text, ID_LEN));
+	free(message->envelopes);
+	free(message->reverse_path);
+	free(message);
+}
+
+static void envelope_drop(struct queue *queue, struct queue_envelope *envelope)
+{
+	struct queue_message *message = envelope->message;
+
+	list_remove(&envelope->line);
+	list_remove(&envelope->all);
+	message->envelopes[envelope->index] = NULL;
+	free(envelope->forward_path);
+	free(envelope);
+	if (--message->envelope_count == 0)
+		message_drop(queue, message);
+}
+
+static void mailbox_free(void *ctx, struct slice key, void *value)
+{
+	free(value);
+}
+
+static void domain_free(struct queue_domain *domain)
+{
+	list_each(it, next, &domain->waiting)
+		envelope_drop(domain->queue,
+			      list_entry(it, struct queue_envelope, all));
+	list_each(it, next, &domain->held)
+		envelope_drop(domain->queue,
+			      list_entry(it, struct queue_envelope, all));
+	map_each(&domain->mailboxes, mailbox_free, NULL);
+	map_release(&domain->mailboxes);
+	free(domain->ready.at);
+	free(domain->later.at);
+	free(domain->plan);
+	free(domain->name);
+	free(domain);
+}
+
+static void domain_free_each(void *ctx, struct slice key, void *value)
+{
+	domain_free(value);
+}
+
+void queue_free(struct queue *queue)
+{
+	if (!queue)
+		return;
+	map_each(&queue->domains, domain_free_each, NULL);
+	map_release(&queue->domains);
+	map_release(&queue->messages);
+	free(queue);
+}
+
+static void domain_key(const char *plan, const char *domain, struct buf *out)
+{
+	buf_add(out, slice_of(plan, strlen(plan) + 1));
+	buf_adds(out, domain);
+}
+
+struct queue_domain *queue_domain(struct queue *queue, const char *plan,
+				  const char *name)
+{
+	struct buf key = BUF_INIT;
+	struct queue_domain *domain;
+
+	domain_key(plan, name, &key);
+	domain = map_get(&queue->domains, buf_slice(&key));
+	if (!domain) {
+		domain = mem_alloc(sizeof(*domain));
+		domain->queue = queue;
+		domain->plan = mem_dup(plan);
+		domain->name = mem_dup(name);
+		list_init(&domain->waiting);
+		list_init(&domain->held);
+		map_put(&queue->domains, buf_slice(&key), domain);
+	}
+	buf_release(&key);
+	return domain;
+}
+
+struct of_plan {
+	const char *plan;
+	struct queue_domain *found;
+};
+
+static void domain_of_plan(void *ctx, struct slice key, void *value)
+{
+	struct of_plan *want = ctx;
+	struct queue_domain *domain = value;
+
+	if (strcmp(domain->plan, want->plan) == 0)
+		want->found = domain;
+}
+
+void queue_remove_plan(struct queue *queue, const char *plan)
+{
+	for (;;) {
+		struct of_plan want = { .plan = plan };
+		struct buf key = BUF_INIT;
+
+		map_each(&queue->domains, domain_of_plan, &want);
+		if (!want.found)
+			return;
+		domain_key(plan, want.found->name, &key);
+		map_remove(&queue->domains, buf_slice(&key));
+		buf_release(&key);
+		domain_free(want.found);
+	}
+}
+
+struct queue_message *queue_add_message(struct queue *queue,
+					const struct id *id, uint64_t sequence,
+					int64_t accepted_ms,
+					struct slice reverse_path,
+					size_t envelopes)
+{
+	struct queue_message *message = mem_alloc(sizeof(*message));
+
+	message->id = *id;
+	message->sequence = sequence;
+	message->accepted_ms = accepted_ms;
+	message->reverse_path = slice_dup(reverse_path);
+	message->envelopes =
+		mem_alloc(envelopes * sizeof(*message->envelopes));
+	map_put(&queue->messages, slice_of(id->text, ID_LEN), message);
+	return message;
+}
+
+static struct queue_mailbox *mailbox_find(struct queue_domain *domain,
+					  struct slice forward_path)
+{
+	struct buf key = BUF_INIT;
+	struct queue_mailbox *mailbox;
+
+	smtp_mailbox_key(forward_path, &key);
+	mailbox = map_get(&domain->mailboxes, buf_slice(&key));
+	if (!mailbox) {
+		mailbox = mem_alloc(sizeof(*mailbox) + key.len + 1);
+		memcpy(mailbox->key, buf_text(&key), key.len + 1);
+		mailbox->domain = domain;
+		list_init(&mailbox->line);
+		list_init(&mailbox->held);
+		map_put(&domain->mailboxes, buf_slice(&key), mailbox);
+	}
+	buf_release(&key);
+	return mailbox;
+}
+
+struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
+					  struct queue_message *message,
+					  uint32_t index,
+					  struct slice forward_path)
+{
+	struct queue_envelope *envelope = mem_alloc(sizeof(*envelope));
+	struct queue_mailbox *mailbox = mailbox_find(domain, forward_path);
+
+	envelope->message = message;
+	envelope->mailbox = mailbox;
+	envelope->index = index;
+	envelope->forward_path = slice_dup(forward_path);
+	message->envelopes[index] = envelope;
+	message->envelope_count++;
+	line_insert(envelope, &mailbox->line, &domain->waiting);
+	domain->ledger.waiting++;
+	domain->bytes += message->body_bytes;
+	if (!mailbox->heap || line_first(&mailbox->line) == envelope)
+		mailbox_place(mailbox);
+	return envelope;
+}
+
+struct queue_message *queue_find(struct queue *queue, const struct id *id)
+{
+	return map_get(&queue->messages, slice_of(id->text, ID_LEN));
+}
+
+struct queue_envelope *queue_find_envelope(struct queue *queue,
+					   const struct id *id, uint32_t index)
+{
+	struct queue_message *message = queue_find(queue, id);
+
+	/* A live envelope's index is below the count it was made with; who
+	 * asks got both from the same message. */
+	return message ? message->envelopes[index] : NULL;
+}
+
+static void wake_due(struct queue_domain *domain, int64_t now_ms)
+{
+	while (domain->later.count > 0 &&
+	       domain->later.at[0]->turn <= (uint64_t)now_ms) {
+		struct queue_mailbox *mailbox = domain->later.at[0];
+
+		line_first(&mailbox->line)->next_ms = 0;
+		mailbox_place(mailbox);
+	}
+}
+
+static void claim(struct queue_envelope *envelope)
+{
+	assert(!envelope->claimed && !envelope->mailbox->busy);
+	envelope->claimed = true;
+	envelope->mailbox->busy = true;
+	mailbox_place(envelope->mailbox);
+}
+
+size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
+		   struct queue_envelope **claims, size_t max)
+{
+	struct queue_envelope *first;
+	struct queue_message *message;
+	size_t count = 0, seen = 0;
+
+	wake_due(domain, now_ms);
+	if (domain->ready.count == 0 || max == 0)
+		return 0;
+	first = line_first(&domain->ready.at[0]->line);
+	message = first->message;
+	claim(first);
+	claims[count++] = first;
+	for (size_t i = 0; seen < message->envelope_count && count < max; i++) {
+		struct queue_envelope *other = message->envelopes[i];
+
+		if (!other)
+			continue;
+		seen++;
+		if (other->claimed || other->held ||
+		    other->mailbox->domain != domain ||
+		    other->mailbox->heap != &domain->ready ||
+		    line_first(&other->mailbox->line) != other)
+			continue;
+		claim(other);
+		claims[count++] = other;
+	}
+	return count;
+}
+
+int64_t queue_next_due(const struct queue_domain *domain)
+{
+	if (domain->ready.count > 0)
+		return 0;
+	if (domain->later.count > 0)
+		return (int64_t)domain->later.at[0]->turn;
+	return INT64_MAX;
+}
+
+static void unclaim(struct queue_envelope *envelope)
+{
+	if (envelope->claimed) {
+		envelope->claimed = false;
+		envelope->mailbox->busy = false;
+	}
+}
+
+void queue_defer(struct queue_envelope *envelope, int64_t next_ms)
+{
+	unclaim(envelope);
+	envelope->next_ms = next_ms;
+	mailbox_place(envelope->mailbox);
+}
+
+static void count_final(struct queue_ledger *ledger, enum envelope_state state)
+{
+	switch (state) {
+	case ENVELOPE_DELIVERED:
+		ledger->delivered++;
+		break;
+	case ENVELOPE_BOUNCED:
+		ledger->bounced++;
+		break;
+	case ENVELOPE_DISCARDED:
+		ledger->discarded++;
+		break;
+	case ENVELOPE_WAITING:
+	case ENVELOPE_HELD:
+		assert(!"a final state");
+	}
+}
+
+/* A mailbox is held while one of its held envelopes holds it. */
+static void mailbox_recount(struct queue_mailbox *mailbox)
+{
+	mailbox->is_held = false;
+	list_each(it, next, &mailbox->held)
+		if (list_entry(it, struct queue_envelope, line)->mailbox_held)
+			mailbox->is_held = true;
+}
+
+/* Senders of spam know many mailboxes: an empty one costs nothing.  During a
+ * ramp it keeps its admission. */
+static void mailbox_drop_empty(struct queue_mailbox *mailbox)
+{
+	struct queue_domain *domain = mailbox->domain;
+
+	if (domain->ramp || !list_is_empty(&mailbox->line) ||
+	    !list_is_empty(&mailbox->held))
+		return;
+	map_remove(&domain->mailboxes, slice(mailbox->key));
+	free(mailbox);
+}
+
+void queue_final(struct queue_envelope *envelope, enum envelope_state state)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+	struct queue_domain *domain = mailbox->domain;
+
+	if (envelope->held)
+		domain->ledger.held--;
+	else
+		domain->ledger.waiting--;
+	count_final(&domain->ledger, state);
+	domain->bytes -= envelope->message->body_bytes;
+	unclaim(envelope);
+	envelope_drop(domain->queue, envelope);
+	mailbox_recount(mailbox);
+	mailbox_place(mailbox);
+	mailbox_drop_empty(mailbox);
+}
+
+void queue_hold(struct queue_envelope *envelope, bool mailbox)
+{
+	struct queue_mailbox *box = envelope->mailbox;
+	struct queue_domain *domain = box->domain;
+
+	unclaim(envelope);
+	envelope->next_ms = 0;
+	if (!envelope->held) {
+		envelope->held = true;
+		domain->ledger.waiting--;
+		domain->ledger.held++;
+		list_remove(&envelope->line);
+		list_remove(&envelope->all);
+		line_insert(envelope, &box->held, &domain->held);
+	}
+	envelope->mailbox_held = mailbox;
+	mailbox_recount(box);
+	mailbox_place(box);
+}
+
+void queue_release(struct queue_envelope *envelope, int64_t next_ms)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+	struct queue_domain *domain = mailbox->domain;
+
+	if (!envelope->held)
+		return;
+	envelope->held = envelope->mailbox_held = false;
+	envelope->next_ms = next_ms;
+	domain->ledger.held--;
+	domain->ledger.waiting++;
+	list_remove(&envelope->line);
+	list_remove(&envelope->all);
+	line_insert(envelope, &mailbox->line, &domain->waiting);
+	mailbox_recount(mailbox);
+	mailbox_place(mailbox);
+}
+
+void queue_retry_now(struct queue_domain *domain)
+{
+	wake_due(domain, INT64_MAX);
+}
+
+size_t queue_admit(struct queue_domain *domain, size_t count)
+{
+	size_t admitted = 0;
+
+	domain->ramp = true;
+	list_each(it, next, &domain->waiting) {
+		struct queue_envelope *envelope =
+			list_entry(it, struct queue_envelope, all);
+
+		if (admitted == count)
+			break;
+		if (envelope->mailbox->admitted)
+			continue;
+		envelope->mailbox->admitted = true;
+		admitted++;
+	}
+	list_each(it, next, &domain->waiting) {
+		struct queue_envelope *envelope =
+			list_entry(it, struct queue_envelope, all);
+
+		if (line_first(&envelope->mailbox->line) == envelope)
+			mailbox_place(envelope->mailbox);
+	}
+	return admitted;
+}
+
+struct tally {
+	size_t admitted, waiting;
+};
+
+static void tally_mailbox(void *ctx, struct slice key, void *value)
+{
+	const struct queue_mailbox *mailbox = value;
+	struct tally *tally = ctx;
+
+	if (list_is_empty(&mailbox->line))
+		return;
+	tally->waiting++;
+	if (mailbox->admitted)
+		tally->admitted++;
+}
+
+size_t queue_admitted_left(const struct queue_domain *domain)
+{
+	struct tally tally = { 0 };
+
+	map_each(&domain->mailboxes, tally_mailbox, &tally);
+	return tally.admitted;
+}
+
+size_t queue_waiting_mailboxes(const struct queue_domain *domain)
+{
+	struct tally tally = { 0 };
+
+	map_each(&domain->mailboxes, tally_mailbox, &tally);
+	return tally.waiting;
+}
+
+static void unramp_mailbox(void *ctx, struct slice key, void *value)
+{
+	struct queue_mailbox *mailbox = value;
+
+	mailbox->admitted = false;
+	mailbox_place(mailbox);
+}
+
+void queue_ramp_end(struct queue_domain *domain)
+{
+	domain->ramp = false;
+	map_each(&domain->mailboxes, unramp_mailbox, NULL);
+}
+
+uint64_t queue_oldest_ms(const struct queue_domain *domain)
+{
+	uint64_t oldest = 0;
+	const struct list *lists[] = { &domain->waiting, &domain->held };
+
+	for (size_t i = 0; i < COUNT(lists); i++) {
+		struct queue_envelope *first;
+
+		if (list_is_empty(lists[i]))
+			continue;
+		first = list_entry(lists[i]->next, struct queue_envelope, all);
+		if (oldest == 0 ||
+		    (uint64_t)first->message->accepted_ms < oldest)
+			oldest = (uint64_t)first->message->accepted_ms;
+	}
+	return oldest;
+}

@@ -1,0 +1,142 @@
+/*
+ * queue.h - the envelopes that still wait, mailbox by mailbox, in order
+ *
+ * The loop's own picture of everything that is waiting or held: small, in
+ * memory, rebuilt at start from the index.  A mailbox has a line of waiting
+ * envelopes in the order of their sequence; only its first may be claimed, and
+ * nobody else of that mailbox until its claim is settled.  That is the whole of
+ * the promise of order.
+ *
+ * The queue decides nothing about targets: who may be claimed is asked per
+ * domain, by whoever knows the valve.  It keeps the ledger's counters as well.
+ * No I/O; all functions run on the loop.
+ */
+#ifndef DAEMON_QUEUE_H
+#define DAEMON_QUEUE_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "daemon/spool_writer.h"
+
+struct queue_message {
+	struct id id;
+	uint64_t sequence;
+	int64_t accepted_ms;
+	char *reverse_path;
+	bool eightbit, utf8;
+	uint64_t body_bytes;
+	struct spool_place place;
+	size_t envelope_count;		/* that are alive */
+	struct queue_envelope **envelopes;
+};
+
+struct queue_envelope {
+	struct queue_message *message;
+	struct queue_mailbox *mailbox;
+	struct list line;		/* in its mailbox: waiting or held */
+	struct list all;		/* in its domain: waiting or held */
+	char *forward_path;
+	int64_t next_ms;		/* wall; 0: now */
+	int64_t stuck_since_ms;		/* first data deferral after RCPT 250 */
+	uint32_t index;			/* in the message */
+	uint32_t attempts;
+	uint32_t uncertain;
+	uint32_t data_deferrals;
+	bool held, mailbox_held, claimed;
+};
+
+struct queue_mailbox {
+	struct queue_domain *domain;
+	struct list line;		/* waiting, by sequence */
+	struct list held;		/* held, by sequence */
+	size_t heap_at;			/* place in a heap of the domain */
+	struct queue_heap *heap;	/* or NULL: empty, busy or held */
+	uint64_t turn;			/* what the heap sorts by */
+	bool busy;			/* a claim is open */
+	bool is_held;			/* the mailbox itself is held */
+	bool admitted;			/* by the ramp */
+	char key[];
+};
+
+struct queue_heap {
+	struct queue_mailbox **at;
+	size_t count, cap;
+};
+
+struct queue_ledger {
+	uint64_t accepted, waiting, held, delivered, bounced, discarded;
+};
+
+struct queue_domain {
+	struct queue *queue;
+	char *plan, *name;
+	struct map mailboxes;
+	struct queue_heap ready;	/* by sequence of the first in line */
+	struct queue_heap later;	/* by next_ms of the first in line */
+	struct list waiting;		/* envelopes by sequence */
+	struct list held;
+	struct queue_ledger ledger;
+	uint64_t bytes;			/* of waiting and held, per envelope */
+	bool ramp;			/* only admitted mailboxes are claimed */
+};
+
+struct queue;
+
+struct queue *queue_new(void);
+void queue_free(struct queue *queue);
+
+/* Finds or makes the domain of a plan. */
+struct queue_domain *queue_domain(struct queue *queue, const char *plan,
+				  const char *domain);
+void queue_remove_plan(struct queue *queue, const char *plan);
+
+/* A message whose record is durable; takes over nothing. */
+struct queue_message *queue_add_message(struct queue *queue,
+					const struct id *id, uint64_t sequence,
+					int64_t accepted_ms,
+					struct slice reverse_path,
+					size_t envelopes);
+/* One envelope of it, waiting (the ledger is the caller's: see below). */
+struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
+					  struct queue_message *message,
+					  uint32_t index,
+					  struct slice forward_path);
+struct queue_message *queue_find(struct queue *queue, const struct id *id);
+struct queue_envelope *queue_find_envelope(struct queue *queue,
+					   const struct id *id,
+					   uint32_t index);
+
+/*
+ * The oldest envelope of the domain that may go now, claimed together with the
+ * other envelopes of its message in this domain whose turn it is too (at most
+ * `max`).  Returns how many are in `claims`; 0: none.
+ */
+size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
+		   struct queue_envelope **claims, size_t max);
+/* When the next envelope of the domain is due; INT64_MAX: none. */
+int64_t queue_next_due(const struct queue_domain *domain);
+
+/* Settling a claim, each exactly once per claimed envelope. */
+void queue_defer(struct queue_envelope *envelope, int64_t next_ms);
+/* Final: the envelope is gone (and its message with its last). */
+void queue_final(struct queue_envelope *envelope, enum envelope_state state);
+/* Out of the line; `mailbox` holds the whole line behind it as well.  Also for
+ * an envelope that is not claimed. */
+void queue_hold(struct queue_envelope *envelope, bool mailbox);
+/* Back into the line at its place. */
+void queue_release(struct queue_envelope *envelope, int64_t next_ms);
+
+/* Everything due again now (the target came back). */
+void queue_retry_now(struct queue_domain *domain);
+/* Opens the ramp for `count` more mailboxes, oldest first; returns how many
+ * were admitted. */
+size_t queue_admit(struct queue_domain *domain, size_t count);
+/* Admitted mailboxes that still have mail waiting. */
+size_t queue_admitted_left(const struct queue_domain *domain);
+size_t queue_waiting_mailboxes(const struct queue_domain *domain);
+/* Ends the ramp: every mailbox may be claimed. */
+void queue_ramp_end(struct queue_domain *domain);
+
+uint64_t queue_oldest_ms(const struct queue_domain *domain);
+
+#endif

@@ -1,0 +1,620 @@
+#include "daemon/replay.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_MODULE "replay"
+
+enum {
+	IDLE_MS = 2000,		/* a session without work says QUIT */
+	DOWN_MIN_MS = 500,
+	DOWN_MAX_MS = 15000,
+	STUCK_TRIES = 6,
+	UNCERTAIN_MAX = 2,	/* the second uncertain outcome is held */
+	MAX_ADDRS = 8,
+};
+
+struct feed {
+	struct list link;
+	struct queue_domain *domain;
+	bool open;
+};
+
+struct link {			/* a delivery and what we know of it */
+	struct list link;
+	struct replay *replay;
+	struct delivery *delivery;
+	bool ready;		/* was idle at least once */
+	bool idle;
+	int64_t idle_since_ms;
+	bool paced;		/* its job counts in the pace */
+	bool deferred, slow, refused;	/* what this job met */
+};
+
+struct replay {
+	struct loop *loop;
+	struct replay_spec spec;
+	const struct replay_owner *owner;
+	void *ctx;
+	struct pace pace;
+	struct list feeds;
+	struct list links;
+	struct list settlements;
+	struct loop_timer *timer;
+	struct addr addrs[MAX_ADDRS];
+	size_t addr_count, addr_next;
+	bool resolving;
+	struct token *token;	/* guards the resolver's callback */
+	int64_t down_until_ms, down_ms;
+};
+
+struct token {
+	struct replay *replay;	/* NULL: it is gone */
+};
+
+/* An outcome on its way to the disk. */
+struct settlement {
+	struct list link;
+	struct replay *replay;
+	struct queue_envelope *envelope;
+	struct reply_meaning meaning;
+	struct smtp_reply reply;
+	enum smtp_stage stage;
+	enum envelope_state outcome;
+	bool hold_mailbox, uncertain;
+	int64_t next_ms;
+	char reason[SMTP_REPLY_TEXT + 300];
+};
+
+static void pump(void *ctx);
+
+void replay_kick(struct replay *replay)
+{
+	loop_timer_arm(replay->timer, 0);
+}
+
+/* Outcomes. */
+
+static int64_t backoff(const struct plan_timing *timing, uint32_t attempts)
+{
+	int64_t wait = timing->retry_min;
+
+	while (--attempts > 0 && wait < timing->retry_max)
+		wait *= 2;
+	return wait < timing->retry_max ? wait : timing->retry_max;
+}
+
+static void hold_one(struct replay *replay, struct queue_envelope *envelope,
+		     bool mailbox, const char *reason)
+{
+	struct record_state state = {
+		.id = envelope->message->id,
+		.envelope = envelope->index,
+		.state = ENVELOPE_HELD,
+		.mailbox = mailbox,
+		.at_ms = clock_wall_ms(),
+		.by = slice("tideoverd"),
+		.reason = slice(reason),
+	};
+
+	store_state(replay->spec.store, &state, NULL, NULL);
+	queue_hold(envelope, mailbox);
+}
+
+/* Everything behind a refused mailbox waits for a person as well. */
+static void hold_line(struct replay *replay, struct queue_mailbox *mailbox,
+		      const char *reason)
+{
+	list_each(it, next, &mailbox->line)
+		hold_one(replay, list_entry(it, struct queue_envelope, line),
+			 true, reason);
+}
+
+static void apply(struct settlement *s)
+{
+	struct queue_envelope *envelope = s->envelope;
+	struct queue_mailbox *mailbox = envelope->mailbox;
+
+	switch (s->outcome) {
+	case ENVELOPE_DELIVERED:
+		queue_final(envelope, ENVELOPE_DELIVERED);
+		break;
+	case ENVELOPE_HELD:
+		hold_one(s->replay, envelope, s->hold_mailbox, s->reason);
+		if (s->hold_mailbox)
+			hold_line(s->replay, mailbox, s->reason);
+		break;
+	default:
+		queue_defer(envelope, s->next_ms);
+		break;
+	}
+}
+
+static void settled(void *ctx, const struct spool_place *place,
+		    const struct err *err)
+{
+	struct settlement *s = ctx;
+	struct replay *replay = s->replay;
+
+	list_remove(&s->link);
+	if (replay && !err) {
+		struct replay_outcome outcome = {
+			.domain = s->envelope->mailbox->domain,
+			.act = s->meaning.act,
+			.scope = s->meaning.scope,
+			.remedy = s->meaning.remedy,
+			.reply = &s->reply,
+			.stage = s->stage,
+		};
+
+		apply(s);
+		replay->owner->on_outcome(replay->ctx, replay, &outcome);
+		replay_kick(replay);
+	} else if (replay) {
+		/* Not durable: delivered or not, only a restart may tell.  The
+		 * claim stays open, so nothing of this mailbox moves. */
+		log_error("an outcome could not be kept: %s", err->text);
+	}
+	free(s);
+}
+
+static void decide(struct settlement *s)
+{
+	struct replay *replay = s->replay;
+	struct queue_envelope *envelope = s->envelope;
+	const struct plan_timing *timing = &replay->spec.plan->timing;
+	int64_t now = clock_wall_ms();
+	bool data = s->stage == SMTP_STAGE_DATA || s->stage == SMTP_STAGE_DOT;
+
+	s->outcome = ENVELOPE_WAITING;
+	s->next_ms = now + backoff(timing, envelope->attempts);
+	snprintf(s->reason, sizeof(s->reason), "%s answered %d %s: %s",
+		 smtp_stage_name(s->stage), s->reply.code, s->reply.text,
+		 s->meaning.remedy);
+	if (s->reply.code == 0) {
+		s->uncertain = s->stage == SMTP_STAGE_DOT;
+		if (!s->uncertain)
+			return;
+		if (++envelope->uncertain >= UNCERTAIN_MAX) {
+			s->outcome = ENVELOPE_HELD;
+			snprintf(s->reason, sizeof(s->reason),
+				 "twice no reply after the final dot (%s): it "
+				 "may have been delivered already",
+				 s->reply.text);
+		}
+		return;
+	}
+	switch (s->meaning.act) {
+	case ACT_DELIVERED:
+		s->outcome = ENVELOPE_DELIVERED;
+		break;
+	case ACT_HOLD:
+		if (s->meaning.scope == SCOPE_MAILBOX &&
+		    replay->owner->refuses_all(replay->ctx, replay)) {
+			s->meaning.act = ACT_CLOSE;
+			s->meaning.scope = SCOPE_TARGET;
+			break;
+		}
+		s->outcome = ENVELOPE_HELD;
+		s->hold_mailbox = s->meaning.scope == SCOPE_MAILBOX;
+		break;
+	case ACT_DEFER:
+		if (!data)
+			break;
+		if (envelope->data_deferrals++ == 0)
+			envelope->stuck_since_ms = now;
+		if (envelope->data_deferrals >= STUCK_TRIES &&
+		    now - envelope->stuck_since_ms >= timing->stuck_after) {
+			s->outcome = ENVELOPE_HELD;
+			s->meaning.act = ACT_HOLD;
+			s->meaning.scope = SCOPE_MESSAGE;
+		}
+		break;
+	case ACT_CLOSE:
+		break;
+	}
+}
+
+static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
+		       enum smtp_stage stage, const struct smtp_reply *reply)
+{
+	struct link *link = ctx;
+	struct replay *replay = link->replay;
+	struct settlement *s = mem_alloc(sizeof(*s));
+	struct record_attempt attempt;
+
+	s->replay = replay;
+	s->envelope = delivery_claim(delivery, index);
+	s->reply = *reply;
+	s->stage = stage;
+	s->meaning = provider_reply(replay->spec.target->provider, stage,
+				    reply);
+	s->envelope->attempts++;
+	list_append(&replay->settlements, &s->link);
+	decide(s);
+	if (s->meaning.act == ACT_DEFER && reply->code != 0 &&
+	    s->meaning.scope == SCOPE_TARGET) {
+		link->deferred = true;
+		link->slow |= s->meaning.slow;
+	}
+	if (s->meaning.act == ACT_CLOSE && reply->code != 0) {
+		link->refused = true;
+		replay->owner->on_refused(replay->ctx, replay, s->reason);
+	}
+	attempt = (struct record_attempt){
+		.id = s->envelope->message->id,
+		.envelope = s->envelope->index,
+		.number = s->envelope->attempts,
+		.at_ms = clock_wall_ms(),
+		.target = slice(replay->spec.target->name),
+		.tls = slice(delivery_tls(delivery)),
+		.stage = slice(smtp_stage_name(stage)),
+		.code = (uint16_t)reply->code,
+		.enhanced = slice(reply->enhanced),
+		.reply = slice(reply->text),
+		.outcome = s->outcome,
+		.uncertain = s->uncertain,
+		.next_ms = s->outcome == ENVELOPE_WAITING ? s->next_ms : 0,
+	};
+	store_attempt(replay->spec.store, &attempt, settled, s);
+}
+
+/* Links. */
+
+static void pace_end(struct link *link)
+{
+	struct pace *pace = &link->replay->pace;
+
+	if (!link->paced)
+		return;
+	link->paced = false;
+	if (link->deferred)
+		pace_deferred(pace, clock_mono_ms(), link->slow);
+	else if (link->refused)
+		pace_neutral(pace);
+	else
+		pace_accepted(pace);
+}
+
+static void link_free(struct link *link)
+{
+	list_remove(&link->link);
+	delivery_free(link->delivery);
+	free(link);
+}
+
+static bool give_job(struct link *link)
+{
+	struct replay *replay = link->replay;
+	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
+	struct queue_domain *oldest = NULL;
+	uint64_t turn = UINT64_MAX;
+	int64_t now = clock_wall_ms();
+	size_t count;
+
+	if (!pace_may(&replay->pace, clock_mono_ms()))
+		return false;
+	/* The oldest of all open feeds; order matters per mailbox alone, but
+	 * nobody should wait because another domain has more mail. */
+	list_each(it, next, &replay->feeds) {
+		struct feed *feed = list_entry(it, struct feed, link);
+
+		if (!feed->open || queue_next_due(feed->domain) > now)
+			continue;
+		if (feed->domain->ready.count > 0 &&
+		    feed->domain->ready.at[0]->turn < turn) {
+			turn = feed->domain->ready.at[0]->turn;
+			oldest = feed->domain;
+		} else if (!oldest) {
+			oldest = feed->domain;
+		}
+	}
+	if (!oldest)
+		return false;
+	count = queue_claim(oldest, now, claims, DELIVERY_MAX_RCPT);
+	if (count == 0)
+		return false;
+	link->idle = false;
+	link->paced = true;
+	link->deferred = link->slow = link->refused = false;
+	pace_begin(&replay->pace);
+	delivery_job(link->delivery, claims, count);
+	return true;
+}
+
+static void on_idle(void *ctx, struct delivery *delivery)
+{
+	struct link *link = ctx;
+	struct replay *replay = link->replay;
+
+	pace_end(link);
+	if (!link->ready) {
+		link->ready = true;
+		replay->down_ms = 0;
+		replay->owner->on_health(replay->ctx, replay, true, NULL);
+	}
+	link->idle = true;
+	link->idle_since_ms = clock_mono_ms();
+	replay_kick(replay);
+}
+
+static void on_end(void *ctx, struct delivery *delivery, enum smtp_stage stage,
+		   const struct smtp_reply *reply, const char *why)
+{
+	struct link *link = ctx;
+	struct replay *replay = link->replay;
+	bool was_ready = link->ready;
+	int64_t now = clock_mono_ms();
+
+	if (why && reply->code == 421)
+		link->deferred = true;
+	pace_end(link);
+	link_free(link);
+	if (why && !was_ready) {
+		char error[300];
+		struct reply_meaning meaning =
+			provider_reply(replay->spec.target->provider, stage,
+				       reply);
+
+		replay->down_ms = replay->down_ms ? replay->down_ms * 2 :
+			DOWN_MIN_MS;
+		if (replay->down_ms > DOWN_MAX_MS)
+			replay->down_ms = DOWN_MAX_MS;
+		replay->down_until_ms = now + replay->down_ms;
+		replay->addr_next++;
+		snprintf(error, sizeof(error), "%s: %s",
+			 smtp_stage_name(stage), why);
+		log_warn("%s: %s", replay->spec.target->name, error);
+		replay->owner->on_health(replay->ctx, replay, false, error);
+		if (reply->code >= 500 && meaning.act == ACT_CLOSE)
+			replay->owner->on_refused(replay->ctx, replay, error);
+		else if (stage == SMTP_STAGE_STARTTLS)
+			replay->owner->on_refused(replay->ctx, replay, error);
+	}
+	replay_kick(replay);
+}
+
+static const struct delivery_owner delivery_owner = {
+	.on_idle = on_idle,
+	.on_outcome = on_outcome,
+	.on_end = on_end,
+};
+
+static void link_new(struct replay *replay)
+{
+	struct link *link = mem_alloc(sizeof(*link));
+	const struct plan *plan = replay->spec.plan;
+	size_t at = replay->addr_next % replay->addr_count;
+
+	link->replay = replay;
+	list_append(&replay->links, &link->link);
+	link->delivery = delivery_new(&(struct delivery_spec){
+		.loop = replay->loop,
+		.store = replay->spec.store,
+		.address = replay->addrs[at],
+		.name = replay->spec.target->name,
+		.server_name = replay->spec.target->host,
+		.helo = replay->spec.helo,
+		.tls = replay->spec.tls,
+		.policy = plan->replay.tls,
+		.data_reply_ms = plan->timing.data_reply,
+	}, &delivery_owner, link);
+}
+
+/* Addresses of the target. */
+
+static void resolved(void *ctx, const struct addr *addrs, size_t count,
+		     const char *why)
+{
+	struct token *token = ctx;
+	struct replay *replay = token->replay;
+
+	free(token);
+	if (!replay)
+		return;
+	replay->token = NULL;
+	replay->resolving = false;
+	if (count == 0) {
+		replay->down_until_ms = clock_mono_ms() + DOWN_MAX_MS;
+		replay->owner->on_health(replay->ctx, replay, false,
+					 why ? why : "no address");
+	}
+	replay->addr_count = count < MAX_ADDRS ? count : MAX_ADDRS;
+	for (size_t i = 0; i < replay->addr_count; i++)
+		replay->addrs[i] = addrs[i];
+	replay_kick(replay);
+}
+
+static void resolve(struct replay *replay)
+{
+	struct target *target = replay->spec.target;
+
+	if (addr_from_ip(slice(target->host), target->port, &replay->addrs[0],
+			 NULL) == 0) {
+		replay->addr_count = 1;
+		return;
+	}
+	if (replay->resolving)
+		return;
+	if (!replay->spec.resolver) {
+		replay->down_until_ms = clock_mono_ms() + DOWN_MAX_MS;
+		replay->owner->on_health(replay->ctx, replay, false,
+					 "no resolver for its name");
+		return;
+	}
+	replay->resolving = true;
+	replay->token = mem_alloc(sizeof(*replay->token));
+	replay->token->replay = replay;
+	dns_resolve_host(replay->spec.resolver, target->host, target->port,
+			 resolved, replay->token);
+}
+
+/* The pump: idle sessions first, then new ones, then a time to come back. */
+
+static size_t due_mailboxes(const struct replay *replay, int64_t now_ms)
+{
+	size_t due = 0;
+
+	list_each(it, next, &replay->feeds) {
+		struct feed *feed = list_entry(it, struct feed, link);
+
+		if (!feed->open)
+			continue;
+		due += feed->domain->ready.count;
+		if (feed->domain->later.count > 0 &&
+		    queue_next_due(feed->domain) <= now_ms)
+			due++;
+	}
+	return due;
+}
+
+static void pump_sleep(struct replay *replay, int64_t mono, int64_t wall)
+{
+	int64_t wake = INT64_MAX;
+
+	list_each(it, next, &replay->feeds) {
+		struct feed *feed = list_entry(it, struct feed, link);
+		int64_t due = feed->open ? queue_next_due(feed->domain) :
+			INT64_MAX;
+
+		if (due != INT64_MAX && due - wall < wake)
+			wake = due > wall ? due - wall : 0;
+	}
+	if (wake == 0) {
+		/* Due now, but the target or the flight keeps it back. */
+		wake = INT64_MAX;
+		if (replay->down_until_ms > mono)
+			wake = replay->down_until_ms - mono;
+		else if (pace_wake_ms(&replay->pace) > mono)
+			wake = pace_wake_ms(&replay->pace) - mono;
+	}
+	list_each(it, next, &replay->links) {
+		struct link *link = list_entry(it, struct link, link);
+		int64_t left = link->idle_since_ms + IDLE_MS - mono;
+
+		if (link->idle && left < wake)
+			wake = left > 1 ? left : 1;
+	}
+	if (wake != INT64_MAX)
+		loop_timer_arm(replay->timer, wake);
+}
+
+static void pump(void *ctx)
+{
+	struct replay *replay = ctx;
+	int64_t mono = clock_mono_ms(), wall = clock_wall_ms();
+	size_t due, opening = 0;
+	int busy = 0;
+
+	list_each(it, next, &replay->links) {
+		struct link *link = list_entry(it, struct link, link);
+
+		if (link->idle && !give_job(link) &&
+		    mono - link->idle_since_ms >= IDLE_MS) {
+			link->idle = false;
+			delivery_quit(link->delivery);
+		}
+	}
+	due = due_mailboxes(replay, wall);
+	list_each(it, next, &replay->links) {
+		struct link *link = list_entry(it, struct link, link);
+
+		if (!link->ready)
+			opening++;
+		if (!link->ready || link->paced)
+			busy++;
+	}
+	if (due > opening && mono >= replay->down_until_ms) {
+		if (replay->addr_count == 0)
+			resolve(replay);
+		/* While nothing has worked yet, one connection finds out. */
+		while (replay->addr_count > 0 && due > opening &&
+		       busy < (int)replay->pace.flight &&
+		       mono >= replay->pace.quiet_until_ms &&
+		       !(replay->down_ms > 0 && opening > 0)) {
+			link_new(replay);
+			opening++;
+			busy++;
+		}
+	}
+	pump_sleep(replay, mono, wall);
+}
+
+struct replay *replay_new(const struct replay_spec *spec,
+			  const struct replay_owner *owner, void *ctx)
+{
+	struct replay *replay = mem_alloc(sizeof(*replay));
+
+	replay->loop = spec->store->loop;
+	replay->spec = *spec;
+	replay->owner = owner;
+	replay->ctx = ctx;
+	list_init(&replay->feeds);
+	list_init(&replay->links);
+	list_init(&replay->settlements);
+	replay->timer = loop_timer_new(replay->loop, pump, replay);
+	pace_init(&replay->pace, (int)spec->target->provider->start_flight,
+		  spec->plan->replay.max_flight);
+	return replay;
+}
+
+void replay_free(struct replay *replay)
+{
+	if (!replay)
+		return;
+	list_each(it, next, &replay->links) {
+		struct link *link = list_entry(it, struct link, link);
+
+		struct queue_envelope *open[DELIVERY_MAX_RCPT];
+		size_t count = delivery_open_claims(link->delivery, open);
+
+		for (size_t i = 0; i < count; i++)
+			queue_defer(open[i], 0);
+		link_free(link);
+	}
+	list_each(it, next, &replay->settlements) {
+		list_entry(it, struct settlement, link)->replay = NULL;
+		list_remove(it);
+	}
+	list_each(it, next, &replay->feeds)
+		free(list_entry(it, struct feed, link));
+	if (replay->token)
+		replay->token->replay = NULL;
+	loop_timer_free(replay->timer);
+	free(replay);
+}
+
+void replay_feed(struct replay *replay, struct queue_domain *domain, bool open)
+{
+	struct feed *feed = NULL;
+
+	list_each(it, next, &replay->feeds)
+		if (list_entry(it, struct feed, link)->domain == domain)
+			feed = list_entry(it, struct feed, link);
+	if (!feed) {
+		feed = mem_alloc(sizeof(*feed));
+		feed->domain = domain;
+		list_append(&replay->feeds, &feed->link);
+	}
+	if (feed->open == open)
+		return;
+	feed->open = open;
+	if (open)
+		replay_kick(replay);
+}
+
+int replay_in_flight(const struct replay *replay)
+{
+	return replay->pace.in_flight;
+}
+
+int replay_flight(const struct replay *replay)
+{
+	return (int)replay->pace.flight;
+}
+
+struct target *replay_target(const struct replay *replay)
+{
+	return replay->spec.target;
+}

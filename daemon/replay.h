@@ -1,0 +1,68 @@
+/*
+ * replay.h - drain the queue to one target, in order, at its pace
+ *
+ * A replay belongs to one target of one plan.  Domains are its feeds: each is
+ * open or not, as their valve says.  It claims the oldest due envelope of an
+ * open feed, gives it to a delivery, understands the reply (plan/provider.h),
+ * makes the outcome durable, and only then settles the claim.
+ *
+ * A target that cannot be reached burns no attempt: claims go back, and a new
+ * connection is tried after a backoff.
+ */
+#ifndef DAEMON_REPLAY_H
+#define DAEMON_REPLAY_H
+
+#include "daemon/delivery.h"
+#include "daemon/pace.h"
+#include "daemon/target.h"
+#include "dns/dns_resolver.h"
+
+struct replay;
+
+struct replay_outcome {
+	struct queue_domain *domain;
+	enum reply_act act;
+	enum reply_scope scope;
+	const char *remedy;
+	const struct smtp_reply *reply;
+	enum smtp_stage stage;
+};
+
+struct replay_owner {
+	/* After each outcome is durable and settled. */
+	void (*on_outcome)(void *ctx, struct replay *replay,
+			   const struct replay_outcome *outcome);
+	/* The target refuses as a whole: the valve must close. */
+	void (*on_refused)(void *ctx, struct replay *replay,
+			   const char *reason);
+	/* A connection worked or failed: evidence of health. */
+	void (*on_health)(void *ctx, struct replay *replay, bool healthy,
+			  const char *error);
+	/* A refusal of scope mailbox is not the mailbox's when a known-good
+	 * recipient is refused as well. */
+	bool (*refuses_all)(void *ctx, struct replay *replay);
+};
+
+struct replay_spec {
+	struct store *store;
+	const struct plan *plan;
+	struct target *target;
+	struct dns_resolver *resolver;	/* for names; may be NULL */
+	struct tls_client *tls;
+	const char *helo;
+};
+
+struct replay *replay_new(const struct replay_spec *spec,
+			  const struct replay_owner *owner, void *ctx);
+/* Ends every delivery at once; claims go back to the queue. */
+void replay_free(struct replay *replay);
+
+/* Opens or shuts a feed; a delivery under way ends as it ends. */
+void replay_feed(struct replay *replay, struct queue_domain *domain, bool open);
+/* Something may be due: new mail, a release, a recovery. */
+void replay_kick(struct replay *replay);
+int replay_in_flight(const struct replay *replay);
+int replay_flight(const struct replay *replay);
+struct target *replay_target(const struct replay *replay);
+
+#endif

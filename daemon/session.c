@@ -1,0 +1,356 @@
+#include "daemon/session.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/session_data.h"
+#include "smtp/smtp_server.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_MODULE "session"
+
+enum {
+	CLOSE_MS = 5000,	/* for the last reply to leave */
+	MAX_HOPS = 100,		/* RFC 5321 section 6.3: at least 100 */
+};
+
+struct session {
+	struct acceptance *acceptance;
+	struct session_limits limits;
+	struct tls_server *tls;
+	struct stream *stream;
+	struct smtp_server *server;
+	struct session_data *data;
+	struct loop_timer *over;	/* frees the session, from the loop */
+	char helo[256];
+	char peer[ADDR_TEXT], peer_literal[ADDR_TEXT];
+	char tls_text[96];
+	bool in_tls, closing, paused, feeding;
+	int64_t data_until_ms;		/* mono: the message must end by then */
+	uint64_t declared;
+	unsigned messages;
+};
+
+static void end(struct session *session)
+{
+	if (session->closing)
+		return;
+	session->closing = true;
+	loop_timer_arm(session->over, 0);
+}
+
+void session_free(struct session *session)
+{
+	session_data_free(session->data);
+	stream_free(session->stream);
+	smtp_server_free(session->server);
+	loop_timer_free(session->over);
+	free(session);
+}
+
+static void over(void *ctx)
+{
+	struct session *session = ctx;
+
+	if (session->stream)
+		stream_finish(session->stream, CLOSE_MS);
+	session->stream = NULL;
+	session->acceptance->ended(session->acceptance->ctx, session);
+	session_free(session);
+}
+
+static void flush(struct session *session)
+{
+	struct buf *out = smtp_server_out(session->server);
+
+	if (out->len == 0 || !session->stream)
+		return;
+	stream_write(session->stream, buf_slice(out));
+	buf_clear(out);
+}
+
+static void set_deadline(struct session *session)
+{
+	int64_t ms = session->limits.command_ms;
+
+	if (smtp_server_waits(session->server))
+		ms = 0;		/* it is our turn */
+	else if (smtp_server_in_data(session->server)) {
+		int64_t left = session->data_until_ms - clock_mono_ms();
+
+		ms = session->limits.data_ms < left ? session->limits.data_ms :
+			left > 1 ? left : 1;
+	}
+	stream_deadline(session->stream, ms);
+}
+
+/*
+ * Gives the dialogue what has come, until it stands still.  Answers that come
+ * at once call this again from inside; the outermost call does the work.
+ */
+static void feed(struct session *session)
+{
+	bool moved = true;
+
+	if (session->feeding)
+		return;
+	session->feeding = true;
+	while (moved && !session->closing && !session->paused) {
+		struct slice in = stream_peek(session->stream);
+		size_t used = smtp_server_feed(session->server, in);
+
+		stream_consume(session->stream, used);
+		moved = used > 0 && used < in.len &&
+			!smtp_server_waits(session->server);
+	}
+	session->feeding = false;
+	flush(session);
+	if (!session->closing)
+		set_deadline(session);
+}
+
+/* What the dialogue asks. */
+
+static void on_helo(void *ctx, struct slice name, bool extended)
+{
+	struct session *session = ctx;
+
+	snprintf(session->helo, sizeof(session->helo), "%.*s",
+		 (int)(name.len < 255 ? name.len : 255), name.p);
+	/* 250 with the hostname and, for EHLO, the offers: the dialogue's. */
+	smtp_server_answer(session->server, 250, session->acceptance->hostname);
+}
+
+static void on_mail(void *ctx, const struct smtp_mail *mail)
+{
+	struct session *session = ctx;
+	struct acceptance *acceptance = session->acceptance;
+	struct acceptance_answer answer = { .code = 250 };
+
+	acceptance->admit(acceptance->ctx, mail->size, &answer);
+	if (answer.code == 250) {
+		session_data_free(session->data);
+		session->data = session_data_new(acceptance,
+						 mail->reverse_path,
+						 mail->body ==
+						 SMTP_BODY_8BITMIME,
+						 mail->utf8);
+		session->declared = mail->size;
+		snprintf(answer.text, sizeof(answer.text), "2.1.0 sender ok");
+	}
+	smtp_server_answer(session->server, answer.code, answer.text);
+}
+
+static void on_rcpt(void *ctx, const struct smtp_path *path,
+		    struct slice address)
+{
+	struct session *session = ctx;
+	struct acceptance *acceptance = session->acceptance;
+	struct acceptance_answer answer = { .code = 451,
+					    .text = "4.3.0 try again" };
+
+	acceptance->recipient(acceptance->ctx, path, address,
+			      session_data_plan(session->data),
+			      session->declared, &answer);
+	if (answer.code == 250) {
+		session_data_recipient(session->data, answer.plan, address);
+		snprintf(answer.text, sizeof(answer.text),
+			 "2.1.5 recipient ok");
+	}
+	smtp_server_answer(session->server, answer.code, answer.text);
+}
+
+static void on_data_begin(void *ctx)
+{
+	struct session *session = ctx;
+	struct session_origin origin = {
+		.helo = session->helo,
+		.peer = session->peer,
+		.peer_literal = session->peer_literal,
+		.protocol = smtp_server_protocol(session->server,
+						 session->in_tls, false),
+		.tls = session->tls_text,
+	};
+
+	session_data_begin(session->data, &origin);
+	session->data_until_ms = clock_mono_ms() +
+		session->limits.data_total_ms;
+	smtp_server_answer(session->server, 354,
+			   "end data with <CRLF>.<CRLF>");
+}
+
+static void room(void *ctx)
+{
+	struct session *session = ctx;
+
+	session->paused = false;
+	stream_resume(session->stream);
+	feed(session);
+}
+
+static void on_data(void *ctx, struct slice bytes)
+{
+	struct session *session = ctx;
+
+	session_data_bytes(session->data, bytes);
+	if (!session->paused && session_data_is_full(session->data)) {
+		session->paused = true;
+		stream_pause(session->stream);
+		session_data_on_room(session->data, room, session);
+	}
+}
+
+static void answered(struct session *session, int code, const char *text)
+{
+	smtp_server_answer(session->server, code, text);
+	feed(session);
+}
+
+static void kept(void *ctx, const struct id *id, const struct err *err)
+{
+	struct session *session = ctx;
+	char text[128];
+
+	if (err) {
+		log_error("message not kept: %s", err->text);
+		session_data_free(session->data);
+		session->data = NULL;
+		answered(session, 451, "4.3.0 cannot keep it now, try again");
+		return;
+	}
+	snprintf(text, sizeof(text), "2.0.0 kept as %s", id->text);
+	session->messages++;
+	session_data_free(session->data);
+	session->data = NULL;
+	answered(session, 250, text);
+}
+
+static void on_data_end(void *ctx, const char *bad)
+{
+	struct session *session = ctx;
+
+	if (bad) {
+		log_info("%s: message refused: %s", session->peer, bad);
+		return;
+	}
+	if (session_data_hops(session->data) > MAX_HOPS) {
+		smtp_server_answer(session->server, 554,
+				   "5.4.6 too many hops, a mail loop");
+		return;
+	}
+	session_data_end(session->data, kept, session);
+}
+
+static void on_reset(void *ctx)
+{
+	struct session *session = ctx;
+
+	session_data_free(session->data);
+	session->data = NULL;
+	if (session->paused) {
+		session->paused = false;
+		stream_resume(session->stream);
+	}
+}
+
+static void on_starttls(void *ctx)
+{
+	struct session *session = ctx;
+
+	flush(session);
+	stream_starttls_server(session->stream, session->tls);
+}
+
+static void on_close(void *ctx)
+{
+	struct session *session = ctx;
+
+	flush(session);
+	end(session);
+}
+
+static const struct smtp_server_owner server_owner = {
+	.on_helo = on_helo,
+	.on_mail = on_mail,
+	.on_rcpt = on_rcpt,
+	.on_data_begin = on_data_begin,
+	.on_data = on_data,
+	.on_data_end = on_data_end,
+	.on_reset = on_reset,
+	.on_starttls = on_starttls,
+	.on_close = on_close,
+};
+
+/* What the connection tells. */
+
+static void on_input(void *ctx)
+{
+	feed(ctx);
+}
+
+static void on_tls(void *ctx)
+{
+	struct session *session = ctx;
+	struct tls_info info;
+
+	stream_tls_info(session->stream, &info);
+	session->in_tls = true;
+	snprintf(session->tls_text, sizeof(session->tls_text), "%s %s",
+		 info.version, info.cipher);
+	smtp_server_tls_started(session->server);
+	set_deadline(session);
+}
+
+static void on_end(void *ctx, const char *why)
+{
+	struct session *session = ctx;
+
+	if (why && strcmp(why, "timed out") == 0) {
+		smtp_server_shutdown(session->server,
+				     "4.4.2 waited too long, closing");
+		flush(session);
+	}
+	end(session);
+}
+
+static const struct stream_events stream_events = {
+	.on_input = on_input,
+	.on_tls = on_tls,
+	.on_end = on_end,
+};
+
+struct session *session_new(struct acceptance *acceptance, int fd,
+			    const struct session_limits *limits,
+			    struct tls_server *tls)
+{
+	struct session *session = mem_alloc(sizeof(*session));
+	struct addr peer;
+
+	session->acceptance = acceptance;
+	session->limits = *limits;
+	session->tls = tls;
+	session->over = loop_timer_new(acceptance->loop, over, session);
+	session->stream = stream_accept(acceptance->loop, fd, &stream_events,
+					session);
+	stream_peer(session->stream, &peer);
+	addr_format(&peer, session->peer);
+	addr_literal(&peer, session->peer_literal);
+	session->server = smtp_server_new(&server_owner, session,
+		acceptance->hostname, &(struct smtp_server_limits){
+			.max_size = acceptance->max_bytes(acceptance->ctx),
+			.max_recipients = limits->max_recipients,
+			.max_messages = limits->max_messages,
+			.max_errors = limits->max_errors,
+		}, tls != NULL);
+	smtp_server_greet(session->server);
+	flush(session);
+	set_deadline(session);
+	return session;
+}
+
+void session_shutdown(struct session *session, const char *text)
+{
+	if (session->closing)
+		return;
+	smtp_server_shutdown(session->server, text);
+	flush(session);
+}

@@ -1,0 +1,34 @@
+/*
+ * session.h - one SMTP session: a connection, a dialogue, messages
+ *
+ * Ties stream, smtp_server and session_data together and asks `acceptance`
+ * what mail is welcome.  A session frees itself when it is over and tells
+ * acceptance->ended first.
+ */
+#ifndef DAEMON_SESSION_H
+#define DAEMON_SESSION_H
+
+#include "daemon/acceptance.h"
+#include "net/stream.h"
+
+struct session;
+
+struct session_limits {
+	unsigned max_recipients;	/* per transaction: 100 (RFC 5321) */
+	unsigned max_messages;		/* per session */
+	unsigned max_errors;
+	int64_t command_ms;		/* a command must come whole within */
+	int64_t data_ms;		/* no byte of data for so long */
+	int64_t data_total_ms;		/* a message must end within */
+};
+
+/* Takes `fd` over.  `tls` NULL: STARTTLS is not offered. */
+struct session *session_new(struct acceptance *acceptance, int fd,
+			    const struct session_limits *limits,
+			    struct tls_server *tls);
+/* Answers 421 as soon as the dialogue stands between two replies. */
+void session_shutdown(struct session *session, const char *text);
+/* At once, without a word. */
+void session_free(struct session *session);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * store.h - keep a record: durable in the spool, then known to the index
+ *
+ * The only way by which records reach the spool, so that the index sees every
+ * one of them in the order of the log.  On the loop; `done` as in
+ * spool_writer.h: exactly once, never before the call returns.
+ */
+#ifndef DAEMON_STORE_H
+#define DAEMON_STORE_H
+
+#include "daemon/index.h"
+#include "daemon/spool_writer.h"
+
+struct store {
+	struct loop *loop;
+	struct spool_writer *spool;
+	struct index *index;
+};
+
+typedef void store_done_fn(void *ctx, const struct spool_place *place,
+			   const struct err *err);
+
+/* `body` is taken over (empty for a side file). */
+void store_message(struct store *store, const struct record_message *message,
+		   struct buf *body, store_done_fn *done, void *ctx);
+/* `done` may be NULL. */
+void store_attempt(struct store *store, const struct record_attempt *attempt,
+		   store_done_fn *done, void *ctx);
+void store_state(struct store *store, const struct record_state *state,
+		 store_done_fn *done, void *ctx);
+
+#endif
