@@ -10,6 +10,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -330,11 +331,11 @@ void http_stream_chunk(struct http_request *request, struct slice bytes)
 
 void http_stream_end(struct http_request *request)
 {
-	if (!request->gone) {
+	if (!request->gone)
 		evhttp_connection_set_closecb(
 			evhttp_request_get_connection(request->req), NULL,
 			NULL);
-		evhttp_send_reply_end(request->req);
-	}
+	/* Without a connection this only frees the request. */
+	evhttp_send_reply_end(request->req);
 	request_free(request);
 }

@@ -88,7 +88,11 @@ void record_attempt_encode(const struct record_attempt *attempt,
 			   struct buf *out);
 void record_state_encode(const struct record_state *state, struct buf *out);
 
-/* `forward_paths` has room for RECORD_MAX_ENVELOPES. */
+/*
+ * `forward_paths` has room for RECORD_MAX_ENVELOPES.  A payload without its
+ * body decodes as well (`body` is empty then): whoever cares compares its
+ * length with body_bytes.
+ */
 int record_message_decode(struct slice payload, struct record_message *message,
 			  struct slice *forward_paths, struct err *err);
 int record_attempt_decode(struct slice payload, struct record_attempt *attempt,

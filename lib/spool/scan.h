@@ -39,6 +39,11 @@ struct scan_visitor {
 	void (*on_bad)(void *ctx, const struct scan_bad *bad);
 };
 
+/* One segment's bytes; `offset` 0: from its first record on. */
+int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
+		 const struct scan_visitor *visitor, void *ctx,
+		 struct scan_result *result, struct err *err);
+
 /*
  * From `segment`/`offset` on (0/0: everything).  -1 only if a file cannot be
  * read or the visitor fails; bad bytes are no error.

@@ -1,0 +1,265 @@
+#include "spool/scan.h"
+#include "base/encode.h"
+#include "spool/segment.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct scan {
+	struct slice bytes;
+	struct segment_header segment;
+	uint32_t number;
+	const struct scan_visitor *visitor;
+	void *ctx;
+	struct scan_result *result;
+	uint64_t synced;	/* highest that a record here vouches for */
+	struct {		/* bad ranges wait until that is known */
+		uint64_t offset, length;
+	} *bad;
+	size_t bad_count;
+};
+
+static bool all_zero(struct slice s)
+{
+	return s.len == 0 || (s.p[0] == 0 &&
+			      memcmp(s.p, s.p + 1, s.len - 1) == 0);
+}
+
+static void note_bad(struct scan *scan, uint64_t from, uint64_t to)
+{
+	struct slice range = slice_of(scan->bytes.p + from, to - from);
+
+	/* Zeros are what the file was made of: nothing was written there. */
+	while (range.len > 0 && range.p[range.len - 1] == 0)
+		range.len--;
+	if (all_zero(range))
+		return;
+	scan->bad = mem_grow(scan->bad, (scan->bad_count + 1) *
+			     sizeof(*scan->bad));
+	scan->bad[scan->bad_count].offset = from;
+	scan->bad[scan->bad_count++].length = range.len;
+}
+
+static void tell_bad(struct scan *scan)
+{
+	for (size_t i = 0; i < scan->bad_count; i++) {
+		struct scan_bad bad = {
+			.segment = scan->number,
+			.offset = scan->bad[i].offset,
+			.length = scan->bad[i].length,
+			.damaged = scan->bad[i].offset < scan->synced,
+		};
+
+		bad.bytes = slice_of(scan->bytes.p + bad.offset, bad.length);
+		scan->result->bad_ranges++;
+		scan->result->damaged_ranges += bad.damaged;
+		if (scan->visitor->on_bad)
+			scan->visitor->on_bad(scan->ctx, &bad);
+	}
+	free(scan->bad);
+}
+
+/* The next place from `at` on that could begin a record, or the end. */
+static uint64_t next_candidate(const struct scan *scan, uint64_t at)
+{
+	while (at + SEGMENT_RECORD_HEADER <= scan->bytes.len) {
+		const char *p = memmem(scan->bytes.p + at,
+				       scan->bytes.len - at, "tRec", 4);
+
+		if (!p)
+			break;
+		at = (uint64_t)(p - scan->bytes.p);
+		if (at % SEGMENT_ALIGN == 0)
+			return at;
+		at++;
+	}
+	return scan->bytes.len;
+}
+
+static uint64_t body_offset(const struct scan_record *record)
+{
+	struct slice *paths;
+	struct record_message message;
+	uint64_t at = 0;
+
+	if (record->kind != RECORD_MESSAGE)
+		return 0;
+	paths = mem_alloc(RECORD_MAX_ENVELOPES * sizeof(*paths));
+	if (record_message_decode(record->payload, &message, paths,
+				  NULL) == 0 && !message.side_file)
+		at = record->offset + SEGMENT_RECORD_HEADER +
+			(uint64_t)(message.body.p - record->payload.p);
+	free(paths);
+	return at;
+}
+
+static int take_record(struct scan *scan, const struct segment_record *found,
+		       struct err *err)
+{
+	struct scan_record record = {
+		.kind = found->kind,
+		.segment = scan->number,
+		.offset = found->offset,
+		.payload = slice_of(scan->bytes.p + found->offset +
+				    SEGMENT_RECORD_HEADER, found->length),
+	};
+
+	record.body = body_offset(&record);
+	scan->result->records++;
+	return scan->visitor->on_record(scan->ctx, &record, err);
+}
+
+static bool payload_is_whole(const struct scan *scan,
+			     const struct segment_record *record)
+{
+	uint64_t start = record->offset + SEGMENT_RECORD_HEADER;
+
+	return scan->bytes.len - start >= record->length &&
+	       crc32c(0, slice_of(scan->bytes.p + start, record->length)) ==
+	       record->payload_crc;
+}
+
+static int scan_records(struct scan *scan, uint64_t at, struct err *err)
+{
+	uint64_t bad_from = UINT64_MAX;
+
+	while (at + SEGMENT_RECORD_HEADER <= scan->bytes.len) {
+		struct segment_record record;
+
+		if (segment_record_decode(&scan->segment,
+					  slice_from(scan->bytes, at), at,
+					  &record) < 0 ||
+		    !payload_is_whole(scan, &record)) {
+			if (bad_from == UINT64_MAX)
+				bad_from = at;
+			at = next_candidate(scan, at + 1);
+			continue;
+		}
+		if (bad_from != UINT64_MAX)
+			note_bad(scan, bad_from, at);
+		bad_from = UINT64_MAX;
+		if (record.synced > scan->synced)
+			scan->synced = record.synced;
+		if (take_record(scan, &record, err) < 0)
+			return -1;
+		at += segment_record_bytes(record.length);
+	}
+	if (bad_from == UINT64_MAX)
+		bad_from = at;
+	if (bad_from < scan->bytes.len)
+		note_bad(scan, bad_from, scan->bytes.len);
+	return 0;
+}
+
+int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
+		 const struct scan_visitor *visitor, void *ctx,
+		 struct scan_result *result, struct err *err)
+{
+	struct scan scan = {
+		.bytes = bytes,
+		.number = number,
+		.visitor = visitor,
+		.ctx = ctx,
+		.result = result,
+	};
+	int outcome = 0;
+
+	result->bytes += bytes.len;
+	if (segment_header_decode(bytes, &scan.segment) < 0) {
+		/* Without its nonce nothing in here can be trusted. */
+		note_bad(&scan, 0, bytes.len);
+	} else {
+		if (offset < SEGMENT_HEADER)
+			offset = SEGMENT_HEADER;
+		outcome = scan_records(&scan, offset, err);
+	}
+	tell_bad(&scan);
+	return outcome;
+}
+
+static int scan_file(const char *path, uint32_t number, uint64_t offset,
+		     const struct scan_visitor *visitor, void *ctx,
+		     struct scan_result *result, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	void *map = NULL;
+	int outcome = -1;
+
+	if (fd < 0)
+		return err_errno(err, "cannot open %s", path);
+	if (fstat(fd, &st) < 0) {
+		err_errno(err, "cannot ask about %s", path);
+		goto out;
+	}
+	if (st.st_size == 0) {
+		outcome = 0;
+		goto out;
+	}
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED) {
+		map = NULL;
+		err_errno(err, "cannot read %s", path);
+		goto out;
+	}
+	madvise(map, (size_t)st.st_size, MADV_SEQUENTIAL);
+	outcome = scan_segment(slice_of(map, (size_t)st.st_size), number,
+			       offset, visitor, ctx, result, err);
+	munmap(map, (size_t)st.st_size);
+out:
+	close(fd);
+	return outcome;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
+
+	return (one > other) - (one < other);
+}
+
+int scan_dir(const char *dir, uint32_t segment, uint64_t offset,
+	     const struct scan_visitor *visitor, void *ctx,
+	     struct scan_result *result, struct err *err)
+{
+	DIR *entries = opendir(dir);
+	struct dirent *entry;
+	uint32_t *numbers = NULL;
+	size_t count = 0;
+	int outcome = 0;
+
+	*result = (struct scan_result){ .next_segment = segment + 1 };
+	if (!entries)
+		return err_errno(err, "cannot read folder %s", dir);
+	while ((entry = readdir(entries))) {
+		struct slice name = slice(entry->d_name);
+		uint64_t number;
+
+		if (name.len != 12 || !slice_ends_nocase(name, ".seg") ||
+		    !slice_u64(slice_of(name.p, 8), &number))
+			continue;
+		numbers = mem_grow(numbers, (count + 1) * sizeof(*numbers));
+		numbers[count++] = (uint32_t)number;
+	}
+	closedir(entries);
+	if (count)
+		qsort(numbers, count, sizeof(*numbers), by_number);
+	for (size_t i = 0; i < count && outcome == 0; i++) {
+		char *path = mem_printf("%s/%08u.seg", dir, numbers[i]);
+
+		if (numbers[i] >= result->next_segment)
+			result->next_segment = numbers[i] + 1;
+		if (numbers[i] >= segment)
+			outcome = scan_file(path, numbers[i],
+					    numbers[i] == segment ? offset : 0,
+					    visitor, ctx, result, err);
+		free(path);
+	}
+	free(numbers);
+	return outcome;
+}
