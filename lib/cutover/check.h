@@ -5,6 +5,11 @@
  * check_dns.c, check_system.c and check_queue.c.  A check judges facts and
  * asks nothing itself.  A row that this version does not build is `unknown`,
  * "not in this version"; it is never absent.
+ *
+ * What shuts a gate is a fail, or the unknown of a row that is built.  A row
+ * that is not built shuts `detach` alone, until somebody attests to it:
+ * detaching is the point of no return, while behind start, finish, rollback and
+ * close the mail stays kept and the way back stays open.
  */
 #ifndef CUTOVER_CHECK_H
 #define CUTOVER_CHECK_H
@@ -61,7 +66,7 @@ struct findings {
 	struct finding *at;
 	size_t count;
 	enum gate gate;
-	bool open;		/* every row pass, warn or waived */
+	bool open;		/* nothing blocks: finding_blocks() */
 	int64_t at_ms;
 };
 
@@ -75,14 +80,21 @@ void check_gate(const struct facts *facts, enum gate gate, const char *only,
 		const struct waiver *waivers, size_t waiver_count,
 		struct findings *findings);
 void findings_release(struct findings *findings);
-/* SHA-256 over check, verdict and summary without times: changes when the
- * finding does. */
+/* Whether this finding shuts this gate (see above). */
+bool finding_blocks(const struct finding *finding, enum gate gate);
+/*
+ * SHA-256 over check, verdict and summary: changes when the finding does.  So a
+ * summary holds no times, counts-down or texts of replies: those belong into
+ * remedy and evidence.  Of a waived finding: what it was before.
+ */
 void finding_fingerprint(const struct finding *finding,
 			 char text[DIGEST_TEXT]);
-/* 0 if a waiver for it may be given; else err says why not. */
+/* 0 if a waiver for it may be given; else err says why not.  What does not
+ * block needs none. */
 int check_waivable(const struct finding *finding, struct err *err);
 struct json *finding_json(const struct finding *finding);
-/* {"gate":..,"open":..,"at":..,"findings":[..],"blocking":[ids]} */
+/* {"gate":..,"open":..,"at":..,"findings":[..],"blocking":[ids]}, as
+ * docs/control.md has it */
 struct json *findings_json(const struct findings *findings);
 
 /* For the check functions. */

@@ -44,6 +44,10 @@ struct facts {
 	bool ledger_balances;
 	char ledger_why[256];			/* why not */
 	bool journal_intact;
+
+	/* Trust for the probes, made by the first survey: loading the
+	 * system's store every few seconds would be a waste. */
+	struct tls_client *probe_tls;
 };
 
 struct facts *facts_new(const struct plan *plan);

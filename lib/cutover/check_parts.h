@@ -1,0 +1,48 @@
+/*
+ * check_parts.h - between the files that hold the check functions
+ *
+ * A check looks at every domain of the plan and reports the worst that it
+ * found.  A tally gathers: sentences and remedies of the worst verdict so far,
+ * evidence of everything.
+ */
+#ifndef CUTOVER_CHECK_PARTS_H
+#define CUTOVER_CHECK_PARTS_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "cutover/check.h"
+
+struct tally {
+	enum verdict worst;
+	struct buf summary, remedy;
+	size_t said;		/* sentences of the worst verdict */
+	struct json *evidence;	/* array */
+};
+
+void tally_init(struct tally *tally);
+/* Takes `summary` and `remedy` (NULL: none), both from mem_printf(). */
+void tally_add(struct tally *tally, enum verdict verdict, char *summary,
+	       char *remedy);
+/* Ends it: `all_well` is the summary when nothing was added. */
+void tally_end(struct tally *tally, struct finding *finding,
+	       const char *all_well);
+
+struct dns_wanted check_wanted(const struct plan *plan, size_t domain);
+/* One vantage point's answer, raw. */
+struct json *check_vantage_json(const struct dns_vantage *vantage);
+/* "2026-12-05 22:00 UTC" */
+const char *check_time(int64_t wall_ms, char text[CLOCK_TEXT]);
+
+typedef void check_run_fn(const struct facts *facts, enum gate gate,
+			  struct finding *finding);
+
+/* check_dns.c */
+check_run_fn check_dns_authority, check_mx_baseline, check_mx_sanity,
+	check_ttl_lowered, check_mx_horizon, check_parked, check_mx_not_old,
+	check_mx_final;
+/* check_system.c */
+check_run_fn check_rcpt_probe, check_rollback_target, check_no_open_relay;
+/* check_queue.c */
+check_run_fn check_queue_capacity, check_ledger_balance, check_held_empty;
+
+#endif
