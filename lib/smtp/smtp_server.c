@@ -2,6 +2,7 @@
 
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_data.h"
+#include "smtp/smtp_line.h"
 #include "smtp/smtp_param.h"
 #include <assert.h>
 #include <inttypes.h>
@@ -30,10 +31,7 @@ struct smtp_server {
 	char *farewell;			/* 421 once the answer is there */
 	struct buf out;
 
-	struct buf line;		/* a command line that is not whole */
-	size_t line_len;		/* even where we stopped to keep it */
-	bool line_cr;			/* its last byte was CR */
-
+	struct smtp_line line;
 	bool open;			/* MAIL was asked: on_reset is owed */
 	bool mail;			/* and accepted */
 	bool utf8;
@@ -73,7 +71,7 @@ void smtp_server_free(struct smtp_server *server)
 	free(server->hostname);
 	free(server->farewell);
 	buf_release(&server->out);
-	buf_release(&server->line);
+	smtp_line_release(&server->line);
 	free(server);
 }
 
@@ -452,63 +450,17 @@ static void run_line(struct smtp_server *server, struct slice line,
 	run(server, &command, behind);
 }
 
-/* The length of what ends with the first CRLF, or 0. */
-static size_t line_length(const struct smtp_server *server, struct slice in)
-{
-	size_t at = 0;
-
-	while (at < in.len) {
-		const char *lf = memchr(in.p + at, '\n', in.len - at);
-
-		if (!lf)
-			return 0;
-		if (lf > in.p ? lf[-1] == '\r' : server->line_cr)
-			return (size_t)(lf - in.p) + 1;
-		at = (size_t)(lf - in.p) + 1;
-	}
-	return 0;
-}
-
-static void keep_line(struct smtp_server *server, struct slice in)
-{
-	server->line_len += in.len;
-	server->line_cr = in.p[in.len - 1] == '\r';
-	if (server->line_len <= SMTP_COMMAND_EXTENDED_MAX)
-		buf_add(&server->line, in);
-	else
-		buf_clear(&server->line);
-}
-
-static void drop_line(struct smtp_server *server)
-{
-	buf_clear(&server->line);
-	server->line_len = 0;
-	server->line_cr = false;
-}
-
 static size_t feed_command(struct smtp_server *server, struct slice in)
 {
-	size_t len = line_length(server, in);
-	struct slice line = slice_of(in.p, len);
-	size_t length = server->line_len + len;
+	struct slice line;
+	size_t length;
+	size_t n = smtp_line_take(&server->line, in, &line, &length);
 
-	if (len == 0 || server->line_len > 0) {
-		keep_line(server, slice_of(in.p, len ? len : in.len));
-		line = buf_slice(&server->line);
-		length = server->line_len;
-	}
-	if (length > COMMAND_FLOOD) {
+	if (length > COMMAND_FLOOD)
 		say_farewell(server, "4.7.0 no end of the line");
-		return len ? len : in.len;
-	}
-	if (len == 0)
-		return in.len;
-	if (line.len >= 2)
-		line.len -= 2;
-	run_line(server, line, length, slice_from(in, len));
-	if (server->line_len > 0)
-		drop_line(server);
-	return len;
+	else if (line.p)
+		run_line(server, line, length, slice_from(in, n));
+	return n;
 }
 
 /* The message. */
@@ -687,7 +639,7 @@ void smtp_server_tls_started(struct smtp_server *server)
 {
 	server->in_tls = true;
 	server->greeted = server->extended = false;
-	drop_line(server);
+	smtp_line_reset(&server->line);
 	if (server->state == TLS)
 		server->state = COMMAND;
 	enter(server);
