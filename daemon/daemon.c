@@ -671,6 +671,9 @@ void daemon_free(struct daemon *daemon)
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		cutover_free(daemon->cutovers[i]);
 	free(daemon->cutovers);
+	/* What becomes durable from here on only the index still learns. */
+	daemon->cutovers = NULL;
+	daemon->cutover_count = 0;
 	if (daemon->store.spool)
 		spool_writer_free(daemon->store.spool);
 	if (daemon->store.index)

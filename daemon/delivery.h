@@ -16,6 +16,7 @@
 
 #include "daemon/queue.h"
 #include "daemon/store.h"
+#include "net/addr.h"
 #include "plan/plan.h"
 #include "smtp/smtp_client.h"
 

@@ -1,0 +1,639 @@
+#include "daemon/index.h"
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/index_query.h"
+#include "daemon/index_schema.h"
+#include "dns/dns_record.h"
+#include "spool/segment.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LOG_MODULE "index"
+
+enum op_kind { OP_PUT, OP_FLUSH, OP_QUERY, OP_REMOVE };
+
+/* One thing to do on the index thread, in the order of the calls. */
+struct op {
+	struct op *next;
+	enum op_kind kind;
+	/* OP_PUT */
+	enum record_kind record;
+	uint32_t segment;
+	uint64_t offset, body;
+	size_t len;
+	/* OP_FLUSH */
+	loop_fn *flushed;
+	/* OP_QUERY */
+	struct index *index;
+	enum index_query query;
+	struct index_select select;
+	struct json *result;
+	struct err err;
+	index_json_fn *done;
+	void *ctx;
+	char *plan;		/* OP_QUERY, OP_REMOVE */
+	char bytes[];		/* OP_PUT: the payload */
+};
+
+enum put { PUT_MESSAGE, PUT_ENVELOPE, PUT_BEGIN, PUT_ATTEMPT, PUT_END,
+	   PUT_STATE, PUT_UPTO_SEGMENT, PUT_UPTO_OFFSET, PUT_FIND, PUT_COUNT };
+
+static const char *const put_sql[PUT_COUNT] = {
+	[PUT_MESSAGE] =
+		"INSERT OR IGNORE INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,"
+		"?9,?10,?11,?12,?13,?14,?15)",
+	[PUT_ENVELOPE] =
+		"INSERT OR IGNORE INTO envelope(seq,n,plan,domain,forward_path)"
+		" VALUES(?1,?2,?3,?4,?5)",
+	[PUT_BEGIN] =
+		"UPDATE envelope SET begin = ?3 WHERE seq = ?1 AND n = ?2",
+	[PUT_ATTEMPT] =
+		"INSERT OR IGNORE INTO attempt VALUES(?1,?2,?3,?4,?5,?6,?7,?8,"
+		"?9,?10,?11,?12)",
+	[PUT_END] =
+		"UPDATE envelope SET begin = 0, attempts = max(attempts, ?3),"
+		" state = ?4, next = ?5, uncertain = uncertain + ?6,"
+		" ended = iif(?4 >= 2, ?7, 0) WHERE seq = ?1 AND n = ?2",
+	[PUT_STATE] =
+		"UPDATE envelope SET state = ?3, mailbox_held = ?4, by = ?5,"
+		" reason = ?6, next = 0, ended = iif(?3 >= 2, ?7, 0)"
+		" WHERE seq = ?1 AND n = ?2",
+	[PUT_UPTO_SEGMENT] = "UPDATE meta SET value = ?1"
+			     " WHERE key = 'segment'",
+	[PUT_UPTO_OFFSET] = "UPDATE meta SET value = ?1 WHERE key = 'offset'",
+	[PUT_FIND] = "SELECT seq FROM message WHERE id = ?1",
+};
+
+struct index {
+	struct loop *loop;
+	char *path;
+	sqlite3 *db;
+	sqlite3_stmt *puts[PUT_COUNT];
+	bool in_transaction;
+	bool failed;		/* writing failed: rebuilt at the next start */
+	uint32_t segment;	/* last record put */
+	uint64_t offset;
+	struct slice *paths;	/* room for decoding, the thread's */
+	pthread_t thread;
+	bool runs;
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct op *first, **last;
+	bool ending;
+};
+
+/* Opening. */
+
+static int run_sql(sqlite3 *db, const char *sql, struct err *err)
+{
+	if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
+		return 0;
+	return err_set(err, "index: %s", sqlite3_errmsg(db));
+}
+
+static int64_t ask_meta(sqlite3 *db, const char *key)
+{
+	sqlite3_stmt *stmt = NULL;
+	int64_t value = -1;
+
+	if (sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE key = ?1", -1,
+			       &stmt, NULL) == SQLITE_OK) {
+		sqlite3_bind_text(stmt, 1, key, -1, SQLITE_STATIC);
+		if (sqlite3_step(stmt) == SQLITE_ROW)
+			value = sqlite3_column_int64(stmt, 0);
+	}
+	sqlite3_finalize(stmt);
+	return value;
+}
+
+static int open_db(struct index *index, struct err *err)
+{
+	if (sqlite3_open_v2(index->path, &index->db, SQLITE_OPEN_READWRITE |
+			    SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+			    NULL) != SQLITE_OK)
+		return err_set(err, "cannot open %s: %s", index->path,
+			       index->db ? sqlite3_errmsg(index->db) :
+			       "no memory");
+	/* The spool is the truth: a lost tail of the index is read again. */
+	return run_sql(index->db, "PRAGMA journal_mode = WAL;"
+		       "PRAGMA synchronous = NORMAL;"
+		       "PRAGMA cache_size = -16000;"
+		       "PRAGMA wal_autocheckpoint = 4000", err);
+}
+
+static void close_db(struct index *index)
+{
+	for (size_t i = 0; i < PUT_COUNT; i++) {
+		sqlite3_finalize(index->puts[i]);
+		index->puts[i] = NULL;
+	}
+	sqlite3_close(index->db);
+	index->db = NULL;
+}
+
+static void move_away(const char *path, const char *suffix)
+{
+	char *from = mem_printf("%s%s", path, suffix);
+	char *to = mem_printf("%s%s.broken", path, suffix);
+
+	rename(from, to);	/* there may be none */
+	free(from);
+	free(to);
+}
+
+/* A usable index is open afterwards; *rebuilt if it is an empty one. */
+static int open_or_make(struct index *index, bool *rebuilt, struct err *err)
+{
+	bool there = file_exists(index->path);
+
+	*rebuilt = !there;
+	if (there && open_db(index, err) == 0 &&
+	    ask_meta(index->db, "version") == INDEX_VERSION)
+		return 0;
+	if (there) {
+		log_warn("%s cannot be used; it is kept as .broken",
+			 index->path);
+		close_db(index);
+		move_away(index->path, "");
+		move_away(index->path, "-wal");
+		move_away(index->path, "-shm");
+		*rebuilt = true;
+	}
+	err_clear(err);
+	if (open_db(index, err) < 0)
+		return -1;
+	return run_sql(index->db, index_schema, err);
+}
+
+/* Writing, on the index thread. */
+
+static void failed(struct index *index, const char *what)
+{
+	if (!index->failed)
+		log_error("cannot %s: %s; the queue goes on, the index is "
+			  "rebuilt at the next start", what,
+			  sqlite3_errmsg(index->db));
+	index->failed = true;
+}
+
+static void bind_slice(sqlite3_stmt *stmt, int at, struct slice text)
+{
+	sqlite3_bind_text(stmt, at, text.p, (int)text.len, SQLITE_STATIC);
+}
+
+static int step(struct index *index, enum put put)
+{
+	sqlite3_stmt *stmt = index->puts[put];
+	int result = sqlite3_step(stmt);
+
+	sqlite3_reset(stmt);
+	if (result != SQLITE_DONE && result != SQLITE_ROW)
+		failed(index, "write the index");
+	return result == SQLITE_DONE ? sqlite3_changes(index->db) : -1;
+}
+
+static int64_t find_seq(struct index *index, const struct id *id)
+{
+	sqlite3_stmt *stmt = index->puts[PUT_FIND];
+	int64_t seq = -1;
+
+	sqlite3_bind_text(stmt, 1, id->text, ID_LEN, SQLITE_STATIC);
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		seq = sqlite3_column_int64(stmt, 0);
+	sqlite3_reset(stmt);
+	return seq;
+}
+
+static void put_envelope(struct index *index, const struct record_message *m,
+			 size_t n)
+{
+	sqlite3_stmt *stmt = index->puts[PUT_ENVELOPE];
+	struct slice path = m->forward_paths[n];
+	char domain[DNS_NAME];
+
+	if (!dns_name_normal(slice_from(path, (size_t)slice_rfind(path, '@') +
+					1), domain))
+		snprintf(domain, sizeof(domain), "?");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)m->sequence);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)n);
+	bind_slice(stmt, 3, m->plan);
+	sqlite3_bind_text(stmt, 4, domain, -1, SQLITE_STATIC);
+	bind_slice(stmt, 5, path);
+	step(index, PUT_ENVELOPE);
+}
+
+static void put_message(struct index *index, const struct op *op)
+{
+	sqlite3_stmt *stmt = index->puts[PUT_MESSAGE];
+	struct record_message m;
+	char sha[DIGEST_TEXT];
+
+	if (record_message_decode(slice_of(op->bytes, op->len), &m,
+				  index->paths, NULL) < 0)
+		return;
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)m.sequence);
+	sqlite3_bind_text(stmt, 2, m.id.text, ID_LEN, SQLITE_STATIC);
+	bind_slice(stmt, 3, m.plan);
+	sqlite3_bind_int64(stmt, 4, m.accepted_ms);
+	bind_slice(stmt, 5, m.reverse_path);
+	bind_slice(stmt, 6, m.helo);
+	bind_slice(stmt, 7, m.peer);
+	bind_slice(stmt, 8, m.protocol);
+	bind_slice(stmt, 9, m.tls);
+	sqlite3_bind_int(stmt, 10, (m.eightbit ? 1 : 0) | (m.utf8 ? 2 : 0));
+	sqlite3_bind_int64(stmt, 11, (sqlite3_int64)m.body_bytes);
+	sqlite3_bind_text(stmt, 12, digest_text(m.sha256, sha), -1,
+			  SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 13, op->segment);
+	sqlite3_bind_int64(stmt, 14, (sqlite3_int64)op->offset);
+	sqlite3_bind_int64(stmt, 15, (sqlite3_int64)op->body);
+	if (step(index, PUT_MESSAGE) <= 0)
+		return;
+	for (size_t i = 0; i < m.envelope_count; i++)
+		put_envelope(index, &m, i);
+}
+
+static void put_attempt(struct index *index, const struct op *op)
+{
+	sqlite3_stmt *stmt = index->puts[PUT_ATTEMPT];
+	struct record_attempt a;
+	int64_t seq;
+
+	if (record_attempt_decode(slice_of(op->bytes, op->len), &a, NULL) < 0)
+		return;
+	seq = find_seq(index, &a.id);
+	if (a.begin) {
+		stmt = index->puts[PUT_BEGIN];
+		sqlite3_bind_int64(stmt, 1, seq);
+		sqlite3_bind_int64(stmt, 2, a.envelope);
+		sqlite3_bind_int64(stmt, 3, a.number);
+		step(index, PUT_BEGIN);
+		return;
+	}
+	sqlite3_bind_int64(stmt, 1, seq);
+	sqlite3_bind_int64(stmt, 2, a.envelope);
+	sqlite3_bind_int64(stmt, 3, a.number);
+	sqlite3_bind_int64(stmt, 4, a.at_ms);
+	bind_slice(stmt, 5, a.target);
+	bind_slice(stmt, 6, a.tls);
+	bind_slice(stmt, 7, a.stage);
+	sqlite3_bind_int(stmt, 8, a.code);
+	bind_slice(stmt, 9, a.enhanced);
+	bind_slice(stmt, 10, a.reply);
+	sqlite3_bind_int(stmt, 11, (int)a.outcome);
+	sqlite3_bind_int(stmt, 12, a.uncertain);
+	if (step(index, PUT_ATTEMPT) <= 0)
+		return;	/* read twice: counted once */
+	stmt = index->puts[PUT_END];
+	sqlite3_bind_int64(stmt, 1, seq);
+	sqlite3_bind_int64(stmt, 2, a.envelope);
+	sqlite3_bind_int64(stmt, 3, a.number);
+	sqlite3_bind_int(stmt, 4, (int)a.outcome);
+	sqlite3_bind_int64(stmt, 5, a.next_ms);
+	sqlite3_bind_int(stmt, 6, a.uncertain);
+	sqlite3_bind_int64(stmt, 7, a.at_ms);
+	step(index, PUT_END);
+}
+
+static void put_state(struct index *index, const struct op *op)
+{
+	sqlite3_stmt *stmt = index->puts[PUT_STATE];
+	struct record_state s;
+
+	if (record_state_decode(slice_of(op->bytes, op->len), &s, NULL) < 0)
+		return;
+	sqlite3_bind_int64(stmt, 1, find_seq(index, &s.id));
+	sqlite3_bind_int64(stmt, 2, s.envelope);
+	sqlite3_bind_int(stmt, 3, (int)s.state);
+	sqlite3_bind_int(stmt, 4, s.mailbox);
+	bind_slice(stmt, 5, s.by);
+	bind_slice(stmt, 6, s.reason);
+	sqlite3_bind_int64(stmt, 7, s.at_ms);
+	step(index, PUT_STATE);
+}
+
+static void begin(struct index *index)
+{
+	struct err err = ERR_INIT;
+
+	if (index->in_transaction)
+		return;
+	if (run_sql(index->db, "BEGIN IMMEDIATE", &err) < 0)
+		failed(index, "begin a transaction");
+	index->in_transaction = true;
+}
+
+static void commit(struct index *index)
+{
+	struct err err = ERR_INIT;
+
+	if (!index->in_transaction)
+		return;
+	index->in_transaction = false;
+	sqlite3_bind_int64(index->puts[PUT_UPTO_SEGMENT], 1, index->segment);
+	step(index, PUT_UPTO_SEGMENT);
+	sqlite3_bind_int64(index->puts[PUT_UPTO_OFFSET], 1,
+			   (sqlite3_int64)index->offset);
+	step(index, PUT_UPTO_OFFSET);
+	/* A half transaction must not pass for "indexed up to here". */
+	if (run_sql(index->db, index->failed ? "ROLLBACK" : "COMMIT",
+		    &err) < 0)
+		failed(index, "commit");
+}
+
+static void put(struct index *index, const struct op *op)
+{
+	if (index->failed)
+		return;
+	begin(index);
+	switch (op->record) {
+	case RECORD_MESSAGE:
+		put_message(index, op);
+		break;
+	case RECORD_ATTEMPT:
+		put_attempt(index, op);
+		break;
+	case RECORD_STATE:
+		put_state(index, op);
+		break;
+	}
+	index->segment = op->segment;
+	index->offset = op->offset;
+}
+
+static void op_free(struct op *op)
+{
+	free(op->plan);
+	free((char *)(uintptr_t)op->select.id);
+	free((char *)(uintptr_t)op->select.state);
+	free((char *)(uintptr_t)op->select.recipient);
+	free((char *)(uintptr_t)op->select.domain);
+	free(op);
+}
+
+static void answer(void *ctx)
+{
+	struct op *op = ctx;
+
+	op->done(op->ctx, op->result,
+		 err_is_set(&op->err) ? &op->err : NULL);
+	op_free(op);
+}
+
+static void remove_plan(struct index *index, const char *plan)
+{
+	static const char *const sql[] = {
+		"DELETE FROM attempt WHERE seq IN"
+		" (SELECT seq FROM message WHERE plan = ?1)",
+		"DELETE FROM envelope WHERE plan = ?1",
+		"DELETE FROM message WHERE plan = ?1",
+		"DELETE FROM counter WHERE plan = ?1",
+	};
+
+	begin(index);
+	for (size_t i = 0; i < COUNT(sql); i++) {
+		sqlite3_stmt *stmt = NULL;
+
+		if (sqlite3_prepare_v2(index->db, sql[i], -1, &stmt, NULL) !=
+		    SQLITE_OK)
+			failed(index, "remove a plan");
+		sqlite3_bind_text(stmt, 1, plan, -1, SQLITE_STATIC);
+		sqlite3_step(stmt);
+		sqlite3_finalize(stmt);
+	}
+}
+
+static void run_op(struct index *index, struct op *op)
+{
+	switch (op->kind) {
+	case OP_PUT:
+		put(index, op);
+		op_free(op);
+		break;
+	case OP_FLUSH:
+		commit(index);
+		loop_post(index->loop, op->flushed, op->ctx);
+		op_free(op);
+		break;
+	case OP_QUERY:
+		commit(index);
+		op->select.plan = op->plan;
+		op->result = index_query_run(index->db, op->query, &op->select,
+					     &op->err);
+		loop_post(index->loop, answer, op);
+		break;
+	case OP_REMOVE:
+		remove_plan(index, op->plan);
+		op_free(op);
+		break;
+	}
+}
+
+static void *index_thread(void *ctx)
+{
+	struct index *index = ctx;
+
+	for (;;) {
+		struct op *op;
+
+		pthread_mutex_lock(&index->lock);
+		while (!index->first && !index->ending)
+			pthread_cond_wait(&index->more, &index->lock);
+		op = index->first;
+		index->first = NULL;
+		index->last = &index->first;
+		pthread_mutex_unlock(&index->lock);
+		if (!op)
+			return NULL;
+		while (op) {
+			struct op *next = op->next;
+
+			run_op(index, op);
+			op = next;
+		}
+		commit(index);
+	}
+}
+
+/* The loop's side. */
+
+static void push(struct index *index, struct op *op)
+{
+	bool was_empty;
+
+	pthread_mutex_lock(&index->lock);
+	was_empty = !index->first;
+	*index->last = op;
+	index->last = &op->next;
+	pthread_mutex_unlock(&index->lock);
+	if (was_empty)
+		pthread_cond_signal(&index->more);
+}
+
+struct index *index_open(struct loop *loop, const char *dir, bool *rebuilt,
+			 struct err *err)
+{
+	struct index *index = mem_alloc(sizeof(*index));
+
+	index->loop = loop;
+	index->path = mem_printf("%s/index.sqlite", dir);
+	index->last = &index->first;
+	index->paths = mem_alloc(RECORD_MAX_ENVELOPES * sizeof(struct slice));
+	pthread_mutex_init(&index->lock, NULL);
+	pthread_cond_init(&index->more, NULL);
+	if (open_or_make(index, rebuilt, err) < 0)
+		goto fail;
+	for (size_t i = 0; i < PUT_COUNT; i++) {
+		if (sqlite3_prepare_v3(index->db, put_sql[i], -1,
+				       SQLITE_PREPARE_PERSISTENT,
+				       &index->puts[i], NULL) != SQLITE_OK) {
+			err_set(err, "index: %s", sqlite3_errmsg(index->db));
+			goto fail;
+		}
+	}
+	index->segment = (uint32_t)ask_meta(index->db, "segment");
+	index->offset = (uint64_t)ask_meta(index->db, "offset");
+	if (pthread_create(&index->thread, NULL, index_thread, index) != 0) {
+		err_set(err, "cannot start the index thread");
+		goto fail;
+	}
+	index->runs = true;
+	return index;
+fail:
+	index_close(index);
+	return NULL;
+}
+
+void index_close(struct index *index)
+{
+	if (!index)
+		return;
+	pthread_mutex_lock(&index->lock);
+	index->ending = true;
+	pthread_mutex_unlock(&index->lock);
+	pthread_cond_signal(&index->more);
+	if (index->runs)
+		pthread_join(index->thread, NULL);
+	close_db(index);
+	if (index->failed)
+		move_away(index->path, "");
+	pthread_mutex_destroy(&index->lock);
+	pthread_cond_destroy(&index->more);
+	free(index->paths);
+	free(index->path);
+	free(index);
+}
+
+void index_indexed_up_to(struct index *index, uint32_t *segment,
+			 uint64_t *offset)
+{
+	*segment = index->segment;
+	*offset = index->offset;
+}
+
+int index_load_live(struct index *index,
+		    void (*each)(void *ctx, const struct index_live *live),
+		    void *ctx, uint64_t *last_sequence, struct err *err)
+{
+	sqlite3 *db = NULL;
+	int result = -1;
+
+	/* A connection of its own: the thread's may be in use. */
+	if (sqlite3_open_v2(index->path, &db, SQLITE_OPEN_READWRITE, NULL) !=
+	    SQLITE_OK)
+		err_set(err, "cannot open %s: %s", index->path,
+			sqlite3_errmsg(db));
+	else
+		result = index_query_live(db, each, ctx, last_sequence, err);
+	sqlite3_close(db);
+	return result;
+}
+
+void index_put(struct index *index, const struct scan_record *record)
+{
+	uint64_t start = record->offset + SEGMENT_RECORD_HEADER;
+	size_t len = record->payload.len;
+	struct op *op;
+
+	/* The body is nothing to the index. */
+	if (record->body > start && record->body - start < len)
+		len = (size_t)(record->body - start);
+	op = mem_alloc(sizeof(*op) + len);
+	op->kind = OP_PUT;
+	op->record = record->kind;
+	op->segment = record->segment;
+	op->offset = record->offset;
+	op->body = record->body;
+	op->len = len;
+	memcpy(op->bytes, record->payload.p, len);
+	push(index, op);
+}
+
+void index_flush(struct index *index, loop_fn *done, void *ctx)
+{
+	struct op *op = mem_alloc(sizeof(*op));
+
+	op->kind = OP_FLUSH;
+	op->flushed = done;
+	op->ctx = ctx;
+	push(index, op);
+}
+
+static void query(struct index *index, enum index_query which,
+		  const char *plan, const struct index_select *select,
+		  index_json_fn *done, void *ctx)
+{
+	struct op *op = mem_alloc(sizeof(*op));
+
+	op->kind = OP_QUERY;
+	op->index = index;
+	op->query = which;
+	op->plan = mem_dup(plan);
+	if (select) {
+		op->select = *select;
+		op->select.id = mem_dup(select->id);
+		op->select.state = mem_dup(select->state);
+		op->select.recipient = mem_dup(select->recipient);
+		op->select.domain = mem_dup(select->domain);
+	}
+	op->done = done;
+	op->ctx = ctx;
+	push(index, op);
+}
+
+void index_ledger(struct index *index, const char *plan, index_json_fn *done,
+		  void *ctx)
+{
+	query(index, INDEX_LEDGER, plan, NULL, done, ctx);
+}
+
+void index_list(struct index *index, const struct index_select *select,
+		index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_LIST, select->plan, select, done, ctx);
+}
+
+void index_replies(struct index *index, const char *plan, index_json_fn *done,
+		   void *ctx)
+{
+	query(index, INDEX_REPLIES, plan, NULL, done, ctx);
+}
+
+void index_uncertain(struct index *index, const char *plan,
+		     index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_UNCERTAIN, plan, NULL, done, ctx);
+}
+
+void index_remove_plan(struct index *index, const char *plan)
+{
+	struct op *op = mem_alloc(sizeof(*op));
+
+	op->kind = OP_REMOVE;
+	op->plan = mem_dup(plan);
+	push(index, op);
+}

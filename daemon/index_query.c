@@ -1,0 +1,328 @@
+#include "daemon/index_query.h"
+#include "base/clock.h"
+#include <stdlib.h>
+
+enum { LIST_MAX = 10000, REPLIES_MAX = 200 };
+
+static const char *text_at(sqlite3_stmt *stmt, int at)
+{
+	return (const char *)sqlite3_column_text(stmt, at);
+}
+
+static int prepare(sqlite3 *db, const char *sql, sqlite3_stmt **stmt,
+		   struct err *err)
+{
+	if (sqlite3_prepare_v2(db, sql, -1, stmt, NULL) == SQLITE_OK)
+		return 0;
+	return err_set(err, "index: %s", sqlite3_errmsg(db));
+}
+
+static struct json *finish(sqlite3 *db, sqlite3_stmt *stmt, int step,
+			   struct json *result, struct err *err)
+{
+	sqlite3_finalize(stmt);
+	if (step == SQLITE_DONE)
+		return result;
+	err_set(err, "index: %s", sqlite3_errmsg(db));
+	json_free(result);
+	return NULL;
+}
+
+static struct json *ledger(sqlite3 *db, const struct index_select *select,
+			   struct err *err)
+{
+	static const char sql[] =
+		"SELECT domain, sum(count),"
+		" sum(iif(state=0,count,0)), sum(iif(state=1,count,0)),"
+		" sum(iif(state=2,count,0)), sum(iif(state=3,count,0)),"
+		" sum(iif(state=4,count,0)) FROM counter WHERE plan = ?1"
+		" GROUP BY domain";
+	static const char *const names[] = { "accepted", "waiting", "held",
+					     "delivered", "bounced",
+					     "discarded" };
+	sqlite3_stmt *stmt = NULL;
+	struct json *all = json_array();
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0) {
+		json_free(all);
+		return NULL;
+	}
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = json_object();
+
+		json_put_text(row, "domain", text_at(stmt, 0));
+		for (size_t i = 0; i < COUNT(names); i++)
+			json_put_number(row, names[i], (double)
+					sqlite3_column_int64(stmt,
+							     (int)i + 1));
+		json_add(all, row);
+	}
+	return finish(db, stmt, step, all, err);
+}
+
+static const char *state_text(int state)
+{
+	return envelope_state_name((enum envelope_state)state);
+}
+
+static struct json *attempt_json(sqlite3_stmt *stmt)
+{
+	struct json *one = json_object();
+
+	json_put_number(one, "number", sqlite3_column_int(stmt, 0));
+	json_put_time(one, "at", sqlite3_column_int64(stmt, 1));
+	json_put_text(one, "target", text_at(stmt, 2));
+	json_put_text(one, "tls", text_at(stmt, 3));
+	json_put_text(one, "stage", text_at(stmt, 4));
+	json_put_number(one, "code", sqlite3_column_int(stmt, 5));
+	json_put_text(one, "enhanced", text_at(stmt, 6));
+	json_put_text(one, "text", text_at(stmt, 7));
+	json_put_text(one, "outcome", state_text(sqlite3_column_int(stmt, 8)));
+	json_put_bool(one, "uncertain", sqlite3_column_int(stmt, 9));
+	return one;
+}
+
+static void put_attempts(sqlite3_stmt *attempts, struct json *row, int64_t seq,
+			 int n, bool all)
+{
+	struct json *log = json_array(), *last = NULL;
+
+	sqlite3_bind_int64(attempts, 1, seq);
+	sqlite3_bind_int(attempts, 2, n);
+	while (sqlite3_step(attempts) == SQLITE_ROW) {
+		json_free(last);
+		last = attempt_json(attempts);
+		if (all)
+			json_add(log, json_copy(last));
+	}
+	sqlite3_reset(attempts);
+	json_put(row, "last_reply", last);
+	if (all)
+		json_put(row, "attempt_log", log);
+	else
+		json_free(log);
+}
+
+static struct json *envelope_json(sqlite3_stmt *stmt)
+{
+	struct json *row = json_object();
+	int state = sqlite3_column_int(stmt, 4);
+
+	json_put_text(row, "id", text_at(stmt, 0));
+	json_put_number(row, "envelope", sqlite3_column_int(stmt, 1));
+	json_put_text(row, "sequence", text_at(stmt, 2));
+	json_put_text(row, "plan", text_at(stmt, 3));
+	json_put_text(row, "state", state_text(state));
+	json_put_text(row, "reason", text_at(stmt, 5));
+	json_put_text(row, "by", text_at(stmt, 6));
+	json_put_text(row, "reverse_path", text_at(stmt, 7));
+	json_put_text(row, "forward_path", text_at(stmt, 8));
+	json_put_text(row, "domain", text_at(stmt, 9));
+	json_put_time(row, "accepted", sqlite3_column_int64(stmt, 10));
+	json_put_number(row, "bytes", sqlite3_column_double(stmt, 11));
+	json_put_text(row, "sha256", text_at(stmt, 12));
+	json_put_text(row, "peer", text_at(stmt, 13));
+	json_put_text(row, "helo", text_at(stmt, 14));
+	json_put_text(row, "protocol", text_at(stmt, 15));
+	json_put_text(row, "tls", text_at(stmt, 16));
+	json_put_number(row, "attempts", sqlite3_column_int(stmt, 17));
+	json_put_time(row, "next", sqlite3_column_int64(stmt, 18));
+	json_put_number(row, "uncertain", sqlite3_column_int(stmt, 19));
+	json_put_bool(row, "mailbox_held", sqlite3_column_int(stmt, 20));
+	json_put_time(row, "ended", sqlite3_column_int64(stmt, 21));
+	json_put_time(row, "delivered_at", state == ENVELOPE_DELIVERED ?
+		      sqlite3_column_int64(stmt, 21) : 0);
+	return row;
+}
+
+#define ENVELOPE_COLUMNS \
+	"m.id, e.n, m.seq, e.plan, e.state, e.reason, e.by, m.reverse_path," \
+	" e.forward_path, e.domain, m.accepted, m.bytes, m.sha256, m.peer," \
+	" m.helo, m.protocol, m.tls, e.attempts, e.next, e.uncertain," \
+	" e.mailbox_held, e.ended"
+
+static struct json *list(sqlite3 *db, const struct index_select *select,
+			 struct err *err)
+{
+	static const char sql[] =
+		"SELECT " ENVELOPE_COLUMNS " FROM envelope e JOIN message m"
+		" USING(seq) WHERE e.plan = ?1 AND (e.seq, e.n) > (?2, ?3)"
+		" AND (?4 IS NULL OR m.id = ?4)"
+		" AND (?5 IS NULL OR e.state = ?5)"
+		" AND (?6 IS NULL OR lower(e.forward_path) = lower(?6))"
+		" AND (?7 IS NULL OR e.domain = ?7)"
+		" ORDER BY e.seq, e.n LIMIT ?8";
+	static const char attempt_sql[] =
+		"SELECT number, at, target, tls, stage, code, enhanced, reply,"
+		" outcome, uncertain FROM attempt WHERE seq = ?1 AND n = ?2"
+		" ORDER BY number, at";
+	sqlite3_stmt *stmt = NULL, *attempts = NULL;
+	enum envelope_state state;
+	struct json *all = json_array();
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0 ||
+	    prepare(db, attempt_sql, &attempts, err) < 0) {
+		sqlite3_finalize(stmt);
+		json_free(all);
+		return NULL;
+	}
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)select->after_sequence);
+	sqlite3_bind_int64(stmt, 3, select->after_sequence ?
+			   (sqlite3_int64)select->after_envelope : -1);
+	if (select->id)
+		sqlite3_bind_text(stmt, 4, select->id, -1, SQLITE_STATIC);
+	if (select->state && envelope_state_parse(select->state, &state))
+		sqlite3_bind_int(stmt, 5, (int)state);
+	if (select->recipient)
+		sqlite3_bind_text(stmt, 6, select->recipient, -1,
+				  SQLITE_STATIC);
+	if (select->domain)
+		sqlite3_bind_text(stmt, 7, select->domain, -1, SQLITE_STATIC);
+	sqlite3_bind_int(stmt, 8, select->limit && select->limit < LIST_MAX ?
+			 (int)select->limit : LIST_MAX);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = envelope_json(stmt);
+
+		put_attempts(attempts, row, sqlite3_column_int64(stmt, 2),
+			     sqlite3_column_int(stmt, 1), select->attempts);
+		json_add(all, row);
+	}
+	sqlite3_finalize(attempts);
+	return finish(db, stmt, step, all, err);
+}
+
+static struct json *replies(sqlite3 *db, const struct index_select *select,
+			    struct err *err)
+{
+	static const char sql[] =
+		"SELECT count(*), e.state, a.stage, a.code, a.enhanced,"
+		" a.reply, e.reason FROM envelope e JOIN attempt a"
+		" ON a.seq = e.seq AND a.n = e.n AND a.number = e.attempts"
+		" WHERE e.plan = ?1 AND e.state < 2"
+		" GROUP BY e.state, a.stage, a.code, a.enhanced, a.reply"
+		" ORDER BY 1 DESC LIMIT ?2";
+	sqlite3_stmt *stmt = NULL;
+	struct json *all = json_array();
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0) {
+		json_free(all);
+		return NULL;
+	}
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	sqlite3_bind_int(stmt, 2, REPLIES_MAX);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = json_object();
+
+		json_put_number(row, "count", sqlite3_column_double(stmt, 0));
+		json_put_text(row, "state",
+			      state_text(sqlite3_column_int(stmt, 1)));
+		json_put_text(row, "stage", text_at(stmt, 2));
+		json_put_number(row, "code", sqlite3_column_int(stmt, 3));
+		json_put_text(row, "enhanced", text_at(stmt, 4));
+		json_put_text(row, "text", text_at(stmt, 5));
+		json_put_text(row, "reason", text_at(stmt, 6));
+		json_add(all, row);
+	}
+	return finish(db, stmt, step, all, err);
+}
+
+static struct json *uncertain(sqlite3 *db, const struct index_select *select,
+			      struct err *err)
+{
+	static const char sql[] =
+		"SELECT " ENVELOPE_COLUMNS " FROM envelope e JOIN message m"
+		" USING(seq) WHERE e.plan = ?1 AND e.uncertain > 0"
+		" ORDER BY e.seq, e.n LIMIT ?2";
+	sqlite3_stmt *stmt = NULL;
+	struct json *all = json_array();
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0) {
+		json_free(all);
+		return NULL;
+	}
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	sqlite3_bind_int(stmt, 2, LIST_MAX);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW)
+		json_add(all, envelope_json(stmt));
+	return finish(db, stmt, step, all, err);
+}
+
+struct json *index_query_run(sqlite3 *db, enum index_query query,
+			     const struct index_select *select,
+			     struct err *err)
+{
+	switch (query) {
+	case INDEX_LEDGER:
+		return ledger(db, select, err);
+	case INDEX_LIST:
+		return list(db, select, err);
+	case INDEX_REPLIES:
+		return replies(db, select, err);
+	case INDEX_UNCERTAIN:
+		return uncertain(db, select, err);
+	}
+	return NULL;
+}
+
+int index_query_live(sqlite3 *db,
+		     void (*each)(void *ctx, const struct index_live *live),
+		     void *ctx, uint64_t *last_sequence, struct err *err)
+{
+	static const char sql[] =
+		"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan,"
+		" e.forward_path, m.reverse_path, m.flags, m.accepted, e.next,"
+		" e.attempts, e.uncertain, m.segment, m.offset, m.body,"
+		" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)"
+		" WHERE e.state < 2 ORDER BY e.seq, e.n";
+	sqlite3_stmt *stmt = NULL;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return -1;
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		int flags = sqlite3_column_int(stmt, 8);
+		struct index_live live = {
+			.sequence = (uint64_t)sqlite3_column_int64(stmt, 1),
+			.envelope = (uint32_t)sqlite3_column_int(stmt, 2),
+			.state = (enum envelope_state)
+				sqlite3_column_int(stmt, 3),
+			.mailbox_held = sqlite3_column_int(stmt, 4),
+			.plan = text_at(stmt, 5),
+			.forward_path = text_at(stmt, 6),
+			.reverse_path = text_at(stmt, 7),
+			.eightbit = flags & 1,
+			.utf8 = flags & 2,
+			.accepted_ms = sqlite3_column_int64(stmt, 9),
+			.next_ms = sqlite3_column_int64(stmt, 10),
+			.attempts = (uint32_t)sqlite3_column_int(stmt, 11),
+			.uncertain = (uint32_t)sqlite3_column_int(stmt, 12),
+			.place.segment =
+				(uint32_t)sqlite3_column_int64(stmt, 13),
+			.place.offset =
+				(uint64_t)sqlite3_column_int64(stmt, 14),
+			.place.body = (uint64_t)sqlite3_column_int64(stmt, 15),
+			.body_bytes = (uint64_t)sqlite3_column_int64(stmt, 16),
+			.begin = (uint64_t)sqlite3_column_int64(stmt, 17),
+		};
+
+		if (id_parse(slice(text_at(stmt, 0)), &live.id))
+			each(ctx, &live);
+	}
+	if (step != SQLITE_DONE)
+		err_set(err, "index: %s", sqlite3_errmsg(db));
+	sqlite3_finalize(stmt);
+	if (step != SQLITE_DONE ||
+	    prepare(db, "SELECT coalesce(max(seq), 0) FROM message", &stmt,
+		    err) < 0)
+		return -1;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		*last_sequence = (uint64_t)sqlite3_column_int64(stmt, 0);
+	sqlite3_finalize(stmt);
+	return 0;
+}

@@ -1,0 +1,22 @@
+/*
+ * index_query.h - what is asked of the index, as SQL and JSON   [SQLite]
+ *
+ * For daemon/index.c alone; on the index thread, or at start.
+ */
+#ifndef DAEMON_INDEX_QUERY_H
+#define DAEMON_INDEX_QUERY_H
+
+#include "daemon/index.h"
+#include <sqlite3.h>
+
+enum index_query { INDEX_LEDGER, INDEX_LIST, INDEX_REPLIES, INDEX_UNCERTAIN };
+
+/* NULL with err when it fails; `select->plan` is always set. */
+struct json *index_query_run(sqlite3 *db, enum index_query query,
+			     const struct index_select *select,
+			     struct err *err);
+int index_query_live(sqlite3 *db,
+		     void (*each)(void *ctx, const struct index_live *live),
+		     void *ctx, uint64_t *last_sequence, struct err *err);
+
+#endif

@@ -1,0 +1,829 @@
+#include "daemon/spool_writer.h"
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/file.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "daemon/spool_io.h"
+#include "spool/segment.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define LOG_MODULE "spool"
+
+enum {
+	BATCH_RECORDS = 256,
+	BATCH_BYTES = 8 * 1024 * 1024,
+	GROW_BYTES = 8 * 1024 * 1024,	/* disk space is asked for so much
+					   at a time */
+	SIDE_ROOM = 256 * 1024,
+	READERS = 2,
+};
+
+enum job_kind { JOB_APPEND, JOB_SIDE_WRITE, JOB_SIDE_END, JOB_SIDE_ABORT };
+
+struct spool_side {
+	struct spool_writer *writer;
+	struct id id;
+	/* The spool thread's: */
+	int fd;
+	bool failed;
+	struct err err;
+	/* The loop's: */
+	atomic_size_t unwritten;
+	loop_fn *room;
+	void *room_ctx;
+	bool aborted;
+};
+
+struct job {
+	struct job *next;
+	enum job_kind kind;
+	struct spool_side *side;
+	struct buf bytes;		/* SIDE_WRITE */
+	struct spool_append *append;
+};
+
+struct spool_append {
+	struct spool_append *next;
+	enum record_kind kind;
+	struct buf payload, body;
+	char header[SEGMENT_RECORD_HEADER];
+	struct spool_side *side;
+	struct spool_place place;
+	struct err err;
+	spool_done_fn *done;
+	void *ctx;
+};
+
+struct spool_read {
+	struct spool_read *next;
+	struct spool_writer *writer;
+	struct id id;
+	struct spool_place place;
+	uint64_t from;
+	size_t len;
+	struct buf bytes;
+	struct err err;
+	spool_body_fn *done;		/* NULL: cancelled */
+	void *ctx;
+};
+
+struct spool_writer {
+	struct loop *loop;
+	char *dir;
+	const struct spool_io *io;
+	pthread_t thread;
+	pthread_t readers[READERS];
+	size_t reader_count;
+	bool thread_runs;
+
+	pthread_mutex_t lock;
+	pthread_cond_t more, more_reads;
+	struct job *first, **last;
+	struct spool_read *reads, **last_read;
+	struct spool_append *done, **last_done;
+	bool ending;
+
+	/* The spool thread's. */
+	struct segment_header segment;
+	uint32_t next_number;
+	int fd;				/* -1: no segment is open */
+	uint64_t offset, allocated, synced;
+	bool failed_before;		/* the last batch failed */
+
+	/* Told to the loop. */
+	atomic_bool is_broken;
+	struct err broken;
+	atomic_uint_fast64_t bytes;
+	atomic_uint_fast64_t appends, batches, syncs, sync_us;
+
+	/* The loop's. */
+	struct spool_side *ended_side;	/* its message's append comes next */
+};
+
+/* Segments, on the spool thread. */
+
+static int segment_open(struct spool_writer *writer, struct err *err)
+{
+	char header[SEGMENT_HEADER];
+	char *path = mem_printf("%s/%08u.seg", writer->dir,
+				writer->next_number);
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	writer->segment.number = writer->next_number++;
+	if (fd < 0) {
+		err_errno(err, "cannot create %s", path);
+		goto fail;
+	}
+	random_bytes(writer->segment.nonce, SEGMENT_NONCE);
+	segment_header_encode(&writer->segment, header);
+	if (writer->io->write_at(fd, &(struct iovec){ header, sizeof(header) },
+				 1, 0) < 0 ||
+	    writer->io->sync(fd) < 0) {
+		err_errno(err, "cannot write %s", path);
+		goto fail;
+	}
+	/* The folder's entry must be there before any record counts. */
+	if (file_sync_dir(writer->dir, err) < 0)
+		goto fail;
+	writer->fd = fd;
+	writer->offset = writer->synced = SEGMENT_HEADER;
+	writer->allocated = 0;
+	free(path);
+	return 0;
+fail:
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return -1;
+}
+
+static void segment_close(struct spool_writer *writer)
+{
+	if (writer->fd < 0)
+		return;
+	/* Gives back what was asked for and not used; only zeros lie there. */
+	if (ftruncate(writer->fd, (off_t)writer->offset) < 0)
+		log_debug("cannot shorten segment %u: %m",
+			  writer->segment.number);
+	close(writer->fd);
+	writer->fd = -1;
+}
+
+static void allocate(struct spool_writer *writer, uint64_t until)
+{
+	if (until <= writer->allocated)
+		return;
+	while (writer->allocated < until)
+		writer->allocated += GROW_BYTES;
+	/* Where this is not supported the file grows as it is written; a full
+	 * disk is told by the write. */
+	if (posix_fallocate(writer->fd, 0, (off_t)writer->allocated) != 0)
+		log_debug("segment %u grows without being allocated",
+			  writer->segment.number);
+}
+
+/* One batch. */
+
+static uint64_t payload_bytes(const struct spool_append *append)
+{
+	return append->payload.len + append->body.len;
+}
+
+static size_t add_iov(struct iovec *iov, size_t at, const void *p, size_t len)
+{
+	static const char zeros[SEGMENT_ALIGN];
+
+	if (len > 0)
+		iov[at++] = (struct iovec){
+			.iov_base = (void *)(uintptr_t)(p ? p : zeros),
+			.iov_len = len };
+	return at;
+}
+
+static void place_record(struct spool_writer *writer,
+			 struct spool_append *append, uint64_t offset)
+{
+	struct segment_record record = {
+		.kind = append->kind,
+		.offset = offset,
+		.length = (uint32_t)payload_bytes(append),
+		.synced = writer->synced,
+	};
+
+	record.payload_crc = crc32c(crc32c(0, buf_slice(&append->payload)),
+				    buf_slice(&append->body));
+	segment_record_encode(&writer->segment, &record, append->header);
+	append->place.segment = writer->segment.number;
+	append->place.offset = offset;
+	append->place.body = append->body.len == 0 ? 0 : offset +
+		SEGMENT_RECORD_HEADER + append->payload.len;
+}
+
+static int write_batch(struct spool_writer *writer, struct spool_append **batch,
+		       size_t count, struct err *err)
+{
+	struct iovec iov[BATCH_RECORDS * 4];
+	uint64_t end = writer->offset;
+	size_t pieces = 0;
+	int64_t began;
+
+	for (size_t i = 0; i < count; i++) {
+		struct spool_append *append = batch[i];
+		uint64_t whole = segment_record_bytes(payload_bytes(append));
+		size_t used = SEGMENT_RECORD_HEADER + payload_bytes(append);
+
+		place_record(writer, append, end);
+		pieces = add_iov(iov, pieces, append->header,
+				 SEGMENT_RECORD_HEADER);
+		pieces = add_iov(iov, pieces, append->payload.p,
+				 append->payload.len);
+		pieces = add_iov(iov, pieces, append->body.p,
+				 append->body.len);
+		pieces = add_iov(iov, pieces, NULL, whole - used);
+		end += whole;
+	}
+	allocate(writer, end);
+	if (writer->io->write_at(writer->fd, iov, pieces, writer->offset) < 0)
+		return err_errno(err, "cannot write segment %u",
+				 writer->segment.number);
+	began = clock_mono_ms();
+	if (writer->io->sync(writer->fd) < 0)
+		return err_errno(err, "cannot sync segment %u",
+				 writer->segment.number);
+	atomic_store(&writer->sync_us,
+		     (uint64_t)(clock_mono_ms() - began) * 1000);
+	atomic_fetch_add(&writer->bytes, end - writer->offset);
+	atomic_fetch_add(&writer->appends, count);
+	atomic_fetch_add(&writer->batches, 1);
+	atomic_fetch_add(&writer->syncs, 1);
+	writer->offset = writer->synced = end;
+	return 0;
+}
+
+static void fail_batch(struct spool_append **batch, size_t count,
+		       const struct err *err)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!err_is_set(&batch[i]->err))
+			batch[i]->err = *err;
+}
+
+static void set_broken(struct spool_writer *writer, const struct err *err)
+{
+	log_error("nothing can be kept until a restart: %s", err->text);
+	pthread_mutex_lock(&writer->lock);
+	writer->broken = *err;
+	pthread_mutex_unlock(&writer->lock);
+	atomic_store(&writer->is_broken, true);
+}
+
+static void keep_batch(struct spool_writer *writer, struct spool_append **batch,
+		       size_t count)
+{
+	struct err err = ERR_INIT;
+
+	if (atomic_load(&writer->is_broken)) {
+		fail_batch(batch, count, &writer->broken);
+		return;
+	}
+	if (writer->fd < 0 && segment_open(writer, &err) < 0) {
+		fail_batch(batch, count, &err);
+		/* Not even a new segment: give up, unless space may come. */
+		if (writer->failed_before)
+			set_broken(writer, &err);
+		writer->failed_before = true;
+		return;
+	}
+	if (write_batch(writer, batch, count, &err) == 0) {
+		writer->failed_before = false;
+		return;
+	}
+	log_error("%s: the segment is retired", err.text);
+	fail_batch(batch, count, &err);
+	/* After a failed sync a second one may lie: never this file again. */
+	close(writer->fd);
+	writer->fd = -1;
+	if (writer->failed_before)
+		set_broken(writer, &err);
+	writer->failed_before = true;
+}
+
+/* Side files, on the spool thread. */
+
+static char *side_path(const struct spool_writer *writer, const struct id *id,
+		       const char *suffix)
+{
+	return mem_printf("%s/%s%s", writer->dir, id->text, suffix);
+}
+
+static void side_room(void *ctx)
+{
+	struct spool_side *side = ctx;
+	loop_fn *room = side->room;
+
+	side->room = NULL;
+	if (room && !side->aborted)
+		room(side->room_ctx);
+}
+
+static void side_fail(struct spool_side *side, const char *what,
+		      const char *path)
+{
+	side->failed = true;
+	err_errno(&side->err, "cannot %s %s", what, path);
+}
+
+static void side_write(struct spool_writer *writer, struct job *job)
+{
+	struct spool_side *side = job->side;
+	size_t left;
+
+	if (!side->failed &&
+	    file_write_all(side->fd, buf_slice(&job->bytes), &side->err) < 0)
+		side->failed = true;
+	left = atomic_fetch_sub(&side->unwritten, job->bytes.len) -
+		job->bytes.len;
+	if (left < SIDE_ROOM && left + job->bytes.len >= SIDE_ROOM)
+		loop_post(writer->loop, side_room, side);
+}
+
+static void side_end(struct spool_writer *writer, struct spool_side *side)
+{
+	char *tmp = side_path(writer, &side->id, ".tmp");
+	char *path = side_path(writer, &side->id, ".msg");
+	struct stat st;
+
+	if (!side->failed && writer->io->sync(side->fd) < 0)
+		side_fail(side, "sync", tmp);
+	if (fstat(side->fd, &st) == 0)
+		atomic_fetch_add(&writer->bytes, (uint64_t)st.st_size);
+	close(side->fd);
+	if (!side->failed && rename(tmp, path) < 0)
+		side_fail(side, "rename", tmp);
+	if (!side->failed && file_sync_dir(writer->dir, &side->err) < 0)
+		side->failed = true;
+	if (side->failed)
+		unlink(tmp);
+	free(tmp);
+	free(path);
+}
+
+static void side_free(void *ctx)
+{
+	free(ctx);
+}
+
+static void side_abort(struct spool_writer *writer, struct spool_side *side)
+{
+	char *tmp = side_path(writer, &side->id, ".tmp");
+
+	close(side->fd);
+	unlink(tmp);
+	free(tmp);
+	/* Its room may be posted already; posts keep their order. */
+	loop_post(writer->loop, side_free, side);
+}
+
+/* The thread. */
+
+static void tell_done(void *ctx);
+
+static void finish_batch(struct spool_writer *writer,
+			 struct spool_append **batch, size_t count)
+{
+	bool was_empty;
+
+	if (count == 0)
+		return;
+	pthread_mutex_lock(&writer->lock);
+	was_empty = !writer->done;
+	for (size_t i = 0; i < count; i++) {
+		batch[i]->next = NULL;
+		*writer->last_done = batch[i];
+		writer->last_done = &batch[i]->next;
+	}
+	pthread_mutex_unlock(&writer->lock);
+	if (was_empty)
+		loop_post(writer->loop, tell_done, writer);
+}
+
+static void run_batch(struct spool_writer *writer, struct spool_append **batch,
+		      size_t *count, size_t *bytes)
+{
+	if (*count > 0) {
+		keep_batch(writer, batch, *count);
+		finish_batch(writer, batch, *count);
+	}
+	*count = *bytes = 0;
+}
+
+static void add_to_batch(struct spool_writer *writer,
+			 struct spool_append *append,
+			 struct spool_append **batch, size_t *count,
+			 size_t *bytes)
+{
+	uint64_t whole = segment_record_bytes(payload_bytes(append));
+
+	if (append->side && append->side->failed) {
+		/* Its place in the line is kept: dones come in order. */
+		run_batch(writer, batch, count, bytes);
+		append->err = append->side->err;
+		finish_batch(writer, &append, 1);
+		return;
+	}
+	if (writer->fd >= 0 &&
+	    writer->offset + *bytes + whole > SEGMENT_BYTES) {
+		run_batch(writer, batch, count, bytes);
+		if (writer->offset + whole > SEGMENT_BYTES)
+			segment_close(writer);
+	}
+	batch[(*count)++] = append;
+	*bytes += whole;
+	if (*count == BATCH_RECORDS || *bytes >= BATCH_BYTES)
+		run_batch(writer, batch, count, bytes);
+}
+
+static void run_jobs(struct spool_writer *writer, struct job *job)
+{
+	struct spool_append *batch[BATCH_RECORDS];
+	size_t count = 0, bytes = 0;
+
+	while (job) {
+		struct job *next = job->next;
+
+		switch (job->kind) {
+		case JOB_APPEND:
+			add_to_batch(writer, job->append, batch, &count,
+				     &bytes);
+			break;
+		case JOB_SIDE_WRITE:
+			side_write(writer, job);
+			break;
+		case JOB_SIDE_END:
+			side_end(writer, job->side);
+			break;
+		case JOB_SIDE_ABORT:
+			side_abort(writer, job->side);
+			break;
+		}
+		buf_release(&job->bytes);
+		free(job);
+		job = next;
+	}
+	run_batch(writer, batch, &count, &bytes);
+}
+
+static void *spool_thread(void *ctx)
+{
+	struct spool_writer *writer = ctx;
+
+	for (;;) {
+		struct job *jobs;
+
+		pthread_mutex_lock(&writer->lock);
+		while (!writer->first && !writer->ending)
+			pthread_cond_wait(&writer->more, &writer->lock);
+		jobs = writer->first;
+		writer->first = NULL;
+		writer->last = &writer->first;
+		pthread_mutex_unlock(&writer->lock);
+		if (!jobs)
+			return NULL;
+		run_jobs(writer, jobs);
+	}
+}
+
+/* The loop's side. */
+
+static void tell_done(void *ctx)
+{
+	struct spool_writer *writer = ctx;
+	struct spool_append *append;
+
+	pthread_mutex_lock(&writer->lock);
+	append = writer->done;
+	writer->done = NULL;
+	writer->last_done = &writer->done;
+	pthread_mutex_unlock(&writer->lock);
+	while (append) {
+		struct spool_append *next = append->next;
+
+		if (append->done)
+			append->done(append->ctx, &append->place,
+				     err_is_set(&append->err) ? &append->err :
+				     NULL);
+		buf_release(&append->payload);
+		buf_release(&append->body);
+		if (append->side)
+			free(append->side);
+		free(append);
+		append = next;
+	}
+}
+
+static void push(struct spool_writer *writer, const struct job *from)
+{
+	struct job *job = mem_alloc(sizeof(*job));
+	bool was_empty;
+
+	*job = *from;
+	job->next = NULL;
+	pthread_mutex_lock(&writer->lock);
+	was_empty = !writer->first;
+	*writer->last = job;
+	writer->last = &job->next;
+	pthread_mutex_unlock(&writer->lock);
+	if (was_empty)
+		pthread_cond_signal(&writer->more);
+}
+
+struct spool_append *spool_writer_append_take(struct spool_writer *writer,
+					      enum record_kind kind,
+					      struct buf *payload,
+					      struct buf *body,
+					      spool_done_fn *done, void *ctx)
+{
+	struct spool_append *append = mem_alloc(sizeof(*append));
+
+	append->kind = kind;
+	append->payload = *payload;
+	append->body = *body;
+	*payload = *body = (struct buf)BUF_INIT;
+	append->done = done;
+	append->ctx = ctx;
+	append->side = writer->ended_side;
+	writer->ended_side = NULL;
+	push(writer, &(struct job){ .kind = JOB_APPEND, .append = append });
+	return append;
+}
+
+void spool_append_cancel(struct spool_append **append)
+{
+	if (*append)
+		(*append)->done = NULL;
+	*append = NULL;
+}
+
+struct spool_side *spool_side_new(struct spool_writer *writer,
+				  const struct id *id, struct err *err)
+{
+	char *path = side_path(writer, id, ".tmp");
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	struct spool_side *side = NULL;
+
+	if (fd < 0) {
+		err_errno(err, "cannot create %s", path);
+	} else {
+		side = mem_alloc(sizeof(*side));
+		side->writer = writer;
+		side->id = *id;
+		side->fd = fd;
+	}
+	free(path);
+	return side;
+}
+
+void spool_side_write_take(struct spool_side *side, struct buf *bytes)
+{
+	atomic_fetch_add(&side->unwritten, bytes->len);
+	push(side->writer, &(struct job){ .kind = JOB_SIDE_WRITE,
+					  .side = side, .bytes = *bytes });
+	*bytes = (struct buf)BUF_INIT;
+}
+
+size_t spool_side_unwritten(const struct spool_side *side)
+{
+	return atomic_load(&side->unwritten);
+}
+
+void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx)
+{
+	side->room = room;
+	side->room_ctx = ctx;
+	/* It may have become empty between the question and now. */
+	if (atomic_load(&side->unwritten) < SIDE_ROOM)
+		loop_post(side->writer->loop, side_room, side);
+}
+
+void spool_side_end(struct spool_side *side)
+{
+	side->aborted = true;	/* no room callback any more */
+	push(side->writer, &(struct job){ .kind = JOB_SIDE_END,
+					  .side = side });
+	side->writer->ended_side = side;
+}
+
+void spool_side_abort(struct spool_side *side)
+{
+	side->aborted = true;
+	push(side->writer, &(struct job){ .kind = JOB_SIDE_ABORT,
+					  .side = side });
+}
+
+/* Reading bodies. */
+
+static void read_done(void *ctx)
+{
+	struct spool_read *read = ctx;
+
+	if (read->done)
+		read->done(read->ctx, buf_slice(&read->bytes),
+			   err_is_set(&read->err) ? &read->err : NULL);
+	buf_release(&read->bytes);
+	free(read);
+}
+
+static void read_bytes(struct spool_read *read)
+{
+	bool side = read->place.body == 0;
+	char *path = side ? side_path(read->writer, &read->id, ".msg") :
+		mem_printf("%s/%08u.seg", read->writer->dir,
+			   read->place.segment);
+	uint64_t at = read->place.body + read->from;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		err_errno(&read->err, "cannot open %s", path);
+	buf_reserve(&read->bytes, read->len);
+	while (fd >= 0 && read->bytes.len < read->len) {
+		ssize_t got = pread(fd, read->bytes.p + read->bytes.len,
+				    read->len - read->bytes.len,
+				    (off_t)(at + read->bytes.len));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			err_errno(&read->err, "cannot read %s", path);
+		else if (got == 0)
+			err_set(&read->err, "%s ends too early", path);
+		if (got <= 0)
+			break;
+		read->bytes.len += (size_t)got;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(path);
+}
+
+static void *reader_thread(void *ctx)
+{
+	struct spool_writer *writer = ctx;
+
+	for (;;) {
+		struct spool_read *read;
+
+		pthread_mutex_lock(&writer->lock);
+		while (!writer->reads && !writer->ending)
+			pthread_cond_wait(&writer->more_reads, &writer->lock);
+		read = writer->reads;
+		if (read) {
+			writer->reads = read->next;
+			if (!writer->reads)
+				writer->last_read = &writer->reads;
+		}
+		pthread_mutex_unlock(&writer->lock);
+		if (!read)
+			return NULL;
+		read_bytes(read);
+		loop_post(writer->loop, read_done, read);
+	}
+}
+
+struct spool_read *spool_read_body(struct spool_writer *writer,
+				   const struct id *id,
+				   const struct spool_place *place,
+				   uint64_t bytes, uint64_t from, size_t max,
+				   spool_body_fn *done, void *ctx)
+{
+	struct spool_read *read = mem_alloc(sizeof(*read));
+
+	read->writer = writer;
+	read->id = *id;
+	read->place = *place;
+	read->from = from;
+	read->len = bytes - from < max ? (size_t)(bytes - from) : max;
+	read->done = done;
+	read->ctx = ctx;
+	pthread_mutex_lock(&writer->lock);
+	*writer->last_read = read;
+	writer->last_read = &read->next;
+	pthread_mutex_unlock(&writer->lock);
+	pthread_cond_signal(&writer->more_reads);
+	return read;
+}
+
+void spool_read_cancel(struct spool_read **read)
+{
+	if (*read)
+		(*read)->done = NULL;
+	*read = NULL;
+}
+
+/* Life. */
+
+static uint64_t sweep_dir(const char *dir)
+{
+	DIR *entries = opendir(dir);
+	struct dirent *entry;
+	uint64_t bytes = 0;
+
+	while (entries && (entry = readdir(entries))) {
+		char *path = mem_printf("%s/%s", dir, entry->d_name);
+		struct stat st;
+
+		/* Never named by a record: its sender was never told 250. */
+		if (slice_ends_nocase(slice(entry->d_name), ".tmp"))
+			unlink(path);
+		else if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_blocks * 512;
+		free(path);
+	}
+	if (entries)
+		closedir(entries);
+	return bytes;
+}
+
+static int start_threads(struct spool_writer *writer, struct err *err)
+{
+	if (pthread_create(&writer->thread, NULL, spool_thread, writer) != 0)
+		return err_set(err, "cannot start the spool thread");
+	writer->thread_runs = true;
+	for (size_t i = 0; i < READERS; i++) {
+		if (pthread_create(&writer->readers[i], NULL, reader_thread,
+				   writer) != 0)
+			return err_set(err, "cannot start a reader thread");
+		writer->reader_count++;
+	}
+	return 0;
+}
+
+struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
+				      uint32_t next_segment, struct err *err)
+{
+	struct spool_writer *writer;
+
+	if (file_make_dirs(dir, 0700, err) < 0)
+		return NULL;
+	writer = mem_alloc(sizeof(*writer));
+	writer->loop = loop;
+	writer->dir = mem_dup(dir);
+	writer->io = spool_io_now();
+	writer->next_number = next_segment ? next_segment : 1;
+	writer->fd = -1;
+	writer->last = &writer->first;
+	writer->last_done = &writer->done;
+	writer->last_read = &writer->reads;
+	pthread_mutex_init(&writer->lock, NULL);
+	pthread_cond_init(&writer->more, NULL);
+	pthread_cond_init(&writer->more_reads, NULL);
+	atomic_store(&writer->bytes, sweep_dir(dir));
+	if (segment_open(writer, err) < 0 || start_threads(writer, err) < 0) {
+		spool_writer_free(writer);
+		return NULL;
+	}
+	return writer;
+}
+
+void spool_writer_free(struct spool_writer *writer)
+{
+	if (!writer)
+		return;
+	pthread_mutex_lock(&writer->lock);
+	writer->ending = true;
+	pthread_mutex_unlock(&writer->lock);
+	pthread_cond_broadcast(&writer->more);
+	pthread_cond_broadcast(&writer->more_reads);
+	if (writer->thread_runs)
+		pthread_join(writer->thread, NULL);
+	for (size_t i = 0; i < writer->reader_count; i++)
+		pthread_join(writer->readers[i], NULL);
+	tell_done(writer);
+	segment_close(writer);
+	pthread_mutex_destroy(&writer->lock);
+	pthread_cond_destroy(&writer->more);
+	pthread_cond_destroy(&writer->more_reads);
+	free(writer->dir);
+	free(writer);
+}
+
+int spool_writer_remove_segment(struct spool_writer *writer, uint32_t segment,
+				struct err *err)
+{
+	char *path = mem_printf("%s/%08u.seg", writer->dir, segment);
+	int result = 0;
+
+	if (unlink(path) < 0 && errno != ENOENT)
+		result = err_errno(err, "cannot remove %s", path);
+	free(path);
+	return result;
+}
+
+const char *spool_writer_broken(const struct spool_writer *writer)
+{
+	return atomic_load(&writer->is_broken) ? writer->broken.text : NULL;
+}
+
+uint64_t spool_writer_bytes(const struct spool_writer *writer)
+{
+	return atomic_load(&writer->bytes);
+}
+
+void spool_writer_stats(const struct spool_writer *writer,
+			struct spool_stats *stats)
+{
+	stats->appends = atomic_load(&writer->appends);
+	stats->batches = atomic_load(&writer->batches);
+	stats->syncs = atomic_load(&writer->syncs);
+	stats->bytes = atomic_load(&writer->bytes);
+	stats->sync_ms = (double)atomic_load(&writer->sync_us) / 1000;
+}
