@@ -4,7 +4,8 @@
  * Connect, banner, EHLO, STARTTLS when offered (certificate verdict kept),
  * EHLO, MAIL FROM:<>, RCPT for each address, RSET, QUIT; never DATA.  Probes
  * pass beside the queue's lines and are not ledger mail.  Asynchronous on the
- * loop; `done` runs exactly once, never before probe_start() returns.
+ * loop; `done` runs exactly once, never before probe_start() returns, and the
+ * probe is gone when it returns.
  */
 #ifndef CUTOVER_PROBE_H
 #define CUTOVER_PROBE_H
@@ -41,6 +42,7 @@ struct probe_result {
 struct probe;
 typedef void probe_fn(void *ctx, const struct probe_result *result);
 
+/* Strings are copied; `tls` and `resolver` must outlive the probe. */
 struct probe_spec {
 	const char *host;
 	int port;
@@ -48,7 +50,7 @@ struct probe_spec {
 	const char *const *recipients;	/* asked as they are */
 	size_t recipient_count;
 	const char *random_domain;	/* NULL: no random address */
-	struct tls_client *tls;
+	struct tls_client *tls;		/* NULL: no STARTTLS */
 	/* For names; NULL: only IP addresses can be probed. */
 	struct dns_resolver *resolver;
 	int64_t timeout_ms;		/* of the whole probe */

@@ -1,0 +1,468 @@
+#include "cutover/survey.h"
+#include "base/clock.h"
+#include "cutover/check_parts.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	SURVEY_MS = 30000,
+	PROBE_MS = 20000,
+	PROBES_AT_ONCE = 16,
+	IS_QUEUE = 2,		/* beside SYSTEM_OLD and SYSTEM_NEW */
+};
+
+/* One probe to be made; `system` may be IS_QUEUE. */
+struct job {
+	struct survey *survey;
+	size_t domain;
+	int system;
+	struct probe *probe;
+};
+
+struct survey {
+	struct loop *loop;
+	struct facts *facts;
+	loop_fn *done;
+	void *ctx;
+	struct dns_survey *dns;
+	struct dns_resolver *resolver;
+	char queue_host[ADDR_TEXT];
+	int queue_port;
+	char foreign[64];		/* an address of nobody's domain */
+	struct job *jobs;
+	size_t job_count, job_next, job_open;
+	struct loop_timer *tell, *deadline;
+};
+
+static void survey_free(struct survey *survey)
+{
+	dns_survey_cancel(survey->dns);
+	for (size_t i = 0; i < survey->job_count; i++)
+		probe_cancel(survey->jobs[i].probe);
+	dns_resolver_free(survey->resolver);
+	loop_timer_free(survey->tell);
+	loop_timer_free(survey->deadline);
+	free(survey->jobs);
+	free(survey);
+}
+
+static void look_whether_done(struct survey *survey)
+{
+	if (!survey->dns && survey->job_open == 0 &&
+	    survey->job_next == survey->job_count)
+		loop_timer_arm(survey->tell, 0);
+}
+
+static void tell(void *ctx)
+{
+	struct survey *survey = ctx;
+	loop_fn *done = survey->done;
+	void *done_ctx = survey->ctx;
+
+	survey_free(survey);
+	done(done_ctx);
+}
+
+/* DNS. */
+
+static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
+{
+	struct survey *survey = ctx;
+	struct facts *facts = survey->facts;
+
+	survey->dns = NULL;
+	dns_now(&facts->now);
+	for (size_t i = 0; i < facts->plan->domain_count; i++) {
+		struct facts_domain *domain = &facts->domains[i];
+		struct dns_wanted wanted = check_wanted(facts->plan, i);
+
+		domain->surveyed = false;
+		for (size_t d = 0; d < count; d++) {
+			if (strcmp(domains[d].name,
+				   facts->plan->domains[i].name) != 0)
+				continue;
+			dns_domain_release(&domain->dns);
+			dns_domain_copy(&domain->dns, &domains[d]);
+			dns_horizon_observe(&domain->horizon, &domains[d],
+					    &wanted, &facts->now);
+			domain->surveyed = true;
+			break;
+		}
+	}
+	look_whether_done(survey);
+}
+
+static int start_dns(struct survey *survey, struct err *err)
+{
+	const struct plan *plan = survey->facts->plan;
+	const char **names = mem_alloc(plan->domain_count * sizeof(*names));
+	struct dns_survey_plan ask = {
+		.domains = names,
+		.domain_count = plan->domain_count,
+		.resolvers = (const char *const *)plan->dns.resolvers.at,
+		.resolver_count = plan->dns.resolvers.count,
+		.authorities = (const char *const *)plan->dns.authorities.at,
+		.authority_count = plan->dns.authorities.count,
+		.queue_host = plan->queue_mx.host,
+	};
+
+	for (size_t i = 0; i < plan->domain_count; i++)
+		names[i] = plan->domains[i].name;
+	survey->dns = dns_survey_start(survey->loop, &ask, dns_came, survey,
+				       err);
+	free(names);
+	return survey->dns ? 0 : -1;
+}
+
+/* Probes. */
+
+static bool all_accepted(const struct probe_result *result)
+{
+	size_t real = 0;
+
+	for (size_t i = 0; i < result->rcpt_count; i++) {
+		if (result->rcpt[i].random)
+			continue;
+		if (result->rcpt[i].reply.code / 100 != 2)
+			return false;
+		real++;
+	}
+	return result->healthy && real > 0;
+}
+
+static void keep_result(struct job *job, const struct probe_result *result)
+{
+	struct facts *facts = job->survey->facts;
+	struct facts_domain *domain = &facts->domains[job->domain];
+
+	if (job->system == IS_QUEUE) {
+		facts->queue_probe = *result;
+		facts->queue_probed = true;
+		return;
+	}
+	domain->systems[job->system].probe = *result;
+	domain->systems[job->system].probed = true;
+	if (!all_accepted(result)) {
+		domain->systems[job->system].good_count = 0;
+		domain->systems[job->system].good_since_ms = 0;
+		domain->systems[job->system].good_last_ms = 0;
+		return;
+	}
+	if (domain->systems[job->system].good_count++ == 0)
+		domain->systems[job->system].good_since_ms = result->at_ms;
+	domain->systems[job->system].good_last_ms = result->at_ms;
+}
+
+static void start_jobs(struct survey *survey);
+
+static void probe_came(void *ctx, const struct probe_result *result)
+{
+	struct job *job = ctx;
+
+	job->probe = NULL;
+	job->survey->job_open--;
+	keep_result(job, result);
+	start_jobs(job->survey);
+	look_whether_done(job->survey);
+}
+
+/* The plan's probe recipients of this domain, or its postmaster, which every
+ * domain has (RFC 5321 section 4.5.1). */
+static size_t recipients_of(const struct plan *plan, const char *domain,
+			    const char *at[PROBE_RCPT_MAX], char *postmaster,
+			    size_t size)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < plan->probe_recipients.count &&
+	     count < PROBE_RCPT_MAX; i++) {
+		const char *address = plan->probe_recipients.at[i];
+		const char *sign = strrchr(address, '@');
+
+		if (sign && slice_is_nocase(slice(sign + 1), domain))
+			at[count++] = address;
+	}
+	if (count == 0) {
+		snprintf(postmaster, size, "postmaster@%s", domain);
+		at[count++] = postmaster;
+	}
+	return count;
+}
+
+static void start_system(struct survey *survey, struct job *job)
+{
+	const struct plan *plan = survey->facts->plan;
+	const struct plan_domain *domain = &plan->domains[job->domain];
+	const struct plan_system *system = &domain->systems[job->system];
+	const char *recipients[PROBE_RCPT_MAX];
+	char postmaster[300];
+	struct probe_spec spec = {
+		.host = system->deliver_host ? system->deliver_host :
+			system->mx.count ? system->mx.at[0] : "",
+		.port = system->deliver_port,
+		.helo = plan->queue_mx.host,
+		.recipients = recipients,
+		.random_domain = domain->name,
+		.tls = survey->facts->probe_tls,
+		.resolver = survey->resolver,
+		.timeout_ms = PROBE_MS,
+	};
+
+	spec.recipient_count = recipients_of(plan, domain->name, recipients,
+					     postmaster, sizeof(postmaster));
+	job->probe = probe_start(survey->loop, &spec, probe_came, job);
+}
+
+static void start_queue(struct survey *survey, struct job *job)
+{
+	const char *foreign = survey->foreign;
+	struct probe_spec spec = {
+		.host = survey->queue_host,
+		.port = survey->queue_port,
+		.helo = survey->facts->plan->queue_mx.host,
+		.recipients = &foreign,
+		.recipient_count = 1,
+		.tls = survey->facts->probe_tls,
+		.timeout_ms = PROBE_MS,
+	};
+
+	job->probe = probe_start(survey->loop, &spec, probe_came, job);
+}
+
+static void start_jobs(struct survey *survey)
+{
+	while (survey->job_open < PROBES_AT_ONCE &&
+	       survey->job_next < survey->job_count) {
+		struct job *job = &survey->jobs[survey->job_next++];
+
+		survey->job_open++;
+		if (job->system == IS_QUEUE)
+			start_queue(survey, job);
+		else
+			start_system(survey, job);
+	}
+}
+
+static void add_job(struct survey *survey, size_t domain, int system)
+{
+	survey->jobs[survey->job_count++] = (struct job){
+		.survey = survey, .domain = domain, .system = system,
+	};
+}
+
+/* What is about to be asked is not known until the answer is here. */
+static void make_jobs(struct survey *survey, unsigned what, bool queue)
+{
+	struct facts *facts = survey->facts;
+	size_t domains = facts->plan->domain_count;
+
+	survey->jobs = mem_alloc((2 * domains + 1) * sizeof(*survey->jobs));
+	if (queue)
+		add_job(survey, 0, IS_QUEUE);
+	for (size_t i = 0; i < domains; i++) {
+		if (what & SURVEY_OLD)
+			add_job(survey, i, SYSTEM_OLD);
+		if ((what & SURVEY_NEW) && !facts->plan->plain)
+			add_job(survey, i, SYSTEM_NEW);
+	}
+}
+
+/* A listener on every address is asked on our own. */
+static int queue_endpoint(struct survey *survey, const char *address,
+			  struct err *err)
+{
+	struct addr addr;
+
+	if (addr_parse(slice(address), 0, &addr, err) < 0)
+		return err_prefix(err, "queue '%s'", address);
+	addr_ip(&addr, survey->queue_host);
+	survey->queue_port = addr_port(&addr);
+	if (strcmp(survey->queue_host, "0.0.0.0") == 0)
+		snprintf(survey->queue_host, sizeof(survey->queue_host),
+			 "127.0.0.1");
+	else if (strcmp(survey->queue_host, "::") == 0)
+		snprintf(survey->queue_host, sizeof(survey->queue_host),
+			 "::1");
+	return 0;
+}
+
+/* Of the names that RFC 2606 keeps for examples, one that is not the plan's. */
+static void choose_foreign(struct survey *survey)
+{
+	static const char *const names[] = { "example.com", "example.net",
+					     "example.org", "test.invalid" };
+	size_t i = 0;
+
+	while (i + 1 < COUNT(names) &&
+	       plan_domain(survey->facts->plan, slice(names[i])))
+		i++;
+	snprintf(survey->foreign, sizeof(survey->foreign), "relay-probe@%s",
+		 names[i]);
+}
+
+/* Without a resolver numeric targets can still be probed. */
+static void make_resolver(struct survey *survey)
+{
+	const struct plan_strings *resolvers =
+		&survey->facts->plan->dns.resolvers;
+	struct addr server;
+	int found;
+
+	if (resolvers->count == 0 || strcmp(resolvers->at[0], "system") == 0)
+		found = dns_system_server(&server, NULL);
+	else
+		found = addr_parse(slice(resolvers->at[0]), 53, &server, NULL);
+	if (found == 0)
+		survey->resolver = dns_resolver_new(survey->loop, &server,
+						    NULL);
+}
+
+/*
+ * A connector may go by the client's certificate, so probes show it as the
+ * replay does.  Where the file is not at hand (a plan read elsewhere) a probe
+ * without it still tells more than none.
+ */
+static int make_trust(struct facts *facts, struct err *err)
+{
+	const struct plan *plan = facts->plan;
+	const char *certificate = plan->replay.client_certificate_file;
+	const char *key = plan->replay.client_key_file;
+
+	if (facts->probe_tls)
+		return 0;
+	/* The listener's certificate brings its key along. */
+	if (certificate && !key)
+		key = plan->queue_mx.key_file;
+	if (certificate)
+		facts->probe_tls = tls_client_new(TLS_OPPORTUNISTIC, NULL,
+						  certificate, key, NULL);
+	if (!facts->probe_tls)
+		facts->probe_tls = tls_client_new(TLS_OPPORTUNISTIC, NULL,
+						  NULL, NULL, err);
+	return facts->probe_tls ? 0 : -1;
+}
+
+static void on_deadline(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	/* What did not answer in time was not asked. */
+	for (size_t i = 0; i < survey->job_count; i++) {
+		struct job *job = &survey->jobs[i];
+
+		if (i < survey->job_next && !job->probe)
+			continue;
+		probe_cancel(job->probe);
+		job->probe = NULL;
+		if (job->system == IS_QUEUE)
+			survey->facts->queue_probed = false;
+		else
+			survey->facts->domains[job->domain]
+				.systems[job->system].probed = false;
+	}
+	survey->job_next = survey->job_count;
+	survey->job_open = 0;
+	look_whether_done(survey);
+}
+
+struct survey *survey_start(struct loop *loop, struct facts *facts,
+			    unsigned what, const char *queue_address,
+			    loop_fn *done, void *ctx, struct err *err)
+{
+	struct survey *survey = mem_alloc(sizeof(*survey));
+	bool queue = (what & SURVEY_QUEUE) && queue_address;
+
+	survey->loop = loop;
+	survey->facts = facts;
+	survey->done = done;
+	survey->ctx = ctx;
+	survey->tell = loop_timer_new(loop, tell, survey);
+	survey->deadline = loop_timer_new(loop, on_deadline, survey);
+	choose_foreign(survey);
+	if (queue && queue_endpoint(survey, queue_address, err) < 0)
+		goto fail;
+	make_jobs(survey, what, queue);
+	if (survey->job_count > 0) {
+		if (make_trust(facts, err) < 0)
+			goto fail;
+		make_resolver(survey);
+	}
+	if ((what & SURVEY_DNS) && start_dns(survey, err) < 0)
+		goto fail;
+	start_jobs(survey);
+	loop_timer_arm(survey->deadline, SURVEY_MS);
+	look_whether_done(survey);
+	return survey;
+fail:
+	survey_free(survey);
+	return NULL;
+}
+
+void survey_cancel(struct survey *survey)
+{
+	if (survey)
+		survey_free(survey);
+}
+
+/* Everything as JSON. */
+
+static struct json *host_json(const struct dns_host *host)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "name", host->name);
+	json_put_bool(json, "asked", host->asked);
+	json_put_bool(json, "cname", host->cname);
+	json_put_number(json, "addresses", (double)host->addresses);
+	json_put_text(json, "first", host->first[0] ? host->first : NULL);
+	json_put_text(json, "error", host->error[0] ? host->error : NULL);
+	return json;
+}
+
+static struct json *domain_json(const struct facts *facts, size_t at)
+{
+	const struct facts_domain *domain = &facts->domains[at];
+	struct dns_wanted wanted = check_wanted(facts->plan, at);
+	struct json *json = json_object(), *vantages = json_array();
+	struct json *hosts = json_array();
+
+	for (size_t i = 0; i < domain->dns.vantage_count; i++) {
+		const struct dns_vantage *vantage = &domain->dns.vantages[i];
+		struct json *one = check_vantage_json(vantage);
+
+		json_put_text(one, "view", dns_view_name(vantage->error[0] ?
+			      VIEW_ERROR : dns_view_of(&vantage->mx, &wanted,
+						       IS_OLD)));
+		json_add(vantages, one);
+	}
+	for (size_t i = 0; i < domain->dns.host_count; i++)
+		json_add(hosts, host_json(&domain->dns.hosts[i]));
+	json_put_text(json, "name", facts->plan->domains[at].name);
+	json_put_bool(json, "surveyed", domain->surveyed);
+	json_put_text(json, "error",
+		      domain->dns.error[0] ? domain->dns.error : NULL);
+	json_put(json, "vantages", vantages);
+	json_put(json, "hosts", hosts);
+	json_put(json, "horizon", dns_horizon_json(&domain->horizon));
+	json_put(json, facts->plan->plain ? "primary" : "old",
+		 domain->systems[SYSTEM_OLD].probed ?
+		 probe_json(&domain->systems[SYSTEM_OLD].probe) : NULL);
+	if (!facts->plan->plain)
+		json_put(json, "new", domain->systems[SYSTEM_NEW].probed ?
+			 probe_json(&domain->systems[SYSTEM_NEW].probe) : NULL);
+	return json;
+}
+
+struct json *facts_json(const struct facts *facts)
+{
+	struct json *json = json_object(), *domains = json_array();
+
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		json_add(domains, domain_json(facts, i));
+	json_put_time(json, "at", facts->now.wall_ms);
+	json_put_text(json, "phase", phase_name(facts->phase));
+	json_put(json, "domains", domains);
+	json_put(json, "queue", facts->queue_probed ?
+		 probe_json(&facts->queue_probe) : NULL);
+	return json;
+}
