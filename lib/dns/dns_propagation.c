@@ -1,0 +1,265 @@
+#include "dns/dns_propagation.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include <math.h>
+#include <stdio.h>
+#include <strings.h>
+
+#define SECOND_MS 1000
+
+static bool names_have(const char *const *names, size_t count,
+		       const char *host)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcasecmp(names[i], host) == 0)
+			return true;
+	return false;
+}
+
+/* The same hosts, whatever their priorities; nothing equals nothing never. */
+static bool set_equals(const struct dns_mx_set *set, const char *const *names,
+		       size_t count)
+{
+	if (set->count == 0 || count == 0)
+		return false;
+	for (size_t i = 0; i < set->count; i++)
+		if (!names_have(names, count, set->at[i].host))
+			return false;
+	for (size_t i = 0; i < count; i++)
+		if (!dns_mx_set_has(set, names[i]))
+			return false;
+	return true;
+}
+
+unsigned dns_set_is(const struct dns_mx_set *set,
+		    const struct dns_wanted *wanted)
+{
+	unsigned is = 0;
+
+	if (set_equals(set, wanted->old_mx, wanted->old_count))
+		is |= IS_OLD;
+	if (set_equals(set, wanted->new_mx, wanted->new_count))
+		is |= IS_NEW;
+	if (wanted->queue_host && set_equals(set, &wanted->queue_host, 1))
+		is |= IS_PARKED;
+	return is;
+}
+
+static bool is_old_host(const struct dns_wanted *wanted, const char *host)
+{
+	return names_have(wanted->old_mx, wanted->old_count, host);
+}
+
+static bool is_kept_host(const struct dns_wanted *wanted, const char *host)
+{
+	return names_have(wanted->new_mx, wanted->new_count, host) ||
+		(wanted->queue_host &&
+		 strcasecmp(wanted->queue_host, host) == 0);
+}
+
+enum dns_view dns_view_of(const struct dns_mx_set *set,
+			  const struct dns_wanted *wanted, unsigned prefer)
+{
+	unsigned is = dns_set_is(set, wanted);
+
+	if (is & prefer)
+		is &= prefer;
+	/* Old first: what may be the old set is not to be called gone. */
+	if (is & IS_OLD)
+		return VIEW_OLD;
+	if (is & IS_PARKED)
+		return VIEW_PARKED;
+	if (is & IS_NEW)
+		return VIEW_NEW;
+	if (set->count == 0)
+		return VIEW_OTHER;
+	for (size_t i = 0; i < set->count; i++)
+		if (!is_old_host(wanted, set->at[i].host) &&
+		    !is_kept_host(wanted, set->at[i].host))
+			return VIEW_OTHER;
+	return VIEW_MIXED;
+}
+
+bool dns_set_has_old(const struct dns_mx_set *set,
+		     const struct dns_wanted *wanted)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (is_old_host(wanted, set->at[i].host) &&
+		    !is_kept_host(wanted, set->at[i].host))
+			return true;
+	return false;
+}
+
+/*
+ * Does a cache that holds this set send mail to the old system?  Any old host
+ * will do, also one that the new system shares, unless the set is the new one
+ * and not the old one: a mixture of old and queue keeps caches at the old
+ * host as long as the old set does.
+ */
+static bool sights_old(const struct dns_mx_set *set,
+		       const struct dns_wanted *wanted)
+{
+	unsigned is = dns_set_is(set, wanted);
+
+	if (is & IS_OLD)
+		return true;
+	if (is & (IS_NEW | IS_PARKED))
+		return false;
+	for (size_t i = 0; i < set->count; i++)
+		if (is_old_host(wanted, set->at[i].host))
+			return true;
+	return false;
+}
+
+void dns_now(struct dns_now *now)
+{
+	struct buf text = BUF_INIT;
+	struct slice id = { "", 0 };
+
+	*now = (struct dns_now){ .wall_ms = clock_wall_ms(),
+				 .boot_ms = clock_boot_ms() };
+	if (file_read("/proc/sys/kernel/random/boot_id", 4096, &text,
+		      NULL) == 0)
+		id = slice_trim(buf_slice(&text));
+	while (id.len > 0 && id.p[id.len - 1] == '\n')
+		id.len--;
+	if (id.len < sizeof(now->boot_id))
+		memcpy(now->boot_id, id.p, id.len);
+	buf_release(&text);
+}
+
+/*
+ * The lesser of what both clocks say.  Where the boot cannot be told (no
+ * /proc), CLOCK_BOOTTIME counts as long as it has not fallen back.
+ */
+static int64_t elapsed_ms(int64_t wall_ms, int64_t boot_ms,
+			  const char *boot_id, const struct dns_now *now)
+{
+	int64_t elapsed = now->wall_ms - wall_ms;
+	int64_t by_boot = now->boot_ms - boot_ms;
+
+	if (strcmp(boot_id, now->boot_id) == 0 && by_boot < elapsed &&
+	    (boot_id[0] || by_boot >= 0))
+		elapsed = by_boot;
+	return elapsed > 0 ? elapsed : 0;
+}
+
+static void stamp(struct dns_horizon *horizon, const struct dns_now *now,
+		  int64_t ago_ms)
+{
+	horizon->old_seen_boot_ms = now->boot_ms - ago_ms;
+	snprintf(horizon->boot_id, sizeof(horizon->boot_id), "%s",
+		 now->boot_id);
+}
+
+static void sight(struct dns_horizon *horizon, const struct dns_now *now,
+		  int64_t ago_ms)
+{
+	if (horizon->old_seen_ms &&
+	    elapsed_ms(horizon->old_seen_ms, horizon->old_seen_boot_ms,
+		       horizon->boot_id, now) < ago_ms)
+		return;
+	horizon->old_seen_ms = now->wall_ms - ago_ms;
+	stamp(horizon, now, ago_ms);
+}
+
+void dns_horizon_observe(struct dns_horizon *horizon,
+			 const struct dns_domain *domain,
+			 const struct dns_wanted *wanted,
+			 const struct dns_now *now)
+{
+	for (size_t i = 0; i < domain->vantage_count; i++) {
+		const struct dns_vantage *at = &domain->vantages[i];
+
+		if (at->error[0])
+			continue;
+		if (!horizon->first_ms) {
+			/*
+			 * Until the old set is seen, the stamp says when we
+			 * began to look: a stepped clock may not stretch
+			 * that either.
+			 */
+			horizon->first_ms = now->wall_ms;
+			stamp(horizon, now, 0);
+		}
+		if (sights_old(&at->mx, wanted) &&
+		    at->mx.ttl > horizon->max_ttl)
+			horizon->max_ttl = at->mx.ttl;
+	}
+	for (size_t i = 0; i < domain->vantage_count; i++) {
+		const struct dns_vantage *at = &domain->vantages[i];
+		int64_t ago_ms = 0;
+
+		if (at->error[0] || !sights_old(&at->mx, wanted))
+			continue;
+		/*
+		 * An authority hands the old set out for a whole TTL more.  A
+		 * resolver drops it when its remaining TTL has run down, as
+		 * if it had been seen at the authority that much earlier.
+		 */
+		if (!at->authority)
+			ago_ms = ((int64_t)horizon->max_ttl - at->mx.ttl) *
+				SECOND_MS;
+		sight(horizon, now, ago_ms);
+	}
+}
+
+int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
+			 int64_t margin_ms, int64_t observe_ms,
+			 const struct dns_now *now, bool *known)
+{
+	/* Never seen: it may have gone just before we began to look. */
+	int64_t since_ms = horizon->old_seen_ms ? horizon->old_seen_ms :
+		horizon->first_ms;
+	int64_t ttl_s = horizon->max_ttl, total, elapsed, observed = 0;
+
+	if (old_ttl_s > ttl_s)
+		ttl_s = old_ttl_s;
+	total = ttl_s * SECOND_MS + margin_ms;
+	if (horizon->first_ms)
+		observed = now->wall_ms - horizon->first_ms;
+	*known = old_ttl_s >= 0 ||
+		(horizon->first_ms && observed >= observe_ms);
+	if (!since_ms)
+		return total;
+	elapsed = elapsed_ms(since_ms, horizon->old_seen_boot_ms,
+			     horizon->boot_id, now);
+	return elapsed < total ? total - elapsed : 0;
+}
+
+struct json *dns_horizon_json(const struct dns_horizon *horizon)
+{
+	struct json *json = json_object();
+
+	json_put_number(json, "max_ttl", horizon->max_ttl);
+	json_put_number(json, "first_ms", (double)horizon->first_ms);
+	json_put_number(json, "old_seen_ms", (double)horizon->old_seen_ms);
+	json_put_number(json, "old_seen_boot_ms",
+			(double)horizon->old_seen_boot_ms);
+	json_put_text(json, "boot_id", horizon->boot_id);
+	return json;
+}
+
+/* A number outside of what a double counts exactly is no time of ours. */
+static int64_t get_ms(const struct json *json, const char *key)
+{
+	double number = json_get_number(json, key, 0);
+
+	return fabs(number) <= 9007199254740992.0 ? (int64_t)number : 0;
+}
+
+void dns_horizon_from_json(struct dns_horizon *horizon,
+			   const struct json *value)
+{
+	int64_t ttl = get_ms(value, "max_ttl");
+	const char *boot_id = json_get_text(value, "boot_id");
+
+	*horizon = (struct dns_horizon){
+		.max_ttl = ttl > 0 && ttl <= UINT32_MAX ? (uint32_t)ttl : 0,
+		.first_ms = get_ms(value, "first_ms"),
+		.old_seen_ms = get_ms(value, "old_seen_ms"),
+		.old_seen_boot_ms = get_ms(value, "old_seen_boot_ms"),
+	};
+	snprintf(horizon->boot_id, sizeof(horizon->boot_id), "%s",
+		 boot_id ? boot_id : "");
+}
