@@ -148,7 +148,7 @@ static void body_came(void *ctx, struct slice bytes, const struct err *err)
 	if (err) {
 		struct smtp_reply none = { 0 };
 
-		snprintf(none.text, sizeof(none.text), "%s", err->text);
+		snprintf(none.text, sizeof(none.text), "%.500s", err->text);
 		outcome_all(d, SMTP_STAGE_DATA, &none);
 		job_end(d);
 		end(d, SMTP_STAGE_DATA, &none, err->text);

@@ -256,6 +256,7 @@ struct queue_message *queue_add_message(struct queue *queue,
 	message->sequence = sequence;
 	message->accepted_ms = accepted_ms;
 	message->reverse_path = slice_dup(reverse_path);
+	message->envelope_room = envelopes;
 	message->envelopes =
 		mem_alloc(envelopes * sizeof(*message->envelopes));
 	map_put(&queue->messages, slice_of(id->text, ID_LEN), message);
@@ -314,9 +315,8 @@ struct queue_envelope *queue_find_envelope(struct queue *queue,
 {
 	struct queue_message *message = queue_find(queue, id);
 
-	/* A live envelope's index is below the count it was made with; who
-	 * asks got both from the same message. */
-	return message ? message->envelopes[index] : NULL;
+	return message && index < message->envelope_room ?
+		message->envelopes[index] : NULL;
 }
 
 static void wake_due(struct queue_domain *domain, int64_t now_ms)
@@ -352,7 +352,8 @@ size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
 	message = first->message;
 	claim(first);
 	claims[count++] = first;
-	for (size_t i = 0; seen < message->envelope_count && count < max; i++) {
+	for (size_t i = 0; i < message->envelope_room && count < max &&
+	     seen < message->envelope_count; i++) {
 		struct queue_envelope *other = message->envelopes[i];
 
 		if (!other)

@@ -27,6 +27,7 @@ struct queue_message {
 	uint64_t body_bytes;
 	struct spool_place place;
 	size_t envelope_count;		/* that are alive */
+	size_t envelope_room;		/* length of `envelopes` */
 	struct queue_envelope **envelopes;
 };
 
@@ -96,7 +97,7 @@ struct queue_message *queue_add_message(struct queue *queue,
 					int64_t accepted_ms,
 					struct slice reverse_path,
 					size_t envelopes);
-/* One envelope of it, waiting (the ledger is the caller's: see below). */
+/* One envelope of it (index below that number), waiting (the ledger is the caller's: see below). */
 struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
 					  struct queue_message *message,
 					  uint32_t index,

@@ -1,0 +1,823 @@
+/* The control interface, request by request: docs/control.md. */
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/daemon.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LOG_MODULE "control"
+
+enum { PAGE = 1000 };
+
+/* Answering. */
+
+static void reply(struct http_request *request, int status, struct json *body)
+{
+	struct buf text = BUF_INIT;
+
+	json_print(body, &text);
+	buf_addc(&text, '\n');
+	http_answer(request, status, "application/json", buf_slice(&text));
+	buf_release(&text);
+	json_free(body);
+}
+
+static void reply_error(struct http_request *request, int status,
+			const char *error)
+{
+	struct json *body = json_object();
+
+	json_put_text(body, "error", error);
+	reply(request, status, body);
+}
+
+/* A request with its body read, on its way through a gate or the index. */
+struct call {
+	struct daemon *daemon;
+	struct http_request *request;
+	struct cutover *cutover;
+	struct json *body;
+	char *plan;
+	/* Streaming pages of envelopes. */
+	struct index_select select;
+	bool gone;
+	/* The report's parts. */
+	struct json *uncertain, *replies;
+};
+
+static void call_free(struct call *call)
+{
+	json_free(call->body);
+	free(call->plan);
+	free(call);
+}
+
+static const char *by(const struct call *call)
+{
+	const char *name = json_get_text(call->body, "by");
+
+	return name && *name ? name : http_request_user(call->request);
+}
+
+/* A verb answers the request and frees the call. */
+typedef void verb_fn(struct call *call);
+
+/* The daemon itself. */
+
+static void get_daemon(struct call *call)
+{
+	struct daemon *daemon = call->daemon;
+	struct json *body = json_object(), *plans = json_array();
+	struct json *spool = json_object();
+	struct spool_stats stats;
+	const char *broken = spool_writer_broken(daemon->store.spool);
+
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		json_add_text(plans, daemon->cutovers[i]->plan->name);
+	spool_writer_stats(daemon->store.spool, &stats);
+	json_put_number(spool, "bytes", (double)stats.bytes);
+	json_put_number(spool, "appends", (double)stats.appends);
+	json_put_number(spool, "batches", (double)stats.batches);
+	json_put_text(spool, "broken", broken);
+	json_put_text(body, "version", TIDEOVER_VERSION);
+	json_put_number(body, "pid", getpid());
+	json_put_text(body, "state_dir", daemon->state_dir);
+	json_put_time(body, "started", daemon->started_ms);
+	json_put_bool(body, "ready", daemon->ready);
+	json_put_bool(body, "supervised", daemon->supervised);
+	json_put_number(body, "sessions",
+			(double)listeners_sessions(daemon->listeners));
+	json_put_bool(body, "space_short", daemon->space_short);
+	json_put(body, "plans", plans);
+	json_put(body, "spool", spool);
+	reply(call->request, 200, body);
+	call_free(call);
+}
+
+static void post_stop(struct call *call)
+{
+	struct json *body = json_object();
+
+	json_put_bool(body, "stopping", true);
+	reply(call->request, 200, body);
+	daemon_stop(call->daemon);
+	call_free(call);
+}
+
+static void get_plans(struct call *call)
+{
+	struct json *all = json_array();
+
+	for (size_t i = 0; i < call->daemon->cutover_count; i++) {
+		const struct cutover *cutover = call->daemon->cutovers[i];
+		struct json *one = json_object(), *domains = json_array();
+
+		json_put_text(one, "name", cutover->plan->name);
+		json_put_text(one, "phase", phase_name(cutover->phase));
+		json_put_text(one, "strategy",
+			      plan_strategy_name(cutover->plan->strategy));
+		for (size_t d = 0; d < cutover->plan->domain_count; d++)
+			json_add_text(domains, cutover->plan->domains[d].name);
+		json_put(one, "domains", domains);
+		json_add(all, one);
+	}
+	reply(call->request, 200, all);
+	call_free(call);
+}
+
+static void post_plans(struct call *call)
+{
+	const char *text = json_get_text(call->body, "text");
+	const char *path = json_get_text(call->body, "path");
+	struct err err = ERR_INIT;
+	struct cutover *cutover;
+	struct json *body;
+	bool known;
+	int status = 400;
+
+	if (!text || !path) {
+		reply_error(call->request, 400, "text and path are required");
+		call_free(call);
+		return;
+	}
+	cutover = daemon_load(call->daemon, slice(text), path, &known, &status,
+			      &err);
+	if (!cutover) {
+		reply_error(call->request, status, err.text);
+		call_free(call);
+		return;
+	}
+	body = json_object();
+	json_put_text(body, "name", cutover->plan->name);
+	json_put_text(body, "phase", phase_name(cutover->phase));
+	json_put_bool(body, "known", known);
+	reply(call->request, 200, body);
+	call_free(call);
+}
+
+/* Status and report. */
+
+static void status_replies(void *ctx, struct json *result,
+			   const struct err *err)
+{
+	struct call *call = ctx;
+	/* The plan may have been removed while the index answered. */
+	struct cutover *cutover = daemon_find(call->daemon, call->plan);
+
+	if (cutover)
+		reply(call->request, 200, cutover_status(cutover, result));
+	else {
+		reply_error(call->request, 404, "the plan was removed");
+		json_free(result);
+	}
+	call_free(call);
+}
+
+static void get_status(struct call *call)
+{
+	uint64_t held = 0;
+
+	for (size_t i = 0; i < call->cutover->plan->domain_count; i++)
+		held += call->cutover->domains[i].queue->ledger.held;
+	/* Only what is held, or asked for, is worth a look into the index. */
+	if (held > 0 || http_request_query(call->request, "replies")) {
+		index_replies(call->daemon->store.index, call->plan,
+			      status_replies, call);
+		return;
+	}
+	reply(call->request, 200, cutover_status(call->cutover, NULL));
+	call_free(call);
+}
+
+static void report_ledger(void *ctx, struct json *result, const struct err *err)
+{
+	struct call *call = ctx;
+	struct cutover *cutover = daemon_find(call->daemon, call->plan);
+
+	if (cutover) {
+		reply(call->request, 200,
+		      cutover_report(cutover, call->uncertain, call->replies,
+				     result));
+	} else {
+		reply_error(call->request, 404, "the plan was removed");
+		json_free(call->uncertain);
+		json_free(call->replies);
+		json_free(result);
+	}
+	call_free(call);
+}
+
+static void report_replies(void *ctx, struct json *result,
+			   const struct err *err)
+{
+	struct call *call = ctx;
+
+	call->replies = result;
+	index_ledger(call->daemon->store.index, call->plan, report_ledger,
+		     call);
+}
+
+static void report_uncertain(void *ctx, struct json *result,
+			     const struct err *err)
+{
+	struct call *call = ctx;
+
+	call->uncertain = result;
+	index_replies(call->daemon->store.index, call->plan, report_replies,
+		      call);
+}
+
+static void get_report(struct call *call)
+{
+	index_uncertain(call->daemon->store.index, call->plan,
+			report_uncertain, call);
+}
+
+/* What needs a gate. */
+
+static void gate_done(void *ctx, struct cutover *cutover,
+		      const struct findings *findings, const struct err *err)
+{
+	struct call *call = ctx;
+	struct json *body;
+
+	if (err) {
+		reply_error(call->request, 409, err->text);
+	} else {
+		body = json_object();
+		json_put_text(body, "phase", phase_name(cutover->phase));
+		json_put(body, "gate", findings ? findings_json(findings) :
+			 NULL);
+		reply(call->request, 200, body);
+	}
+	call_free(call);
+}
+
+static void post_start(struct call *call)
+{
+	cutover_start(call->cutover, by(call), gate_done, call);
+}
+
+static void post_finish(struct call *call)
+{
+	cutover_finish(call->cutover, by(call),
+		       json_get_bool(call->body, "now"), gate_done, call);
+}
+
+static void post_rollback(struct call *call)
+{
+	cutover_rollback(call->cutover, by(call), gate_done, call);
+}
+
+static void reply_phase(struct call *call, int result, const struct err *err)
+{
+	struct json *body;
+
+	if (result < 0) {
+		reply_error(call->request, 409, err->text);
+	} else {
+		body = json_object();
+		json_put_text(body, "phase",
+			      phase_name(call->cutover->phase));
+		reply(call->request, 200, body);
+	}
+	call_free(call);
+}
+
+static void post_abort(struct call *call)
+{
+	struct err err = ERR_INIT;
+	int result = cutover_abort(call->cutover, by(call), &err);
+
+	reply_phase(call, result, &err);
+}
+
+static void post_pause(struct call *call)
+{
+	struct err err = ERR_INIT;
+	int result = cutover_pause(call->cutover, by(call),
+				   json_get_text(call->body, "reason"), &err);
+
+	reply_phase(call, result, &err);
+}
+
+static void post_resume(struct call *call)
+{
+	struct err err = ERR_INIT;
+	int result = cutover_resume(call->cutover, by(call), &err);
+
+	reply_phase(call, result, &err);
+}
+
+static void check_done(void *ctx, struct cutover *cutover,
+		       const struct findings *findings, const struct err *err)
+{
+	struct call *call = ctx;
+
+	if (err)
+		reply_error(call->request, 409, err->text);
+	else
+		reply(call->request, 200, findings_json(findings));
+	call_free(call);
+}
+
+static bool gate_of(struct call *call, enum gate *gate)
+{
+	const char *name = json_get_text(call->body, "gate");
+
+	if (name && gate_parse(name, gate))
+		return true;
+	reply_error(call->request, 400, "gate is one of plan, start, detach, "
+		    "finish, close, rollback");
+	call_free(call);
+	return false;
+}
+
+static void post_check(struct call *call)
+{
+	const char *only = json_get_text(call->body, "only");
+	enum gate gate;
+
+	if (!gate_of(call, &gate))
+		return;
+	if (only && !check_find(only)) {
+		reply_error(call->request, 400, "no check has that name");
+		call_free(call);
+		return;
+	}
+	cutover_judge(call->cutover, gate, only, check_done, call);
+}
+
+static void waive_done(void *ctx, struct cutover *cutover,
+		       const struct findings *findings, const struct err *err)
+{
+	struct call *call = ctx;
+	struct json *body;
+
+	if (err) {
+		reply_error(call->request, 409, err->text);
+	} else {
+		body = json_object();
+		json_put(body, "waived", finding_json(&findings->at[0]));
+		reply(call->request, 200, body);
+	}
+	call_free(call);
+}
+
+static void post_waive(struct call *call)
+{
+	const char *check = json_get_text(call->body, "check");
+	const char *reason = json_get_text(call->body, "reason");
+	enum gate gate;
+
+	if (!gate_of(call, &gate))
+		return;
+	if (!check || !check_find(check) || !reason || !*reason) {
+		reply_error(call->request, 400, "a waiver needs the name of a "
+			    "check and a reason");
+		call_free(call);
+		return;
+	}
+	cutover_waive(call->cutover, check, gate, by(call), reason,
+		      json_get_bool(call->body, "attest"), waive_done, call);
+}
+
+/* The queue. */
+
+static void client_gone(void *ctx)
+{
+	struct call *call = ctx;
+
+	call->gone = true;
+}
+
+static void queue_page(void *ctx, struct json *result, const struct err *err)
+{
+	struct call *call = ctx;
+	struct buf text = BUF_INIT;
+	size_t count = json_count(result);
+	const struct json *last = NULL;
+	uint64_t sequence = 0;
+
+	for (const struct json *row = json_first(result); row;
+	     row = json_next(row)) {
+		json_print(row, &text);
+		buf_addc(&text, '\n');
+		last = row;
+	}
+	http_stream_chunk(call->request, buf_slice(&text));
+	buf_release(&text);
+	if (!last || count < call->select.limit || call->gone ||
+	    !slice_u64(slice(json_get_text(last, "sequence")), &sequence)) {
+		json_free(result);
+		http_stream_end(call->request);
+		call_free(call);
+		return;
+	}
+	call->select.after_sequence = sequence;
+	call->select.after_envelope =
+		(uint32_t)json_get_number(last, "envelope", 0);
+	json_free(result);
+	index_list(call->daemon->store.index, &call->select, queue_page, call);
+}
+
+static void get_queue(struct call *call)
+{
+	struct http_request *request = call->request;
+	const char *state = http_request_query(request, "state");
+	enum envelope_state parsed;
+
+	if (state && !envelope_state_parse(state, &parsed)) {
+		reply_error(request, 400, "state is one of waiting, held, "
+			    "delivered, bounced, discarded");
+		call_free(call);
+		return;
+	}
+	call->select = (struct index_select){
+		.plan = call->plan,
+		.id = http_request_query(request, "id"),
+		.state = state,
+		.recipient = http_request_query(request, "recipient"),
+		.domain = http_request_query(request, "domain"),
+		.limit = PAGE,
+		.attempts = http_request_query(request, "attempts") != NULL,
+	};
+	http_stream_begin(request, 200, "application/x-ndjson", client_gone,
+			  call);
+	index_list(call->daemon->store.index, &call->select, queue_page, call);
+}
+
+/* The bytes of a message, as they leave. */
+struct message_read {
+	struct call *call;
+	struct id id;
+	struct spool_place place;
+	uint64_t bytes, at;
+};
+
+static void message_bytes(void *ctx, struct slice bytes, const struct err *err);
+
+static void message_more(struct message_read *read)
+{
+	spool_read_body(read->call->daemon->store.spool, &read->id,
+			&read->place, read->bytes, read->at, RECORD_BODY_INLINE,
+			message_bytes, read);
+}
+
+static void message_bytes(void *ctx, struct slice bytes, const struct err *err)
+{
+	struct message_read *read = ctx;
+	struct call *call = read->call;
+
+	if (!err)
+		http_stream_chunk(call->request, bytes);
+	else
+		log_error("message %s: %s", read->id.text, err->text);
+	read->at += bytes.len;
+	if (!err && !call->gone && read->at < read->bytes) {
+		message_more(read);
+		return;
+	}
+	http_stream_end(call->request);
+	call_free(call);
+	free(read);
+}
+
+static void get_message(struct call *call)
+{
+	const char *text = http_request_query(call->request, "id");
+	const struct queue_message *message;
+	struct message_read *read;
+	struct id id;
+
+	if (!text || !id_parse(slice(text), &id)) {
+		reply_error(call->request, 400, "id names no message");
+		call_free(call);
+		return;
+	}
+	message = queue_find(call->daemon->queue, &id);
+	if (!message) {
+		reply_error(call->request, 404, "no waiting or held message "
+			    "has that id");
+		call_free(call);
+		return;
+	}
+	read = mem_alloc(sizeof(*read));
+	read->call = call;
+	read->id = id;
+	read->place = message->place;
+	read->bytes = message->body_bytes;
+	http_stream_begin(call->request, 200, "message/rfc822", client_gone,
+			  call);
+	message_more(read);
+}
+
+/* Acts on envelopes: durable first, then done. */
+
+struct act {
+	const char *event;
+	enum envelope_state state;
+};
+
+static const struct act act_release = { "release", ENVELOPE_WAITING };
+static const struct act act_hold = { "hold", ENVELOPE_HELD };
+static const struct act act_discard = { "discard", ENVELOPE_DISCARDED };
+
+static void act_on(struct call *call, const struct act *act,
+		   struct queue_envelope *envelope, const char *reason)
+{
+	struct record_state state = {
+		.id = envelope->message->id,
+		.envelope = envelope->index,
+		.state = act->state,
+		.at_ms = clock_wall_ms(),
+		.by = slice(by(call)),
+		.reason = slice(reason),
+	};
+
+	store_state(&call->daemon->store, &state, NULL, NULL);
+	switch (act->state) {
+	case ENVELOPE_WAITING:
+		queue_release(envelope, 0);
+		break;
+	case ENVELOPE_HELD:
+		queue_hold(envelope, false);
+		break;
+	default:
+		queue_final(envelope, act->state);
+		break;
+	}
+}
+
+static bool act_fits(const struct act *act,
+		     const struct queue_envelope *envelope)
+{
+	if (envelope->claimed)
+		return false;	/* on its way: its outcome decides */
+	return act->state == ENVELOPE_WAITING ? envelope->held :
+	       act->state == ENVELOPE_HELD ? !envelope->held : true;
+}
+
+static struct queue_envelope *find_named(struct call *call, const char *name)
+{
+	struct slice rest = slice(name);
+	struct slice first = slice_split(&rest, ':');
+	struct queue_envelope *envelope;
+	uint64_t index = 0;
+	struct id id;
+
+	if (!id_parse(first, &id) || (rest.len && !slice_u64(rest, &index)) ||
+	    index > RECORD_MAX_ENVELOPES)
+		return NULL;
+	envelope = queue_find_envelope(call->daemon->queue, &id,
+				       (uint32_t)index);
+	return envelope && strcmp(envelope->mailbox->domain->plan,
+				  call->plan) == 0 ? envelope : NULL;
+}
+
+/* One released envelope of a held mailbox frees the whole line behind it. */
+static size_t act_line(struct call *call, const struct act *act,
+		       struct queue_envelope *envelope, const char *reason)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+	size_t count = 0;
+
+	if (act->state != ENVELOPE_WAITING || !envelope->mailbox_held) {
+		act_on(call, act, envelope, reason);
+		return 1;
+	}
+	list_each(it, next, &mailbox->held) {
+		struct queue_envelope *one =
+			list_entry(it, struct queue_envelope, line);
+
+		if (!one->mailbox_held)
+			continue;
+		act_on(call, act, one, reason);
+		count++;
+	}
+	return count;
+}
+
+static size_t act_all_held(struct call *call, const struct act *act,
+			   const char *reason)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < call->cutover->plan->domain_count; i++) {
+		struct queue_domain *domain = call->cutover->domains[i].queue;
+
+		list_each(it, next, &domain->held) {
+			struct queue_envelope *envelope =
+				list_entry(it, struct queue_envelope, all);
+
+			if (!act_fits(act, envelope))
+				continue;
+			act_on(call, act, envelope, reason);
+			count++;
+		}
+	}
+	return count;
+}
+
+static void post_act(struct call *call, const struct act *act)
+{
+	const struct json *ids = json_get(call->body, "ids");
+	const char *reason = json_get_text(call->body, "reason");
+	const char *all = json_text(ids);
+	struct err err = ERR_INIT;
+	struct json *body, *data;
+	size_t count = 0;
+
+	if (!reason || !*reason) {
+		reply_error(call->request, 400, "say why: a reason is needed");
+		call_free(call);
+		return;
+	}
+	data = json_object();
+	json_put(data, "ids", json_copy(ids));
+	json_put_text(data, "by", by(call));
+	json_put_text(data, "reason", reason);
+	if (cutover_note(call->cutover, act->event, data, &err) < 0) {
+		reply_error(call->request, 500, err.text);
+		call_free(call);
+		return;
+	}
+	if (all && strcmp(all, "all held") == 0)
+		count = act_all_held(call, act, reason);
+	for (const struct json *id = all ? NULL : json_first(ids); id;
+	     id = json_next(id)) {
+		struct queue_envelope *envelope = json_text(id) ?
+			find_named(call, json_text(id)) : NULL;
+
+		if (envelope && act_fits(act, envelope))
+			count += act_line(call, act, envelope, reason);
+	}
+	cutover_look(call->cutover);
+	body = json_object();
+	json_put_number(body, "count", (double)count);
+	reply(call->request, 200, body);
+	call_free(call);
+}
+
+static void post_release(struct call *call)
+{
+	post_act(call, &act_release);
+}
+
+static void post_hold(struct call *call)
+{
+	post_act(call, &act_hold);
+}
+
+static void post_discard(struct call *call)
+{
+	post_act(call, &act_discard);
+}
+
+/* The journal, and the end of a plan. */
+
+static int journal_line(void *ctx, const struct json *line)
+{
+	struct call *call = ctx;
+	struct buf text = BUF_INIT;
+
+	json_print(line, &text);
+	buf_addc(&text, '\n');
+	http_stream_chunk(call->request, buf_slice(&text));
+	buf_release(&text);
+	return 0;
+}
+
+static void get_journal(struct call *call)
+{
+	char *path = mem_printf("%s/journal.ndjson", call->cutover->dir);
+	struct err err = ERR_INIT;
+	char head[65];
+	uint64_t count;
+
+	http_stream_begin(call->request, 200, "application/x-ndjson",
+			  client_gone, call);
+	if (journal_read(path, journal_line, call, head, &count, &err) < 0)
+		log_error("journal of %s: %s", call->plan, err.text);
+	http_stream_end(call->request);
+	free(path);
+	call_free(call);
+}
+
+static void delete_plan(struct call *call)
+{
+	struct err err = ERR_INIT;
+	struct json *body;
+
+	if (daemon_remove(call->daemon, call->cutover, &err) < 0) {
+		reply_error(call->request, 409, err.text);
+	} else {
+		body = json_object();
+		json_put_text(body, "removed", call->plan);
+		reply(call->request, 200, body);
+	}
+	call_free(call);
+}
+
+/* Which request is which. */
+
+static const struct verb {
+	const char *method, *path;
+	verb_fn *fn;
+} node_verbs[] = {
+	{ "GET", "/v1/daemon", get_daemon },
+	{ "POST", "/v1/stop", post_stop },
+	{ "GET", "/v1/plans", get_plans },
+	{ "POST", "/v1/plans", post_plans },
+}, plan_verbs[] = {
+	{ "GET", "status", get_status },
+	{ "POST", "start", post_start },
+	{ "POST", "abort", post_abort },
+	{ "POST", "finish", post_finish },
+	{ "POST", "rollback", post_rollback },
+	{ "POST", "check", post_check },
+	{ "POST", "waive", post_waive },
+	{ "POST", "pause", post_pause },
+	{ "POST", "resume", post_resume },
+	{ "GET", "queue", get_queue },
+	{ "GET", "message", get_message },
+	{ "POST", "release", post_release },
+	{ "POST", "hold", post_hold },
+	{ "POST", "discard", post_discard },
+	{ "GET", "report", get_report },
+	{ "GET", "journal", get_journal },
+	{ "DELETE", "", delete_plan },
+};
+
+static verb_fn *find_verb(const struct verb *verbs, size_t count,
+			  const char *method, struct slice path)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(verbs[i].method, method) == 0 &&
+		    slice_is(path, verbs[i].path))
+			return verbs[i].fn;
+	return NULL;
+}
+
+static bool read_body(struct call *call)
+{
+	struct slice text = http_request_body(call->request);
+	struct err err = ERR_INIT;
+
+	if (text.len == 0)
+		return true;
+	call->body = json_parse(text, &err);
+	if (call->body && json_type(call->body) == JSON_OBJECT)
+		return true;
+	reply_error(call->request, 400, call->body ?
+		    "the body is not an object" : err.text);
+	return false;
+}
+
+static verb_fn *find_plan_verb(struct call *call, const char *method,
+			       struct slice path)
+{
+	struct slice name;
+
+	if (!slice_starts(path, "/v1/plans/"))
+		return NULL;
+	path = slice_from(path, strlen("/v1/plans/"));
+	name = slice_split(&path, '/');
+	call->plan = slice_dup(name);
+	call->cutover = daemon_find(call->daemon, call->plan);
+	return find_verb(plan_verbs, COUNT(plan_verbs), method, path);
+}
+
+void control_handle(void *ctx, struct http_request *request)
+{
+	struct call *call = mem_alloc(sizeof(*call));
+	const char *method = http_request_method(request);
+	struct slice path = slice(http_request_path(request));
+	verb_fn *fn;
+
+	call->daemon = ctx;
+	call->request = request;
+	if (!read_body(call)) {
+		call_free(call);
+		return;
+	}
+	fn = find_verb(node_verbs, COUNT(node_verbs), method, path);
+	if (!fn) {
+		fn = find_plan_verb(call, method, path);
+		if (fn && !call->cutover) {
+			reply_error(request, 404, "no such plan is under way "
+				    "here: tideover start it");
+			call_free(call);
+			return;
+		}
+	}
+	if (!fn) {
+		reply_error(request, 404, "no such request: docs/control.md "
+			    "lists them");
+		call_free(call);
+		return;
+	}
+	fn(call);
+}
