@@ -70,7 +70,7 @@ static void end(struct delivery *d, enum smtp_stage stage,
 	d->ended = true;
 	d->end_stage = stage;
 	d->end_reply = reply ? *reply : (struct smtp_reply){ 0 };
-	snprintf(d->end_why, sizeof(d->end_why), "%s", why ? why : "");
+	snprintf(d->end_why, sizeof(d->end_why), "%.255s", why ? why : "");
 	d->tell_idle = false;
 	d->tell_end = true;
 	loop_timer_arm(d->tell, 0);

@@ -28,7 +28,9 @@ struct stream {
 	struct bufferevent *bev;
 	struct loop_timer *deadline;
 	struct loop_timer *soon;	/* for what must come after the call */
-	bool paused, full, connecting, ended, wish_drained, lingering;
+	bool paused, full, connecting, wish_drained, lingering;
+	bool ended;	/* on_end was called */
+	bool dead;	/* and nothing can be sent any more */
 	/* STARTTLS under way: */
 	bool tls_wanted, tls_handshake, tls_active;
 	struct tls_server *tls_server;
@@ -53,7 +55,7 @@ static void end(struct stream *stream, const char *why)
 {
 	if (stream->ended)
 		return;
-	stream->ended = true;
+	stream->ended = stream->dead = true;
 	loop_timer_stop(stream->deadline);
 	if (!stream->events) {
 		stream_free(stream);
@@ -63,9 +65,18 @@ static void end(struct stream *stream, const char *why)
 	stream->events->on_end(stream->ctx, why);
 }
 
+/* The connection stands: a last word may still be written and finished. */
 static void timed_out(void *ctx)
 {
-	end(ctx, "timed out");
+	struct stream *stream = ctx;
+
+	if (!stream->events || stream->connecting || stream->tls_handshake) {
+		end(stream, "timed out");
+		return;
+	}
+	stream->ended = true;
+	bufferevent_disable(stream->bev, EV_READ);
+	stream->events->on_end(stream->ctx, "timed out");
 }
 
 static void begin_tls(struct stream *stream);
@@ -254,11 +265,12 @@ void stream_free(struct stream *stream)
 void stream_finish(struct stream *stream, int64_t timeout_ms)
 {
 	stream->events = NULL;
-	if (stream->ended || stream->connecting || stream->tls_wanted ||
+	if (stream->dead || stream->connecting || stream->tls_wanted ||
 	    stream->tls_handshake) {
 		stream_free(stream);
 		return;
 	}
+	stream->ended = false;
 	stream_deadline(stream, timeout_ms);
 	loop_timer_arm(stream->soon, 0);
 }
@@ -287,7 +299,7 @@ void stream_consume(struct stream *stream, size_t n)
 
 void stream_write(struct stream *stream, struct slice bytes)
 {
-	if (!stream->ended)
+	if (!stream->dead)
 		bufferevent_write(stream->bev, bytes.p, bytes.len);
 }
 
