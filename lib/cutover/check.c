@@ -1,7 +1,5 @@
 #include "cutover/check.h"
-#include "base/clock.h"
 #include "cutover/check_parts.h"
-#include <stdio.h>
 #include <stdlib.h>
 
 /* A waiver is for tonight, not for the next migration. */
@@ -437,14 +435,4 @@ void tally_end(struct tally *tally, struct finding *finding,
 	finding->evidence = tally->evidence;
 	buf_release(&tally->summary);
 	buf_release(&tally->remedy);
-}
-
-const char *check_time(int64_t wall_ms, char text[CLOCK_TEXT])
-{
-	clock_format(wall_ms, text);	/* 2026-12-05T22:00:00Z */
-	if (strlen(text) == 20)
-		snprintf(text + 16, CLOCK_TEXT - 16, " UTC");
-	if (text[10] == 'T')
-		text[10] = ' ';
-	return text;
 }

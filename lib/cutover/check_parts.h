@@ -28,6 +28,8 @@ void tally_end(struct tally *tally, struct finding *finding,
 	       const char *all_well);
 
 struct dns_wanted check_wanted(const struct plan *plan, size_t domain);
+/* The preference that the provider documents for its i-th MX host. */
+unsigned check_mx_preference(const struct plan_system *system, size_t i);
 /* One vantage point's answer, raw. */
 struct json *check_vantage_json(const struct dns_vantage *vantage);
 /* "2026-12-05 22:00 UTC" */

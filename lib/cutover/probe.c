@@ -7,11 +7,6 @@
 
 enum { ADDRESSES_MAX = 4, QUIT_MS = 2000, CONNECT_MS = 10000 };
 
-/* A question under way cannot be called back; it may outlive its probe. */
-struct lookup {
-	struct probe *probe;
-};
-
 struct probe {
 	struct loop *loop;
 	probe_fn *done;
@@ -19,9 +14,11 @@ struct probe {
 	char *host, *helo;
 	int port;
 	struct tls_client *tls;
-	struct dns_resolver *resolver;
+	struct addr server;		/* for names */
+	bool has_server;
 
-	struct lookup *lookup;
+	/* Our own: freed with us, so that no answer comes too late. */
+	struct dns_resolver *resolver;
 	struct addr addresses[ADDRESSES_MAX];
 	size_t address_count, address_next;
 	struct stream *stream;
@@ -41,8 +38,7 @@ struct probe {
 
 static void probe_free(struct probe *probe)
 {
-	if (probe->lookup)
-		probe->lookup->probe = NULL;
+	dns_resolver_free(probe->resolver);
 	stream_free(probe->stream);
 	smtp_client_free(probe->client);
 	loop_timer_free(probe->step);
@@ -273,13 +269,8 @@ static void connect_next(struct probe *probe)
 static void resolved(void *ctx, const struct addr *addrs, size_t count,
 		     const char *why)
 {
-	struct lookup *lookup = ctx;
-	struct probe *probe = lookup->probe;
+	struct probe *probe = ctx;
 
-	free(lookup);
-	if (!probe)
-		return;
-	probe->lookup = NULL;
 	if (probe->ended)
 		return;
 	if (count == 0) {
@@ -297,19 +288,25 @@ static void resolved(void *ctx, const struct addr *addrs, size_t count,
 
 static void begin(struct probe *probe)
 {
+	struct err err = ERR_INIT;
+
 	if (addr_from_ip(slice(probe->host), probe->port, probe->addresses,
 			 NULL) == 0) {
 		probe->address_count = 1;
 		connect_next(probe);
-	} else if (probe->resolver) {
-		probe->lookup = mem_alloc(sizeof(*probe->lookup));
-		probe->lookup->probe = probe;
-		dns_resolve_host(probe->resolver, probe->host, probe->port,
-				 resolved, probe->lookup);
-	} else {
+		return;
+	}
+	if (!probe->has_server) {
 		end(probe, SMTP_STAGE_CONNECT, "no resolver to ask for its "
 		    "address");
+		return;
 	}
+	probe->resolver = dns_resolver_new(probe->loop, &probe->server, &err);
+	if (!probe->resolver)
+		end(probe, SMTP_STAGE_CONNECT, err.text);
+	else
+		dns_resolve_host(probe->resolver, probe->host, probe->port,
+				 resolved, probe);
 }
 
 static void tell(struct probe *probe)
@@ -381,7 +378,10 @@ struct probe *probe_start(struct loop *loop, const struct probe_spec *spec,
 	probe->port = spec->port;
 	probe->helo = mem_dup(spec->helo);
 	probe->tls = spec->tls;
-	probe->resolver = spec->resolver;
+	if (spec->resolver) {
+		probe->server = *spec->resolver;
+		probe->has_server = true;
+	}
 	probe->started_mono_ms = clock_mono_ms();
 	snprintf(probe->result.target, sizeof(probe->result.target), "%s:%d",
 		 spec->host, spec->port);

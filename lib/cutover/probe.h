@@ -42,7 +42,7 @@ struct probe_result {
 struct probe;
 typedef void probe_fn(void *ctx, const struct probe_result *result);
 
-/* Strings are copied; `tls` and `resolver` must outlive the probe. */
+/* Strings are copied; `tls` must outlive the probe. */
 struct probe_spec {
 	const char *host;
 	int port;
@@ -51,8 +51,8 @@ struct probe_spec {
 	size_t recipient_count;
 	const char *random_domain;	/* NULL: no random address */
 	struct tls_client *tls;		/* NULL: no STARTTLS */
-	/* For names; NULL: only IP addresses can be probed. */
-	struct dns_resolver *resolver;
+	/* Asked for names; NULL: only IP addresses can be probed. */
+	const struct addr *resolver;
 	int64_t timeout_ms;		/* of the whole probe */
 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 enum {
-	SURVEY_MS = 30000,
+	SURVEY_MS = 31000,	/* DNS ends by itself within 30 s */
 	PROBE_MS = 20000,
 	PROBES_AT_ONCE = 16,
 	IS_QUEUE = 2,		/* beside SYSTEM_OLD and SYSTEM_NEW */
@@ -25,7 +25,8 @@ struct survey {
 	loop_fn *done;
 	void *ctx;
 	struct dns_survey *dns;
-	struct dns_resolver *resolver;
+	struct addr resolver;		/* for the targets' names */
+	bool has_resolver;
 	char queue_host[ADDR_TEXT];
 	int queue_port;
 	char foreign[64];		/* an address of nobody's domain */
@@ -39,7 +40,6 @@ static void survey_free(struct survey *survey)
 	dns_survey_cancel(survey->dns);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
-	dns_resolver_free(survey->resolver);
 	loop_timer_free(survey->tell);
 	loop_timer_free(survey->deadline);
 	free(survey->jobs);
@@ -59,6 +59,7 @@ static void tell(void *ctx)
 	loop_fn *done = survey->done;
 	void *done_ctx = survey->ctx;
 
+	dns_now(&survey->facts->now);
 	survey_free(survey);
 	done(done_ctx);
 }
@@ -204,7 +205,7 @@ static void start_system(struct survey *survey, struct job *job)
 		.recipients = recipients,
 		.random_domain = domain->name,
 		.tls = survey->facts->probe_tls,
-		.resolver = survey->resolver,
+		.resolver = survey->has_resolver ? &survey->resolver : NULL,
 		.timeout_ms = PROBE_MS,
 	};
 
@@ -301,20 +302,18 @@ static void choose_foreign(struct survey *survey)
 }
 
 /* Without a resolver numeric targets can still be probed. */
-static void make_resolver(struct survey *survey)
+static void choose_resolver(struct survey *survey)
 {
 	const struct plan_strings *resolvers =
 		&survey->facts->plan->dns.resolvers;
-	struct addr server;
 	int found;
 
 	if (resolvers->count == 0 || strcmp(resolvers->at[0], "system") == 0)
-		found = dns_system_server(&server, NULL);
+		found = dns_system_server(&survey->resolver, NULL);
 	else
-		found = addr_parse(slice(resolvers->at[0]), 53, &server, NULL);
-	if (found == 0)
-		survey->resolver = dns_resolver_new(survey->loop, &server,
-						    NULL);
+		found = addr_parse(slice(resolvers->at[0]), 53,
+				   &survey->resolver, NULL);
+	survey->has_resolver = found == 0;
 }
 
 /*
@@ -347,6 +346,12 @@ static void on_deadline(void *ctx)
 	struct survey *survey = ctx;
 
 	/* What did not answer in time was not asked. */
+	if (survey->dns) {
+		dns_survey_cancel(survey->dns);
+		survey->dns = NULL;
+		for (size_t i = 0; i < survey->facts->plan->domain_count; i++)
+			survey->facts->domains[i].surveyed = false;
+	}
 	for (size_t i = 0; i < survey->job_count; i++) {
 		struct job *job = &survey->jobs[i];
 
@@ -382,11 +387,9 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	if (queue && queue_endpoint(survey, queue_address, err) < 0)
 		goto fail;
 	make_jobs(survey, what, queue);
-	if (survey->job_count > 0) {
-		if (make_trust(facts, err) < 0)
-			goto fail;
-		make_resolver(survey);
-	}
+	if (survey->job_count > 0 && make_trust(facts, err) < 0)
+		goto fail;
+	choose_resolver(survey);
 	if ((what & SURVEY_DNS) && start_dns(survey, err) < 0)
 		goto fail;
 	start_jobs(survey);

@@ -1,0 +1,265 @@
+#include "cutover/check_parts.h"
+#include <stdlib.h>
+
+enum { GOOD_MIN = 3 };
+
+/* "550 5.4.1": without the text, which may hold a time or a queue's id. */
+static char *reply_code(const struct smtp_reply *reply)
+{
+	return mem_printf("%d%s%s", reply->code, reply->enhanced[0] ? " " : "",
+			  reply->enhanced);
+}
+
+/* Exchange Online defers with these for as long as the tenant is not ready. */
+static bool is_not_ready(const struct smtp_reply *reply)
+{
+	return strcmp(reply->enhanced, "4.4.4") == 0 ||
+	       strcmp(reply->enhanced, "4.4.62") == 0;
+}
+
+struct ask {
+	const struct facts *facts;
+	const struct plan_domain *domain;
+	const struct plan_system *system;
+	const struct facts_domain *known;
+	int id;
+	const char *way;	/* what a no means for the operator */
+};
+
+static void say_reply(const struct ask *ask, const struct probe_result *probe,
+		      const char *asked, enum smtp_stage stage,
+		      const struct smtp_reply *reply, struct tally *tally)
+{
+	bool no = reply->code >= 500 || is_not_ready(reply);
+	char *code = reply_code(reply);
+	struct reply_meaning meaning =
+		provider_reply(ask->system->provider, stage, reply);
+
+	tally_add(tally, no ? VERDICT_FAIL : VERDICT_UNKNOWN,
+		  mem_printf("%s: %s %s with %s", asked, probe->target,
+			     no ? "refuses" : "defers", code),
+		  mem_printf("%s answered %d %s: %s%s%s", probe->target,
+			     reply->code, reply->text, meaning.remedy,
+			     no && *ask->way ? "; " : "", no ? ask->way : ""));
+	free(code);
+}
+
+/* The session did not get as far as the recipients. */
+static void say_unhealthy(const struct ask *ask,
+			  const struct probe_result *probe,
+			  struct tally *tally)
+{
+	if (probe->greeting.code >= 500) {
+		say_reply(ask, probe, ask->domain->name, SMTP_STAGE_GREETING,
+			  &probe->greeting, tally);
+		return;
+	}
+	tally_add(tally, VERDICT_UNKNOWN,
+		  mem_printf("%s: %s could not be asked", ask->domain->name,
+			     probe->target),
+		  mem_printf("%s: %s; let the queue's IP reach it", probe->target,
+			     probe->error));
+}
+
+static void judge_tls(const struct ask *ask, const struct probe_result *probe,
+		      struct tally *tally)
+{
+	enum plan_tls wants = ask->facts->plan->replay.tls;
+
+	if (wants == PLAN_TLS_OPPORTUNISTIC)
+		return;
+	if (!probe->tls.active)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: %s does not do STARTTLS, which "
+				     "replay.tls requires", ask->domain->name,
+				     probe->target),
+			  mem_printf("turn on STARTTLS at %s", probe->target));
+	else if (wants != PLAN_TLS_REQUIRED && !probe->tls.trusted)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: the certificate of %s is not trusted",
+				     ask->domain->name, probe->target),
+			  mem_printf("%s: %s; install a certificate for that "
+				     "name, or set replay.tls to required",
+				     probe->target, probe->tls.verdict));
+}
+
+static void judge_random(const struct ask *ask,
+			 const struct probe_result *probe,
+			 const struct smtp_reply *reply, struct tally *tally)
+{
+	if (reply->code >= 500)
+		return;
+	tally_add(tally, VERDICT_WARN,
+		  mem_printf("%s: %s %s an address that nobody has",
+			     ask->domain->name, probe->target,
+			     reply->code / 100 == 2 ? "accepts" :
+			     "does not refuse"),
+		  mem_printf("so its yes proves little: look at a canary, and "
+			     "whether a catch-all is meant at %s",
+			     probe->target));
+}
+
+static void judge_recipients(const struct ask *ask,
+			     const struct probe_result *probe,
+			     struct tally *tally)
+{
+	size_t real = 0;
+
+	for (size_t i = 0; i < probe->rcpt_count; i++) {
+		const struct probe_rcpt *rcpt = &probe->rcpt[i];
+
+		if (rcpt->random) {
+			judge_random(ask, probe, &rcpt->reply, tally);
+			continue;
+		}
+		real++;
+		if (rcpt->reply.code / 100 != 2)
+			say_reply(ask, probe, rcpt->address, SMTP_STAGE_RCPT,
+				  &rcpt->reply, tally);
+	}
+	if (real == 0)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s: no recipient was asked about",
+				     ask->domain->name),
+			  mem_printf("name one in probe.recipients"));
+}
+
+/* One yes may come from the one front end that is ready. */
+static void judge_series(const struct ask *ask, struct tally *tally)
+{
+	int64_t span = ask->facts->plan->timing.rcpt_probe_span;
+	int64_t since = ask->known->systems[ask->id].good_since_ms;
+	int64_t last = ask->known->systems[ask->id].good_last_ms;
+	char want[CLOCK_TEXT], when[CLOCK_TEXT];
+
+	if (ask->known->systems[ask->id].good_count >= GOOD_MIN &&
+	    last - since >= span)
+		return;
+	clock_format_duration(span, want);
+	check_time(since + span, when);
+	tally_add(tally, VERDICT_UNKNOWN,
+		  mem_printf("%s: not yet accepted %d times over %s",
+			     ask->domain->name, GOOD_MIN, want),
+		  mem_printf("%u good so far; ask again at %s",
+			     ask->known->systems[ask->id].good_count, when));
+}
+
+static void add_evidence(const struct ask *ask, struct tally *tally)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "domain", ask->domain->name);
+	json_put(json, "probe", ask->known->systems[ask->id].probed ?
+		 probe_json(&ask->known->systems[ask->id].probe) : NULL);
+	json_put_number(json, "good_count",
+			ask->known->systems[ask->id].good_count);
+	json_put_time(json, "good_since",
+		      ask->known->systems[ask->id].good_since_ms);
+	json_put_time(json, "good_last",
+		      ask->known->systems[ask->id].good_last_ms);
+	json_add(tally->evidence, json);
+}
+
+/* The same questions to either system; only the new one must say yes for a
+ * while, as it is the one that just learned the domain. */
+static void judge_system(const struct facts *facts, int id, const char *way,
+			 struct tally *tally)
+{
+	for (size_t i = 0; i < facts->plan->domain_count; i++) {
+		struct ask ask = {
+			.facts = facts,
+			.domain = &facts->plan->domains[i],
+			.system = &facts->plan->domains[i].systems[id],
+			.known = &facts->domains[i],
+			.id = id,
+			.way = way,
+		};
+		const struct probe_result *probe =
+			&ask.known->systems[id].probe;
+
+		add_evidence(&ask, tally);
+		if (!ask.known->systems[id].probed) {
+			tally_add(tally, VERDICT_UNKNOWN,
+				  mem_printf("%s: the %s system was not asked",
+					     ask.domain->name, id == SYSTEM_NEW
+					     ? "new" : "old"),
+				  mem_printf("ask again"));
+			continue;
+		}
+		if (probe->rcpt_count > 0 && probe->rcpt[0].reply.code > 0) {
+			judge_tls(&ask, probe, tally);
+			judge_recipients(&ask, probe, tally);
+		} else if (!probe->healthy) {
+			say_unhealthy(&ask, probe, tally);
+			continue;
+		}
+		if (id == SYSTEM_NEW)
+			judge_series(&ask, tally);
+	}
+}
+
+void check_rcpt_probe(const struct facts *facts, enum gate gate,
+		      struct finding *finding)
+{
+	struct tally tally;
+
+	tally_init(&tally);
+	judge_system(facts, SYSTEM_NEW, "the tenant is not ready", &tally);
+	tally_end(&tally, finding, "the new system accepts its recipients and "
+		  "refuses an address that nobody has");
+}
+
+void check_rollback_target(const struct facts *facts, enum gate gate,
+			   struct finding *finding)
+{
+	struct tally tally;
+
+	tally_init(&tally);
+	judge_system(facts, SYSTEM_OLD, "if the domain is detached there: stay "
+		     "parked, or attach it again", &tally);
+	tally_end(&tally, finding, "the old system accepts its recipients and "
+		  "refuses an address that nobody has");
+}
+
+void check_no_open_relay(const struct facts *facts, enum gate gate,
+			 struct finding *finding)
+{
+	const struct probe_result *probe = &facts->queue_probe;
+	const struct smtp_reply *reply = &probe->rcpt[0].reply;
+
+	finding->evidence = json_array();
+	if (!facts->queue_probed) {
+		finding_set(finding, VERDICT_UNKNOWN,
+			    "the queue's listener was not asked");
+		finding_remedy(finding, "ask again while tideoverd runs: it is "
+			       "judged against the live listener");
+		return;
+	}
+	json_add(finding->evidence, probe_json(probe));
+	if (probe->rcpt_count == 0 || reply->code == 0) {
+		finding_set(finding, VERDICT_UNKNOWN,
+			    "the queue at %s gave no answer about a foreign "
+			    "domain", probe->target);
+		finding_remedy(finding, "%s: %s", probe->target,
+			       probe->error[0] ? probe->error : "no reply");
+	} else if (reply->code / 100 == 2) {
+		finding_set(finding, VERDICT_FAIL,
+			    "%s accepts mail for a foreign domain",
+			    probe->target);
+		finding_remedy(finding, "something else than tideoverd listens "
+			       "at %s, or it is broken: RCPT TO:<%s> was "
+			       "answered %d %s", probe->target,
+			       probe->rcpt[0].address, reply->code,
+			       reply->text);
+	} else if (reply->code / 100 == 5) {
+		finding_set(finding, VERDICT_PASS,
+			    "%s refuses mail for a foreign domain",
+			    probe->target);
+	} else {
+		finding_set(finding, VERDICT_UNKNOWN,
+			    "%s neither accepts nor refuses mail for a foreign "
+			    "domain", probe->target);
+		finding_remedy(finding, "it answered %d %s: ask again",
+			       reply->code, reply->text);
+	}
+}
