@@ -1,0 +1,188 @@
+/* finish, rollback, check, waive, pause, resume: what an operator decides. */
+
+#include "cli/follow.h"
+#include <stdlib.h>
+#include <stdio.h>
+
+/* POST to the plan; NULL with the error told and *status set. */
+static struct json *post(struct command_call *call, const char *plan,
+			 const char *verb, struct json *body, int *status)
+{
+	char *path = mem_printf("/v1/plans/%s/%s", plan, verb);
+	struct json *answer = NULL;
+	struct err err = ERR_INIT;
+	enum control_result result;
+
+	json_put_text(body, "by", output_by(call));
+	result = control_call(call->socket, "POST", path, body, 0, &answer,
+			      &err);
+	*status = result == CONTROL_OK ? EXIT_DONE :
+		output_control(call, result, &err);
+	json_free(body);
+	free(path);
+	return answer;
+}
+
+static const char *argument(const struct command_call *call)
+{
+	return call->count ? call->arguments[0] : NULL;
+}
+
+static int is_shut(struct command_call *call, const struct json *answer)
+{
+	const struct json *gate = json_get(answer, "gate");
+
+	if (!gate || json_type(gate) != JSON_OBJECT ||
+	    json_get_bool(gate, "open"))
+		return EXIT_DONE;
+	if (call->json) {
+		output_json(answer);
+	} else {
+		output_gate(gate, false);
+		fprintf(stderr, "tideover: a check blocks; still %s\n",
+			json_get_text(answer, "phase"));
+	}
+	return EXIT_BLOCKED;
+}
+
+static int after_release(struct command_call *call, const char *plan,
+			 const struct json *answer)
+{
+	const char *phase = json_get_text(answer, "phase");
+
+	if (strcmp(phase, "finished") == 0) {
+		if (call->json)
+			output_json(answer);
+		else
+			puts("finished: new mail for its domains gets 451; "
+			     "`tideover report` has the evidence");
+		return EXIT_DONE;
+	}
+	if (call->value[OPT_DETACH]) {
+		if (call->json)
+			output_json(answer);
+		else
+			printf("%s; follow it with `tideover status`\n", phase);
+		return EXIT_DONE;
+	}
+	return follow_release(call, plan);
+}
+
+static int release(struct command_call *call, const char *verb)
+{
+	struct json *body = json_object(), *answer = NULL;
+	int status = EXIT_FAILED;
+	char *plan = output_plan_name(call, argument(call), &status);
+
+	json_put_bool(body, "now", call->value[OPT_NOW] != NULL);
+	if (plan)
+		answer = post(call, plan, verb, body, &status);
+	else
+		json_free(body);
+	if (answer)
+		status = is_shut(call, answer);
+	if (answer && status == EXIT_DONE)
+		status = after_release(call, plan, answer);
+	if (answer && call->value[OPT_WAIT] && status == EXIT_DONE)
+		status = follow_phase(call, plan, call->value[OPT_WAIT], NULL);
+	json_free(answer);
+	free(plan);
+	return status;
+}
+
+int cmd_finish(struct command_call *call)
+{
+	return release(call, "finish");
+}
+
+int cmd_rollback(struct command_call *call)
+{
+	return release(call, "rollback");
+}
+
+int cmd_check(struct command_call *call)
+{
+	struct json *body = json_object(), *gate = NULL;
+	int status = EXIT_FAILED;
+	char *plan = output_plan_name(call, argument(call), &status);
+
+	json_put_text(body, "gate", call->value[OPT_GATE] ?
+		      call->value[OPT_GATE] : "finish");
+	if (call->value[OPT_ONLY])
+		json_put_text(body, "only", call->value[OPT_ONLY]);
+	if (plan)
+		gate = post(call, plan, "check", body, &status);
+	else
+		json_free(body);
+	if (gate) {
+		if (call->json)
+			output_json(gate);
+		else
+			output_gate(gate, true);
+		status = json_get_bool(gate, "open") ? EXIT_DONE :
+			EXIT_BLOCKED;
+	}
+	json_free(gate);
+	free(plan);
+	return status;
+}
+
+int cmd_waive(struct command_call *call)
+{
+	struct json *body, *answer = NULL;
+	int status = EXIT_FAILED;
+	char *plan;
+
+	if (!call->value[OPT_GATE] || !call->value[OPT_REASON])
+		return output_error(call, EXIT_USAGE,
+				    "waive needs --gate and --reason");
+	plan = output_plan_name(call, argument(call), &status);
+	if (!plan)
+		return status;
+	body = json_object();
+	json_put_text(body, "check", call->arguments[1]);
+	json_put_text(body, "gate", call->value[OPT_GATE]);
+	json_put_text(body, "reason", call->value[OPT_REASON]);
+	json_put_bool(body, "attest", call->value[OPT_ATTEST] != NULL);
+	answer = post(call, plan, "waive", body, &status);
+	if (answer && call->json)
+		output_json(answer);
+	else if (answer)
+		printf("waived for 24 h, or until the finding changes: %s\n",
+		       json_get_text(json_get(answer, "waived"), "summary"));
+	json_free(answer);
+	free(plan);
+	return status;
+}
+
+static int valves(struct command_call *call, const char *verb,
+		  const char *said)
+{
+	struct json *body = json_object(), *answer = NULL;
+	int status = EXIT_FAILED;
+	char *plan = output_plan_name(call, argument(call), &status);
+
+	if (call->value[OPT_REASON])
+		json_put_text(body, "reason", call->value[OPT_REASON]);
+	if (plan)
+		answer = post(call, plan, verb, body, &status);
+	else
+		json_free(body);
+	if (answer && call->json)
+		output_json(answer);
+	else if (answer)
+		printf("%s\n", said);
+	json_free(answer);
+	free(plan);
+	return status;
+}
+
+int cmd_pause(struct command_call *call)
+{
+	return valves(call, "pause", "paused: mail is accepted, none leaves");
+}
+
+int cmd_resume(struct command_call *call)
+{
+	return valves(call, "resume", "resumed");
+}

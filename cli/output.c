@@ -1,0 +1,264 @@
+#include "cli/output.h"
+#include "base/clock.h"
+#include "plan/plan.h"
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static bool has_colour(void)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && term &&
+	       strcmp(term, "dumb") != 0;
+}
+
+const char *ink(enum ink which, const char *text)
+{
+	static const char *const codes[] = {
+		[INK_PLAIN] = "0", [INK_GOOD] = "32", [INK_WARN] = "33",
+		[INK_BAD] = "31;1", [INK_DIM] = "2", [INK_BOLD] = "1",
+	};
+	static char texts[4][256];
+	static unsigned next;
+	char *out = texts[next++ % COUNT(texts)];
+
+	if (which == INK_PLAIN || !has_colour())
+		snprintf(out, sizeof(texts[0]), "%s", text);
+	else
+		snprintf(out, sizeof(texts[0]), "\033[%sm%s\033[0m",
+			 codes[which], text);
+	return out;
+}
+
+enum ink ink_of_verdict(const char *verdict)
+{
+	if (strcmp(verdict, "pass") == 0)
+		return INK_GOOD;
+	if (strcmp(verdict, "fail") == 0)
+		return INK_BAD;
+	if (strcmp(verdict, "unknown") == 0)
+		return INK_DIM;
+	return INK_WARN;
+}
+
+void output_json(const struct json *document)
+{
+	struct buf text = BUF_INIT;
+
+	json_print(document, &text);
+	puts(buf_text(&text));
+	buf_release(&text);
+}
+
+int output_error(const struct command_call *call, int status,
+		 const char *format, ...)
+{
+	struct buf text = BUF_INIT;
+	va_list args;
+
+	va_start(args, format);
+	buf_vaddf(&text, format, args);
+	va_end(args);
+	fprintf(stderr, "tideover: %s\n", buf_text(&text));
+	if (call->json) {
+		struct json *document = json_object();
+
+		json_put_text(document, "error", buf_text(&text));
+		json_put_number(document, "status", status);
+		output_json(document);
+		json_free(document);
+	}
+	buf_release(&text);
+	return status;
+}
+
+int output_control(const struct command_call *call, enum control_result result,
+		   const struct err *err)
+{
+	switch (result) {
+	case CONTROL_OK:
+		return EXIT_DONE;
+	case CONTROL_UNREACHABLE:
+		return output_error(call, EXIT_UNREACHABLE, "%s", err->text);
+	case CONTROL_TIMEOUT:
+		return output_error(call, EXIT_TIMEOUT, "%s", err->text);
+	case CONTROL_REFUSED:
+		break;
+	}
+	return output_error(call, EXIT_FAILED, "%s", err->text);
+}
+
+void output_wrapped(const char *text, int indent)
+{
+	struct slice rest = slice(text);
+	int column = 0;
+
+	while (rest.len > 0) {
+		struct slice word = slice_split(&rest, ' ');
+
+		if (column > 0 && column + 1 + (int)word.len > 78) {
+			putchar('\n');
+			column = 0;
+		}
+		if (column == 0)
+			printf("%*s", indent, "");
+		else
+			putchar(' ');
+		printf("%.*s", (int)word.len, word.p);
+		column += (column ? 1 : indent) + (int)word.len;
+	}
+	putchar('\n');
+}
+
+static void print_finding(const struct json *finding)
+{
+	const char *verdict = json_get_text(finding, "verdict");
+	const char *check = json_get_text(finding, "check");
+	const char *summary = json_get_text(finding, "summary");
+	const char *remedy = json_get_text(finding, "remedy");
+	const char *waived = json_get_text(finding, "waived_by");
+	char padded[16];
+
+	snprintf(padded, sizeof(padded), "%-8s", verdict ? verdict : "");
+	printf("  %s %s\n", ink(ink_of_verdict(verdict ? verdict : ""), padded),
+	       ink(INK_BOLD, check ? check : ""));
+	if (summary && *summary)
+		output_wrapped(summary, 11);
+	if (remedy && *remedy) {
+		char *text = mem_printf("-> %s", remedy);
+
+		output_wrapped(text, 11);
+		free(text);
+	}
+	if (waived) {
+		printf("           waived by %s: %s\n", waived,
+		       json_get_text(finding, "waived_reason") ?
+		       json_get_text(finding, "waived_reason") : "");
+	}
+}
+
+static bool is_built(const struct json *finding)
+{
+	const char *summary = json_get_text(finding, "summary");
+
+	return !summary || strcmp(summary, "not in this version") != 0;
+}
+
+void output_gate(const struct json *gate, bool everything)
+{
+	const struct json *findings = json_get(gate, "findings");
+	size_t unbuilt = 0;
+
+	printf("gate %s: %s\n", json_get_text(gate, "gate"),
+	       json_get_bool(gate, "open") ? ink(INK_GOOD, "open") :
+	       ink(INK_BAD, "shut"));
+	for (const struct json *finding = json_first(findings); finding;
+	     finding = json_next(finding)) {
+		const char *verdict = json_get_text(finding, "verdict");
+
+		if (!is_built(finding))
+			unbuilt++;
+		else if (everything || (verdict &&
+					strcmp(verdict, "pass") != 0))
+			print_finding(finding);
+	}
+	if (unbuilt == 0)
+		return;
+	printf("  %s", ink(INK_DIM, "unknown "));
+	printf(" not in this version:");
+	for (const struct json *finding = json_first(findings); finding;
+	     finding = json_next(finding))
+		if (!is_built(finding))
+			printf(" %s", json_get_text(finding, "check"));
+	putchar('\n');
+}
+
+void output_progress(const char *text)
+{
+	static int64_t last_ms;
+	int64_t now = clock_mono_ms();
+
+	if (isatty(STDERR_FILENO)) {
+		fprintf(stderr, "\r\033[K%s", text);
+	} else if (now - last_ms >= 5000) {
+		fprintf(stderr, "%s\n", text);
+		last_ms = now;
+	}
+}
+
+void output_progress_end(void)
+{
+	if (isatty(STDERR_FILENO))
+		fputs("\r\033[K", stderr);
+}
+
+static char *only_plan(const struct command_call *call, int *status)
+{
+	struct json *plans = NULL;
+	struct err err = ERR_INIT;
+	enum control_result result = control_call(call->socket, "GET",
+						  "/v1/plans", NULL, 30000,
+						  &plans, &err);
+	char *name = NULL;
+
+	if (result != CONTROL_OK) {
+		*status = output_control(call, result, &err);
+		return NULL;
+	}
+	if (json_count(plans) == 1)
+		name = mem_dup(json_get_text(json_at(plans, 0), "name"));
+	else
+		*status = output_error(call, EXIT_USAGE, json_count(plans) ?
+				       "several plans are under way: name one" :
+				       "no plan is under way");
+	json_free(plans);
+	return name;
+}
+
+char *output_plan_name(const struct command_call *call, const char *argument,
+		       int *status)
+{
+	struct err err = ERR_INIT;
+	struct plan *plan;
+	char *name;
+
+	if (!argument)
+		return only_plan(call, status);
+	if (!strchr(argument, '/') && !strchr(argument, '.'))
+		return mem_dup(argument);
+	plan = plan_load(argument, &err);
+	if (!plan) {
+		*status = output_error(call, EXIT_USAGE, "%s", err.text);
+		return NULL;
+	}
+	name = mem_dup(plan->name);
+	plan_free(plan);
+	return name;
+}
+
+const char *output_by(const struct command_call *call)
+{
+	const struct passwd *user;
+
+	if (call->value[OPT_BY])
+		return call->value[OPT_BY];
+	user = getpwuid(getuid());
+	return user ? user->pw_name : "unknown";
+}
+
+struct json *output_status(const struct command_call *call, const char *plan,
+			   int *status)
+{
+	char *path = mem_printf("/v1/plans/%s/status", plan);
+	struct json *document = NULL;
+	struct err err = ERR_INIT;
+	enum control_result result = control_call(call->socket, "GET", path,
+						  NULL, 30000, &document, &err);
+
+	free(path);
+	if (result != CONTROL_OK)
+		*status = output_control(call, result, &err);
+	return document;
+}
