@@ -14,6 +14,7 @@ enum {
 	RESERVE = 1024 * 1024,	/* written as zeros ahead of the lines */
 	RESERVE_LOW = RESERVE / 4,
 	CHUNK = 64 * 1024,
+	SECTOR = 512,
 	LINE_MAX_BYTES = 64 * 1024 * 1024,
 	HASH_TEXT = DIGEST_TEXT - 1,
 };
@@ -105,9 +106,58 @@ static int chain_line(struct chain *chain, struct slice line, struct err *err)
 }
 
 /*
- * What is behind the last line feed.  Zeros and blanks are the reserve.  A
+ * A disk writes whole sectors, in any order.  So the zeros of a line that a
+ * crash cut into begin and end with sectors; other zeros are damage.
+ */
+static bool holes_are_sectors(struct slice tail, off_t at)
+{
+	size_t i = 0;
+
+	while (i < tail.len) {
+		size_t from = i;
+
+		while (i < tail.len && tail.p[i] == '\0')
+			i++;
+		if (i == from) {
+			i++;
+			continue;
+		}
+		if ((from > 0 && (at + (off_t)from) % SECTOR != 0) ||
+		    (at + (off_t)i) % SECTOR != 0)
+			return false;
+	}
+	return true;
+}
+
+/* One line is written at a time: behind a torn one there is none. */
+static bool has_whole_line(struct slice tail)
+{
+	char hash[DIGEST_TEXT];
+
+	while (tail.len > 0) {
+		struct slice line = slice_split(&tail, '\n');
+
+		while (line.len > 0 && *line.p == '\0')
+			line = slice_from(line, 1);
+		if (line_is_whole(line, hash))
+			return true;
+	}
+	return false;
+}
+
+/* All but the line feed, which was to begin the next sector. */
+static bool lacks_a_sector(struct slice tail, off_t at)
+{
+	char hash[DIGEST_TEXT];
+
+	return line_is_whole(tail, hash) &&
+	       (at + (off_t)tail.len) % SECTOR == 0;
+}
+
+/*
+ * What is behind the last good line.  Zeros and blanks are the reserve.  A
  * line cut off by a crash was never told to anybody: `torn` gets it.  But a
- * whole line whose line feed alone is gone was: that is damage.
+ * whole line whose line feed alone is gone, or that stands behind damage, was.
  */
 static int chain_tail(const struct chain *chain, struct slice tail,
 		      struct buf *torn, struct err *err)
@@ -119,9 +169,11 @@ static int chain_tail(const struct chain *chain, struct slice tail,
 		tail.len--;
 	if (tail.len == 0)
 		return 0;
-	if (line_is_whole((struct slice){ tail.p, tail.len - 1 }, hash))
-		return err_set(err, "line %llu: its end was changed after it "
-			       "was written",
+	if (line_is_whole((struct slice){ tail.p, tail.len - 1 }, hash) ||
+	    (has_whole_line(tail) && !lacks_a_sector(tail, chain->end)) ||
+	    !holes_are_sectors(tail, chain->end))
+		return err_set(err, "line %llu: it was changed after it was "
+			       "written",
 			       (unsigned long long)chain->count + 1);
 	if (torn)
 		buf_add(torn, tail);
