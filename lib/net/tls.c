@@ -1,7 +1,9 @@
 #include "net/tls.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
@@ -136,6 +138,42 @@ struct tls_server *tls_server_new_selfsigned(const char *host, struct err *err)
 	X509_free(cert);
 	EVP_PKEY_free(key);
 	return server;
+}
+
+static int write_pem(const char *path, unsigned mode, X509 *cert,
+		     EVP_PKEY *key, struct err *err)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *bytes;
+	long len;
+	int result;
+
+	if (!bio || (cert ? PEM_write_bio_X509(bio, cert) :
+		     PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL,
+					      NULL)) != 1) {
+		BIO_free(bio);
+		return err_ssl(err, "cannot write PEM");
+	}
+	len = BIO_get_mem_data(bio, &bytes);
+	result = file_write(path, slice_of(bytes, (size_t)len), mode, err);
+	BIO_free(bio);
+	return result;
+}
+
+int tls_selfsigned_write(const char *host, const char *certificate_file,
+			 const char *key_file, struct err *err)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *cert = key ? selfsigned(key, host) : NULL;
+	int result = -1;
+
+	if (!cert)
+		err_ssl(err, "cannot make a certificate");
+	else if (write_pem(certificate_file, 0644, cert, NULL, err) == 0)
+		result = write_pem(key_file, 0600, NULL, key, err);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	return result;
 }
 
 void tls_server_free(struct tls_server *server)

@@ -20,6 +20,9 @@ struct tls_server *tls_server_new(const char *certificate_file,
 				  const char *key_file, struct err *err);
 /* A self-signed certificate for `host`, in memory: rehearsal and tests. */
 struct tls_server *tls_server_new_selfsigned(const char *host, struct err *err);
+/* The same as two PEM files (key with mode 0600). */
+int tls_selfsigned_write(const char *host, const char *certificate_file,
+			 const char *key_file, struct err *err);
 void tls_server_free(struct tls_server *server);	/* NULL is fine */
 
 enum tls_policy {
