@@ -1,0 +1,17 @@
+/*
+ * report_html.h - a report as one HTML file, charts and all
+ *
+ * No script, no font, nothing to fetch: it can be mailed, archived and
+ * printed.  Light or dark as the reader's system is.
+ */
+#ifndef CLI_REPORT_HTML_H
+#define CLI_REPORT_HTML_H
+
+#include "cli/report_model.h"
+
+void report_html_begin(const struct report *report, struct buf *out);
+void report_html_message(const struct report *report, const struct json *row,
+			 struct buf *out);
+void report_html_end(const struct report *report, struct buf *out);
+
+#endif
