@@ -1,0 +1,324 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "dns/dns_propagation.h"
+
+#include <stdio.h>
+
+#define HOURS(n) ((int64_t)(n) * 3600000)
+#define SECONDS(n) ((int64_t)(n) * 1000)
+#define MARGIN SECONDS(60)
+#define OBSERVE HOURS(48)
+#define START HOURS(500000)
+
+static const char *const old_mx[] = { "mx1.old.example", "mx2.old.example" };
+static const char *const new_mx[] = { "mx.new.example" };
+/* The second system shares a host with the first. */
+static const char *const shared_mx[] = { "mx2.old.example", "mx.new.example" };
+
+static const struct dns_wanted move = {
+	old_mx, COUNT(old_mx), new_mx, COUNT(new_mx), "hold.example.net",
+};
+static const struct dns_wanted same = {
+	old_mx, COUNT(old_mx), old_mx, COUNT(old_mx), "hold.example.net",
+};
+static const struct dns_wanted overlap = {
+	old_mx, COUNT(old_mx), shared_mx, COUNT(shared_mx), "hold.example.net",
+};
+/* A plain standby plan: one system. */
+static const struct dns_wanted single = {
+	old_mx, COUNT(old_mx), NULL, 0, "hold.example.net",
+};
+
+/* "10 a, 20 b"; "" is no MX, "0 ." the null MX. */
+static struct dns_mx_set set_of(const char *text, uint32_t ttl)
+{
+	struct dns_mx_set set = { .ttl = ttl };
+	struct slice rest = slice(text);
+
+	while (rest.len > 0) {
+		struct slice one = slice_trim(slice_split(&rest, ','));
+		struct dns_mx *mx = &set.at[set.count++];
+		uint64_t preference = 0;
+
+		assert_true(slice_u64(slice_split(&one, ' '), &preference));
+		mx->preference = (unsigned)preference;
+		assert_true(dns_name_normal(one, mx->host));
+	}
+	return set;
+}
+
+#define OLD_TEXT "10 mx1.old.example, 20 mx2.old.example"
+
+static const struct {
+	const struct dns_wanted *wanted;
+	const char *set;
+	unsigned prefer, is;
+	enum dns_view view;
+	bool has_old;
+} sets[] = {
+	{ &move, OLD_TEXT, 0, IS_OLD, VIEW_OLD, true },
+	{ &move, "5 mx2.old.example, 5 mx1.old.example", 0, IS_OLD, VIEW_OLD,
+	  true },
+	{ &move, "20 hold.example.net", 0, IS_PARKED, VIEW_PARKED, false },
+	{ &move, "0 mx.new.example", 0, IS_NEW, VIEW_NEW, false },
+	{ &move, "10 mx1.old.example", 0, 0, VIEW_MIXED, true },
+	{ &move, "10 mx1.old.example, 20 hold.example.net", 0, 0, VIEW_MIXED,
+	  true },
+	{ &move, "10 mx.new.example, 20 hold.example.net", 0, 0, VIEW_MIXED,
+	  false },
+	{ &move, "10 hold.example.net, 20 mx.else.example", 0, 0, VIEW_OTHER,
+	  false },
+	{ &move, "", 0, 0, VIEW_OTHER, false },
+	{ &move, "0 .", 0, 0, VIEW_OTHER, false },
+	/* Old and new name the same host: the phase says which it is. */
+	{ &same, OLD_TEXT, IS_OLD, IS_OLD | IS_NEW, VIEW_OLD, false },
+	{ &same, OLD_TEXT, IS_NEW, IS_OLD | IS_NEW, VIEW_NEW, false },
+	{ &same, OLD_TEXT, IS_PARKED, IS_OLD | IS_NEW, VIEW_OLD, false },
+	{ &overlap, "10 mx2.old.example, 20 mx.new.example", IS_OLD, IS_NEW,
+	  VIEW_NEW, false },
+	{ &overlap, OLD_TEXT, IS_NEW, IS_OLD, VIEW_OLD, true },
+	{ &single, OLD_TEXT, IS_NEW, IS_OLD, VIEW_OLD, true },
+	{ &single, "", 0, 0, VIEW_OTHER, false },
+};
+
+static void a_set_is_what_its_hosts_are(void **state)
+{
+	for (size_t i = 0; i < COUNT(sets); i++) {
+		struct dns_mx_set set = set_of(sets[i].set, 300);
+		enum dns_view view = dns_view_of(&set, sets[i].wanted,
+						 sets[i].prefer);
+
+		if (dns_set_is(&set, sets[i].wanted) != sets[i].is)
+			fail_msg("row %zu: %s", i, sets[i].set);
+		if (view != sets[i].view)
+			fail_msg("row %zu: %s is %s", i, sets[i].set,
+				 dns_view_name(view));
+		assert_int_equal(dns_set_has_old(&set, sets[i].wanted),
+				 sets[i].has_old);
+	}
+}
+
+/*
+ * A horizon's life, step by step.  `wall_s` and `boot_s` count from the start;
+ * each step may observe a set somewhere, then says what must be left.
+ */
+enum where { NOWHERE, AUTHORITY, RESOLVER, BROKEN };
+
+struct step {
+	int64_t wall_s, boot_s;
+	const char *boot;
+	enum where where;
+	const char *set;
+	uint32_t ttl;
+	int64_t left_s;
+	bool known;
+};
+
+#define QUEUE "20 hold.example.net"
+#define NEW "0 mx.new.example"
+
+static const struct {
+	const char *promise;
+	const struct dns_wanted *wanted;
+	int64_t old_ttl_s;
+	struct step steps[8];
+	size_t count;
+} lives[] = {
+	{ "opens one TTL and the margin after the last sighting", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 100, 100, "a", AUTHORITY, QUEUE, 300, 260, true },
+		{ 359, 359, "a", AUTHORITY, QUEUE, 300, 1, true },
+		{ 360, 360, "a", NOWHERE, "", 0, 0, true },
+	}, 4 },
+	{ "the old set seen again starts it anew", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 350, 350, "a", AUTHORITY, QUEUE, 300, 10, true },
+		{ 355, 355, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 500, 500, "a", AUTHORITY, QUEUE, 300, 215, true },
+	}, 4 },
+	{ "the largest TTL on record counts, not the lowered one", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 86400, 86460, true },
+		{ 1000, 1000, "a", AUTHORITY, OLD_TEXT, 300, 86460, true },
+	}, 2 },
+	{ "the plan's old TTL counts though it was never seen", &move, 86400, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 86460, true },
+	}, 1 },
+	{ "a resolver counts down and does not start it anew", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 250, 250, "a", RESOLVER, OLD_TEXT, 50, 110, true },
+		{ 299, 299, "a", RESOLVER, OLD_TEXT, 1, 61, true },
+	}, 3 },
+	{ "a resolver that stretches its TTL is waited for", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 300, 300, "a", RESOLVER, OLD_TEXT, 3600, 3660, true },
+		{ 3000, 3000, "a", RESOLVER, OLD_TEXT, 900, 960, true },
+		{ 3960, 3960, "a", NOWHERE, "", 0, 0, true },
+	}, 4 },
+	{ "one that fetches the old set late is waited for", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 350, 350, "a", RESOLVER, OLD_TEXT, 200, 260, true },
+	}, 2 },
+	{ "a part of the old set counts as old", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 200, 200, "a", AUTHORITY,
+		  "10 mx2.old.example, 20 hold.example.net", 300, 360, true },
+	}, 2 },
+	{ "the new set is not the old one where they share a host", &overlap,
+	  300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 200, 200, "a", AUTHORITY,
+		  "10 mx2.old.example, 20 mx.new.example", 300, 160, true },
+	}, 2 },
+	{ "same host in both: it is old until parked", &same, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 100, 100, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 200, 200, "a", AUTHORITY, QUEUE, 300, 260, true },
+	}, 3 },
+	{ "a clock stepped forward opens nothing early", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 90000, 60, "a", AUTHORITY, QUEUE, 300, 300, true },
+		{ 90300, 360, "a", NOWHERE, "", 0, 0, true },
+	}, 3 },
+	{ "a clock stepped back only makes it later", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ -5000, 60, "a", AUTHORITY, QUEUE, 300, 360, true },
+		{ -4000, 1060, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ -3700, 1360, "a", NOWHERE, "", 0, 60, true },
+	}, 4 },
+	{ "over a reboot the wall clock counts", &move, 300, {
+		{ 0, 90000, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 200, 10, "b", AUTHORITY, QUEUE, 300, 160, true },
+		{ 360, 170, "b", NOWHERE, "", 0, 0, true },
+	}, 3 },
+	{ "no old TTL: unknown until observed for long enough", &move, -1, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, false },
+		{ 3600, 3600, "a", AUTHORITY, QUEUE, 300, 0, false },
+		{ 172799, 172799, "a", NOWHERE, "", 0, 0, false },
+		{ 172800, 172800, "a", NOWHERE, "", 0, 0, true },
+	}, 4 },
+	{ "nothing observed: all is left, and without old TTL unknown", &move,
+	  -1, {
+		{ 0, 0, "a", NOWHERE, "", 0, 60, false },
+		{ 500000, 500000, "a", BROKEN, "", 0, 60, false },
+	}, 2 },
+	{ "old never seen: it may have gone when we began to look", &move, 300,
+	  {
+		{ 0, 0, "a", AUTHORITY, QUEUE, 300, 360, true },
+		{ 100, 100, "a", AUTHORITY, QUEUE, 300, 260, true },
+		/* ... and a stepped clock opens nothing early here either. */
+		{ 9000, 101, "a", NOWHERE, "", 0, 259, true },
+	}, 3 },
+	{ "a vantage with an error proves nothing", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 200, 200, "a", BROKEN, OLD_TEXT, 86400, 160, true },
+	}, 2 },
+	{ "TTL of the new sets is nobody's horizon", &move, 300, {
+		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		{ 10, 10, "a", AUTHORITY, NEW, 86400, 350, true },
+	}, 2 },
+};
+
+static void take_step(struct dns_horizon *horizon,
+		      const struct dns_wanted *wanted, const struct step *step,
+		      const struct dns_now *now)
+{
+	struct dns_vantage vantage = {
+		.authority = step->where == AUTHORITY,
+		.mx = set_of(step->set, step->ttl),
+	};
+	struct dns_domain domain = { .vantages = &vantage, .vantage_count = 1 };
+
+	if (step->where == NOWHERE)
+		return;
+	if (step->where == BROKEN)
+		snprintf(vantage.error, sizeof(vantage.error), "timeout");
+	dns_horizon_observe(horizon, &domain, wanted, now);
+}
+
+/* Every step also goes through what is kept over a restart. */
+static void restart(struct dns_horizon *horizon)
+{
+	struct json *json = dns_horizon_json(horizon);
+	struct buf text = BUF_INIT;
+	struct json *again;
+
+	json_print(json, &text);
+	again = json_parse(buf_slice(&text), NULL);
+	assert_non_null(again);
+	memset(horizon, 0xff, sizeof(*horizon));
+	dns_horizon_from_json(horizon, again);
+	json_free(again);
+	json_free(json);
+	buf_release(&text);
+}
+
+static void horizon_keeps_its_rules(void **state)
+{
+	for (size_t i = 0; i < COUNT(lives); i++) {
+		struct dns_horizon horizon = { 0 };
+
+		for (size_t s = 0; s < lives[i].count; s++) {
+			const struct step *step = &lives[i].steps[s];
+			struct dns_now now = {
+				.wall_ms = START + SECONDS(step->wall_s),
+				.boot_ms = HOURS(5) + SECONDS(step->boot_s),
+			};
+			bool known;
+			int64_t left;
+
+			snprintf(now.boot_id, sizeof(now.boot_id), "%s",
+				 step->boot);
+			take_step(&horizon, lives[i].wanted, step, &now);
+			restart(&horizon);
+			left = dns_horizon_left(&horizon, lives[i].old_ttl_s,
+						MARGIN, OBSERVE, &now, &known);
+			if (left != SECONDS(step->left_s) ||
+			    known != step->known)
+				fail_msg("%s: step %zu: %lld ms left, %s",
+					 lives[i].promise, s, (long long)left,
+					 known ? "known" : "unknown");
+		}
+	}
+}
+
+static void broken_memory_of_a_horizon_is_an_empty_one(void **state)
+{
+	static const char text[] = "{\"max_ttl\":-5,\"first_ms\":1e300,"
+		"\"old_seen_ms\":\"x\",\"boot_id\":7}";
+	struct json *json = json_parse(slice(text), NULL);
+	struct dns_horizon horizon;
+
+	assert_non_null(json);
+	dns_horizon_from_json(&horizon, json);
+	assert_int_equal(horizon.max_ttl, 0);
+	assert_int_equal(horizon.first_ms, 0);
+	assert_int_equal(horizon.old_seen_ms, 0);
+	assert_string_equal(horizon.boot_id, "");
+	json_free(json);
+}
+
+static void now_knows_its_boot(void **state)
+{
+	struct dns_now now;
+
+	dns_now(&now);
+	assert_true(now.wall_ms > 0);
+	assert_true(now.boot_ms > 0);
+	assert_int_equal(strlen(now.boot_id), 36);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_set_is_what_its_hosts_are),
+		cmocka_unit_test(horizon_keeps_its_rules),
+		cmocka_unit_test(broken_memory_of_a_horizon_is_an_empty_one),
+		cmocka_unit_test(now_knows_its_boot),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
