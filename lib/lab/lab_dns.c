@@ -429,6 +429,12 @@ static void on_query(void *ctx, const struct lab_query *query,
 	case LAB_DNS_REFUSED:
 		put_message(&out, query, false, DNS_REFUSED, 0, 0);
 		break;
+	case LAB_DNS_OLD:
+		if (query->edns)
+			put_message(&out, query, false, DNS_FORMERR, 0, 0);
+		else
+			put_reply(lab, query, &out);
+		break;
 	case LAB_DNS_WELL:
 	case LAB_DNS_LAME:
 		put_reply(lab, query, &out);
