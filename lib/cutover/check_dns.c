@@ -79,7 +79,8 @@ struct view {
 	bool skip_ipv6;		/* none answers: this host has no IPv6 */
 };
 
-static const char *mx_text(const struct dns_mx_set *set, char *text, size_t size)
+static const char *mx_text(const struct dns_mx_set *set, char *text,
+			   size_t size)
 {
 	struct buf out = BUF_INIT;
 

@@ -57,8 +57,8 @@ static void say_unhealthy(const struct ask *ask,
 	tally_add(tally, VERDICT_UNKNOWN,
 		  mem_printf("%s: %s could not be asked", ask->domain->name,
 			     probe->target),
-		  mem_printf("%s: %s; let the queue's IP reach it", probe->target,
-			     probe->error));
+		  mem_printf("%s: %s; let the queue's IP reach it",
+			     probe->target, probe->error));
 }
 
 static void judge_tls(const struct ask *ask, const struct probe_result *probe,

@@ -231,7 +231,10 @@ static void on_end(void *ctx, const char *why)
 {
 	struct probe *probe = ctx;
 	enum smtp_stage stage = SMTP_STAGE_CONNECT;
+	char text[192];		/* `why` goes with the stream */
 
+	snprintf(text, sizeof(text), "%s",
+		 why ? why : "the server closed the connection");
 	stream_free(probe->stream);
 	probe->stream = NULL;
 	if (!probe->result.connected && !probe->ended &&
@@ -239,13 +242,11 @@ static void on_end(void *ctx, const char *why)
 		connect_next(probe);
 		return;
 	}
-	if (!why)
-		why = "the server closed the connection";
 	if (probe->result.connected) {
 		stage = smtp_client_stage(probe->client);
-		smtp_client_lost(probe->client, why);
+		smtp_client_lost(probe->client, text);
 	}
-	end_reply(probe, stage, &(struct smtp_reply){ 0 }, why);
+	end_reply(probe, stage, &(struct smtp_reply){ 0 }, text);
 }
 
 static const struct stream_events stream_events = {

@@ -1,0 +1,1018 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "cutover/check.h"
+#include "cutover/timeline.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NOW_MS	1780000000000
+#define HOUR_MS ((int64_t)3600 * 1000)
+#define OLD	"old.example.net"
+#define NEW	"new.example.org"
+#define QUEUE	"hold.example.com"
+
+static const char park_text[] =
+"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"park\","
+"\"domains\":[{\"name\":\"acme.example\"}],"
+"\"old\":{\"provider\":\"workspace\",\"mx\":[\"" OLD "\"],"
+"\"deliver_to\":\"old.example.net:25\"},"
+"\"new\":{\"provider\":\"m365\",\"mx\":[\"" NEW "\"],"
+"\"deliver_to\":\"tenant.example.org:25\"},"
+"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
+"\"listen\":[\"127.0.0.1:2525\"]},"
+"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300,\"old_ttl\":86400},"
+"\"expected\":{\"messages_per_day\":24000,\"mean_bytes\":100000},"
+"\"recipients\":{\"policy\":\"any\"}}";
+
+static const char standby_text[] =
+"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
+"\"domains\":[{\"name\":\"acme.example\"}],"
+"\"old\":{\"provider\":\"custom\",\"mx\":[\"" OLD "\"],"
+"\"deliver_to\":\"old.example.net:25\"},"
+"\"new\":{\"provider\":\"m365\",\"mx\":[\"" NEW "\"],"
+"\"deliver_to\":\"tenant.example.org:25\"},"
+"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
+"\"listen\":[\"127.0.0.1:2525\"]},"
+"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300},"
+"\"recipients\":{\"policy\":\"any\"}}";
+
+static const char plain_text[] =
+"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
+"\"domains\":[{\"name\":\"acme.example\"}],"
+"\"primary\":{\"provider\":\"custom\",\"mx\":[\"" OLD "\"],"
+"\"deliver_to\":\"old.example.net:25\"},"
+"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
+"\"listen\":[\"127.0.0.1:2525\"]},"
+"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300},"
+"\"recipients\":{\"policy\":\"any\"}}";
+
+/* A world in which every check passes; a case changes what it is about. */
+struct world {
+	struct plan *plan;
+	struct facts *facts;
+	struct facts_domain *domain;
+	struct dns_vantage *authority, *resolver;	/* 2 and 3 of them */
+	struct probe_result *old, *new;
+};
+
+static void set_mx(struct dns_vantage *vantage, const char *first,
+		   const char *second)
+{
+	vantage->mx = (struct dns_mx_set){ .ttl = 300, .count = 1 };
+	vantage->mx.at[0].preference = 10;
+	snprintf(vantage->mx.at[0].host, DNS_NAME, "%s", first);
+	if (!second)
+		return;
+	vantage->mx.count = 2;
+	vantage->mx.at[1].preference = 20;
+	snprintf(vantage->mx.at[1].host, DNS_NAME, "%s", second);
+}
+
+static void set_all(struct world *world, const char *first, const char *second)
+{
+	for (size_t i = 0; i < 5; i++)
+		set_mx(&world->authority[i], first, second);
+}
+
+static void add_host(struct world *world, const char *name)
+{
+	struct dns_domain *dns = &world->domain->dns;
+	struct dns_host *host;
+
+	dns->hosts = mem_grow(dns->hosts, (dns->host_count + 1) *
+			      sizeof(*dns->hosts));
+	host = &dns->hosts[dns->host_count++];
+	*host = (struct dns_host){ .asked = true, .addresses = 2 };
+	snprintf(host->name, sizeof(host->name), "%s", name);
+	snprintf(host->first, sizeof(host->first), "192.0.2.9");
+}
+
+static void good_reply(struct smtp_reply *reply, int code, const char *enhanced,
+		       const char *text)
+{
+	*reply = (struct smtp_reply){ .code = code };
+	snprintf(reply->enhanced, sizeof(reply->enhanced), "%s", enhanced);
+	snprintf(reply->text, sizeof(reply->text), "%s %s", enhanced, text);
+}
+
+static void good_probe(struct probe_result *probe, const char *target)
+{
+	*probe = (struct probe_result){ .connected = true, .healthy = true,
+					.rcpt_count = 2, .at_ms = NOW_MS,
+					.stage = SMTP_STAGE_RCPT };
+	snprintf(probe->target, sizeof(probe->target), "%s", target);
+	probe->greeting.code = 220;
+	probe->offers.starttls = true;
+	probe->tls.active = probe->tls.trusted = true;
+	snprintf(probe->rcpt[0].address, sizeof(probe->rcpt[0].address),
+		 "postmaster@acme.example");
+	good_reply(&probe->rcpt[0].reply, 250, "2.1.5", "ok");
+	snprintf(probe->rcpt[1].address, sizeof(probe->rcpt[1].address),
+		 "nobody-1@acme.example");
+	probe->rcpt[1].random = true;
+	good_reply(&probe->rcpt[1].reply, 550, "5.1.1", "nobody");
+}
+
+static void fill_dns(struct world *world)
+{
+	struct dns_domain *dns = &world->domain->dns;
+
+	snprintf(dns->name, sizeof(dns->name), "acme.example");
+	dns->vantage_count = 5;
+	dns->vantages = mem_alloc(5 * sizeof(*dns->vantages));
+	for (size_t i = 0; i < 5; i++) {
+		struct dns_vantage *vantage = &dns->vantages[i];
+
+		vantage->authority = i < 2;
+		vantage->aa = i < 2;
+		vantage->has_serial = i < 2;
+		vantage->serial = 7;
+		vantage->asked_ms = NOW_MS;
+		snprintf(vantage->name, sizeof(vantage->name), i < 2 ?
+			 "ns%zu.example" : "resolver", i + 1);
+		snprintf(vantage->address, sizeof(vantage->address),
+			 "192.0.2.%zu:53", i + 1);
+	}
+	world->authority = dns->vantages;
+	world->resolver = dns->vantages + 2;
+	add_host(world, OLD);
+	add_host(world, NEW);
+	add_host(world, QUEUE);
+	world->domain->surveyed = true;
+	world->domain->horizon = (struct dns_horizon){
+		.max_ttl = 300, .first_ms = NOW_MS - 100 * HOUR_MS,
+		.old_seen_ms = NOW_MS - 30 * HOUR_MS,
+		.boot_id = "the boot before",
+	};
+}
+
+static void world_make(struct world *world, const char *text)
+{
+	struct err err = ERR_INIT;
+
+	*world = (struct world){ .plan = plan_parse(slice(text), NULL, &err) };
+	if (!world->plan)
+		fail_msg("%s", err.text);
+	world->facts = facts_new(world->plan);
+	world->domain = &world->facts->domains[0];
+	world->facts->now = (struct dns_now){ .wall_ms = NOW_MS };
+	fill_dns(world);
+	world->old = &world->domain->systems[SYSTEM_OLD].probe;
+	world->new = &world->domain->systems[SYSTEM_NEW].probe;
+	for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++) {
+		world->domain->systems[s].probed = true;
+		world->domain->systems[s].good_count = 3;
+		world->domain->systems[s].good_since_ms = NOW_MS - HOUR_MS;
+		world->domain->systems[s].good_last_ms = NOW_MS;
+	}
+	good_probe(world->old, "old.example.net:25");
+	good_probe(world->new, "tenant.example.org:25");
+	world->facts->queue_probed = true;
+	good_probe(&world->facts->queue_probe, "127.0.0.1:2525");
+	world->facts->queue_probe.rcpt_count = 1;
+	good_reply(&world->facts->queue_probe.rcpt[0].reply, 550, "5.7.1",
+		   "not here");
+	world->facts->space_known = true;
+	world->facts->space = (struct file_space){
+		.free_bytes = 100000000000, .total_bytes = 200000000000,
+		.free_inodes = 10000000, .total_inodes = 20000000,
+	};
+	world->facts->ledger_known = world->facts->ledger_balances = true;
+	world->facts->journal_intact = true;
+}
+
+static void world_release(struct world *world)
+{
+	facts_free(world->facts);
+	plan_free(world->plan);
+}
+
+/* What each case changes; the MX set is parked before unless it says so. */
+static void mx_old(struct world *w) { set_all(w, OLD, NULL); }
+static void mx_new(struct world *w) { set_all(w, NEW, NULL); }
+static void mx_mixed(struct world *w) { set_all(w, OLD, QUEUE); }
+static void mx_other(struct world *w) { set_all(w, "mx.other.example", NULL); }
+static void mx_new_queue(struct world *w) { set_all(w, NEW, QUEUE); }
+static void nothing(struct world *w) { }
+
+static void unsurveyed(struct world *w) { w->domain->surveyed = false; }
+
+static void silent(struct world *w)
+{
+	snprintf(w->authority[1].error, sizeof(w->authority[1].error),
+		 "timeout");
+}
+
+static void lame(struct world *w) { w->authority[1].aa = false; }
+static void serials(struct world *w) { w->authority[1].serial = 8; }
+
+static void no_ipv6(struct world *w)
+{
+	w->authority[1] = w->authority[0];
+	snprintf(w->authority[1].address, ADDR_TEXT, "[2001:db8::1]:53");
+	silent(w);
+}
+
+static void ttl_hour(struct world *w)
+{
+	mx_old(w);
+	w->authority[0].mx.ttl = 3600;
+}
+
+static void ttl_day(struct world *w)
+{
+	mx_old(w);
+	w->authority[1].mx.ttl = 86400;
+}
+
+static void ttl_none(struct world *w)
+{
+	w->authority[0].mx.count = w->authority[1].mx.count = 0;
+}
+
+static void null_mx(struct world *w) { set_mx(w->authority, "", NULL); }
+static void ip_mx(struct world *w) { set_mx(w->authority, "192.0.2.7", NULL); }
+
+static void invalid_mx(struct world *w)
+{
+	set_mx(w->authority, QUEUE, "ms123.msv1.invalid");
+	add_host(w, "ms123.msv1.invalid");
+}
+
+static void doubled_mx(struct world *w)
+{
+	set_mx(w->authority, "mx.acme.example.acme.example", NULL);
+	add_host(w, "mx.acme.example.acme.example");
+}
+
+static void cname(struct world *w) { w->domain->dns.hosts[2].cname = true; }
+
+static void one_address(struct world *w)
+{
+	w->domain->dns.hosts[2].addresses = 1;
+}
+
+static void no_address(struct world *w)
+{
+	w->domain->dns.hosts[2].addresses = 0;
+}
+
+static void host_unasked(struct world *w)
+{
+	w->domain->dns.hosts[2].asked = false;
+}
+
+static void seen_lately(struct world *w)
+{
+	w->domain->horizon.old_seen_ms = NOW_MS - HOUR_MS;
+}
+
+static void ttl_unknown(struct world *w)
+{
+	w->plan->dns.old_ttl = -1;
+	w->domain->horizon.first_ms = NOW_MS - HOUR_MS;
+}
+
+static void ttl_observed(struct world *w) { w->plan->dns.old_ttl = -1; }
+static void resolver_old(struct world *w) { set_mx(w->resolver, OLD, NULL); }
+
+static void one_authority_old(struct world *w)
+{
+	set_mx(w->authority + 1, OLD, NULL);
+}
+
+static void resolver_silent(struct world *w)
+{
+	snprintf(w->resolver->error, sizeof(w->resolver->error), "refused");
+}
+
+static void no_resolver(struct world *w)
+{
+	for (size_t i = 0; i < 3; i++)
+		snprintf(w->resolver[i].error, sizeof(w->resolver[i].error),
+			 "refused");
+}
+
+static void new_unresolved(struct world *w)
+{
+	mx_new(w);
+	no_resolver(w);
+}
+
+static void new_resolver_lags(struct world *w)
+{
+	mx_new(w);
+	resolver_old(w);
+}
+
+static void returned(struct world *w)
+{
+	w->facts->phase = PHASE_RETURNED;
+	mx_old(w);
+}
+
+static void returned_resolver_lags(struct world *w)
+{
+	returned(w);
+	set_mx(w->resolver, QUEUE, NULL);
+}
+
+static void returned_parked(struct world *w)
+{
+	w->facts->phase = PHASE_RETURNED;
+}
+
+static void returned_unresolved(struct world *w)
+{
+	returned(w);
+	no_resolver(w);
+}
+
+/* Tenant to tenant: the hosts are the same, so none is left behind. */
+static void same_hosts(struct world *w)
+{
+	snprintf(w->plan->domains[0].systems[SYSTEM_NEW].mx.at[0],
+		 sizeof(NEW), "%s", OLD);
+	mx_old(w);
+	w->domain->horizon.old_seen_ms = NOW_MS;
+}
+
+static void queue_first(struct world *w)
+{
+	set_all(w, QUEUE, NEW);
+}
+
+static void unprobed(struct world *w)
+{
+	w->domain->systems[SYSTEM_NEW].probed = false;
+	w->domain->systems[SYSTEM_OLD].probed = false;
+}
+
+static void unreachable(struct world *w)
+{
+	struct probe_result none = { .target = "tenant.example.org:25",
+				     .error = "connect: refused",
+				     .rcpt_count = 2 };
+
+	none.rcpt[1].random = true;
+	*w->new = *w->old = none;
+}
+
+static void greeted_no(struct world *w)
+{
+	unreachable(w);
+	good_reply(&w->new->greeting, 554, "5.7.1", "go away");
+	w->old->greeting = w->new->greeting;
+}
+
+static void refused(struct world *w)
+{
+	good_reply(&w->new->rcpt[0].reply, 550, "5.4.1",
+		   "Recipient address rejected: Access denied.");
+	w->old->rcpt[0].reply = w->new->rcpt[0].reply;
+}
+
+static void unlicensed(struct world *w)
+{
+	good_reply(&w->new->rcpt[0].reply, 451, "4.4.4",
+		   "Mail received as unauthenticated ATTR5");
+	w->old->rcpt[0].reply = w->new->rcpt[0].reply;
+}
+
+static void greylisted(struct world *w)
+{
+	good_reply(&w->new->rcpt[0].reply, 450, "4.7.1", "later");
+	w->old->rcpt[0].reply = w->new->rcpt[0].reply;
+}
+
+static void accepts_all(struct world *w)
+{
+	good_reply(&w->new->rcpt[1].reply, 250, "2.1.5", "ok");
+	w->old->rcpt[1].reply = w->new->rcpt[1].reply;
+}
+
+static void two_good(struct world *w)
+{
+	w->domain->systems[SYSTEM_NEW].good_count = 2;
+}
+
+static void too_quick(struct world *w)
+{
+	w->domain->systems[SYSTEM_NEW].good_since_ms = NOW_MS - 60000;
+}
+
+static void tls_missing(struct world *w)
+{
+	w->plan->replay.tls = PLAN_TLS_REQUIRED;
+	w->new->tls.active = w->old->tls.active = false;
+}
+
+static void tls_untrusted(struct world *w)
+{
+	w->plan->replay.tls = PLAN_TLS_VERIFIED;
+	w->new->tls.trusted = w->old->tls.trusted = false;
+}
+
+static void old_refuses(struct world *w)
+{
+	w->domain->systems[SYSTEM_OLD].good_count = 0;
+	refused(w);
+}
+
+static void relay_unasked(struct world *w) { w->facts->queue_probed = false; }
+
+static void relay(struct world *w)
+{
+	good_reply(&w->facts->queue_probe.rcpt[0].reply, 250, "2.1.5", "ok");
+}
+
+static void relay_defers(struct world *w)
+{
+	good_reply(&w->facts->queue_probe.rcpt[0].reply, 451, "4.3.2", "later");
+}
+
+static void relay_silent(struct world *w)
+{
+	w->facts->queue_probe.rcpt[0].reply.code = 0;
+}
+
+/* 24,000 a day of 100 kB over 72 h are 7.2 GB and 72,000 files. */
+static void space_twice(struct world *w)
+{
+	w->facts->space.free_bytes = 14400000000;
+}
+
+static void space_once(struct world *w)
+{
+	w->facts->space.free_bytes = 7200000000;
+}
+
+static void few_inodes(struct world *w) { w->facts->space.free_inodes = 72000; }
+
+static void no_inodes(struct world *w)
+{
+	w->facts->space.free_inodes = w->facts->space.total_inodes = 0;
+}
+
+static void space_unknown(struct world *w) { w->facts->space_known = false; }
+static void unexpected(struct world *w) { w->plan->messages_per_day = 0; }
+
+static void measured(struct world *w)
+{
+	unexpected(w);
+	w->facts->measured_per_hour = 1000;
+	w->facts->measured_mean_bytes = 100000;
+}
+
+static void measured_more(struct world *w)
+{
+	w->facts->measured_per_hour = 20000;
+	w->facts->measured_mean_bytes = 100000;
+}
+
+static void ledger_unknown(struct world *w) { w->facts->ledger_known = false; }
+static void chain_broken(struct world *w) { w->facts->journal_intact = false; }
+
+static void told_unbalanced(struct world *w)
+{
+	w->facts->ledger_balances = false;
+}
+
+static void one_lost(struct world *w) { w->domain->accepted = 1; }
+
+static void one_held(struct world *w)
+{
+	w->domain->accepted = w->domain->held = 1;
+}
+
+static const struct {
+	const char *check;
+	const char *plan;
+	enum gate gate;
+	void (*change)(struct world *world);
+	enum verdict want;
+	const char *says;	/* part of summary or remedy; NULL: any */
+} cases[] = {
+#define PARK park_text
+#define STBY standby_text
+#define PLAIN plain_text
+#define P GATE_PLAN
+#define S GATE_START
+#define D GATE_DETACH
+#define F GATE_FINISH
+#define C GATE_CLOSE
+#define R GATE_ROLLBACK
+{ "dns-authority", PARK, P, nothing, VERDICT_PASS, NULL },
+{ "dns-authority", PARK, P, serials, VERDICT_WARN, "different serials" },
+{ "dns-authority", PARK, P, no_ipv6, VERDICT_WARN, "over IPv4 alone" },
+{ "dns-authority", PARK, P, silent, VERDICT_FAIL,
+  "ns2.example (192.0.2.2:53)" },
+{ "dns-authority", PARK, P, lame, VERDICT_FAIL, "is lame" },
+{ "dns-authority", PARK, P, unsurveyed, VERDICT_UNKNOWN, "was not asked" },
+
+{ "mx-baseline", PARK, P, mx_old, VERDICT_PASS, NULL },
+{ "mx-baseline", PARK, P, nothing, VERDICT_FAIL,
+  "'acme.example. MX 1 " OLD ".'" },
+{ "mx-baseline", PARK, P, mx_mixed, VERDICT_FAIL, NULL },
+{ "mx-baseline", STBY, P, mx_mixed, VERDICT_PASS, NULL },
+{ "mx-baseline", PARK, P, unsurveyed, VERDICT_UNKNOWN, NULL },
+
+{ "mx-sanity", PARK, P, nothing, VERDICT_PASS, NULL },
+{ "mx-sanity", PARK, P, one_address, VERDICT_WARN, QUEUE },
+{ "mx-sanity", PARK, S, no_address, VERDICT_FAIL, "'" QUEUE ". A ADDRESS'" },
+{ "mx-sanity", PARK, S, cname, VERDICT_FAIL, "is a CNAME" },
+{ "mx-sanity", PARK, S, null_mx, VERDICT_FAIL, "null MX" },
+{ "mx-sanity", PARK, S, ip_mx, VERDICT_FAIL, "is an address" },
+{ "mx-sanity", PARK, F, invalid_mx, VERDICT_FAIL, "leftover" },
+{ "mx-sanity", PARK, F, doubled_mx, VERDICT_FAIL, "lacks the dot" },
+{ "mx-sanity", PARK, F, host_unasked, VERDICT_UNKNOWN, NULL },
+{ "mx-sanity", PARK, F, mx_other, VERDICT_UNKNOWN, "mx.other.example" },
+
+{ "ttl-lowered", PARK, P, mx_old, VERDICT_PASS, NULL },
+{ "ttl-lowered", PARK, P, ttl_hour, VERDICT_WARN, "3600 s" },
+{ "ttl-lowered", PARK, P, ttl_day, VERDICT_FAIL,
+  "earliest start is 2026-05-29 20:26 UTC" },
+{ "ttl-lowered", PARK, P, ttl_none, VERDICT_UNKNOWN, NULL },
+
+{ "mx-horizon", PARK, D, nothing, VERDICT_PASS, NULL },
+{ "mx-horizon", PARK, D, ttl_observed, VERDICT_PASS, NULL },
+{ "mx-horizon", PARK, D, seen_lately, VERDICT_FAIL, "wait until" },
+{ "mx-horizon", PARK, D, one_authority_old, VERDICT_FAIL, "ns2.example" },
+{ "mx-horizon", PARK, D, serials, VERDICT_FAIL, "different serials" },
+{ "mx-horizon", PARK, D, mx_new, VERDICT_FAIL, "parked" },
+{ "mx-horizon", PARK, D, ttl_unknown, VERDICT_UNKNOWN, "dns.old_ttl" },
+{ "mx-horizon", PARK, D, silent, VERDICT_UNKNOWN, NULL },
+{ "mx-horizon", PARK, D, no_ipv6, VERDICT_PASS, NULL },
+{ "mx-horizon", PARK, C, mx_new, VERDICT_PASS, NULL },
+{ "mx-horizon", PARK, C, nothing, VERDICT_FAIL, "MX 0 " NEW },
+{ "mx-horizon", PARK, C, same_hosts, VERDICT_PASS, NULL },
+{ "mx-horizon", PARK, C, returned, VERDICT_PASS, NULL },
+{ "mx-horizon", PARK, C, returned_parked, VERDICT_FAIL, "old" },
+{ "mx-horizon", PARK, C, returned_resolver_lags, VERDICT_FAIL, NULL },
+{ "mx-horizon", PARK, C, returned_unresolved, VERDICT_UNKNOWN, NULL },
+{ "mx-horizon", STBY, C, ttl_observed, VERDICT_FAIL, NULL },
+{ "mx-horizon", PLAIN, C, mx_old, VERDICT_PASS, NULL },
+
+{ "parked", PARK, D, nothing, VERDICT_PASS, NULL },
+{ "parked", PARK, D, resolver_old, VERDICT_WARN, "for 5m" },
+{ "parked", PARK, D, mx_old, VERDICT_FAIL, "'acme.example. MX 20 " QUEUE ".'" },
+{ "parked", PARK, D, mx_mixed, VERDICT_FAIL, NULL },
+{ "parked", PARK, D, resolver_silent, VERDICT_UNKNOWN, "fewer than 3" },
+{ "parked", PARK, D, silent, VERDICT_UNKNOWN, NULL },
+
+{ "mx-not-old", PARK, F, nothing, VERDICT_PASS, NULL },
+{ "mx-not-old", PARK, F, mx_new, VERDICT_PASS, NULL },
+{ "mx-not-old", STBY, F, mx_new_queue, VERDICT_PASS, NULL },
+{ "mx-not-old", PARK, F, resolver_old, VERDICT_WARN, NULL },
+{ "mx-not-old", PARK, F, mx_mixed, VERDICT_FAIL, "bounces" },
+{ "mx-not-old", PARK, F, mx_old, VERDICT_FAIL, "bounces" },
+{ "mx-not-old", STBY, F, mx_mixed, VERDICT_FAIL, "MX 0 " NEW },
+{ "mx-not-old", PARK, F, mx_other, VERDICT_FAIL, "neither" },
+{ "mx-not-old", PARK, F, silent, VERDICT_UNKNOWN, NULL },
+
+{ "mx-final", PARK, C, mx_new, VERDICT_PASS, NULL },
+{ "mx-final", STBY, C, mx_new_queue, VERDICT_PASS, NULL },
+{ "mx-final", PLAIN, C, mx_old, VERDICT_PASS, NULL },
+{ "mx-final", PARK, C, returned, VERDICT_PASS, NULL },
+{ "mx-final", PARK, C, new_resolver_lags, VERDICT_WARN, NULL },
+{ "mx-final", PARK, C, new_unresolved, VERDICT_WARN, NULL },
+{ "mx-final", PARK, C, mx_new_queue, VERDICT_FAIL,
+  "'acme.example. MX 0 " NEW ".'" },
+{ "mx-final", STBY, C, queue_first, VERDICT_FAIL, "not the last" },
+{ "mx-final", PARK, C, nothing, VERDICT_FAIL, NULL },
+{ "mx-final", PARK, C, unsurveyed, VERDICT_UNKNOWN, NULL },
+
+{ "rcpt-probe", PARK, F, nothing, VERDICT_PASS, NULL },
+{ "rcpt-probe", PARK, F, accepts_all, VERDICT_WARN, NULL },
+{ "rcpt-probe", PARK, F, refused, VERDICT_FAIL, "edge blocking" },
+{ "rcpt-probe", PARK, F, unlicensed, VERDICT_FAIL, "license" },
+{ "rcpt-probe", PARK, F, greeted_no, VERDICT_FAIL, "554" },
+{ "rcpt-probe", PARK, F, tls_missing, VERDICT_FAIL, "STARTTLS" },
+{ "rcpt-probe", PARK, F, tls_untrusted, VERDICT_FAIL, "not trusted" },
+{ "rcpt-probe", PARK, F, greylisted, VERDICT_UNKNOWN, NULL },
+{ "rcpt-probe", PARK, F, two_good, VERDICT_UNKNOWN, "ask again at" },
+{ "rcpt-probe", PARK, F, too_quick, VERDICT_UNKNOWN, "over 15m" },
+{ "rcpt-probe", PARK, F, unreachable, VERDICT_UNKNOWN, "connect: refused" },
+{ "rcpt-probe", PARK, F, unprobed, VERDICT_UNKNOWN, NULL },
+
+{ "rollback-target", PARK, R, nothing, VERDICT_PASS, NULL },
+{ "rollback-target", PARK, R, accepts_all, VERDICT_WARN, NULL },
+{ "rollback-target", PARK, R, old_refuses, VERDICT_FAIL, "stay parked" },
+{ "rollback-target", PARK, R, tls_missing, VERDICT_FAIL, NULL },
+{ "rollback-target", PARK, R, unprobed, VERDICT_UNKNOWN, NULL },
+
+{ "no-open-relay", PARK, S, nothing, VERDICT_PASS, NULL },
+{ "no-open-relay", PARK, S, relay, VERDICT_FAIL, "accepts mail" },
+{ "no-open-relay", PARK, S, relay_defers, VERDICT_UNKNOWN, NULL },
+{ "no-open-relay", PARK, S, relay_silent, VERDICT_UNKNOWN, NULL },
+{ "no-open-relay", PARK, S, relay_unasked, VERDICT_UNKNOWN, NULL },
+
+{ "queue-capacity", PARK, S, nothing, VERDICT_PASS, NULL },
+{ "queue-capacity", PARK, S, no_inodes, VERDICT_PASS, NULL },
+{ "queue-capacity", PARK, S, measured, VERDICT_PASS, NULL },
+{ "queue-capacity", PARK, S, space_twice, VERDICT_WARN, "144 hours" },
+{ "queue-capacity", PARK, S, space_once, VERDICT_FAIL, "72 hours" },
+{ "queue-capacity", PARK, S, few_inodes, VERDICT_FAIL, "inodes" },
+{ "queue-capacity", PARK, S, measured_more, VERDICT_FAIL, NULL },
+{ "queue-capacity", PARK, S, unexpected, VERDICT_UNKNOWN, "messages_per_day" },
+{ "queue-capacity", PARK, S, space_unknown, VERDICT_UNKNOWN, NULL },
+
+{ "ledger-balance", PARK, C, nothing, VERDICT_PASS, NULL },
+{ "ledger-balance", PARK, C, one_held, VERDICT_PASS, NULL },
+{ "ledger-balance", PARK, C, one_lost, VERDICT_FAIL, "do not sign" },
+{ "ledger-balance", PARK, C, told_unbalanced, VERDICT_FAIL, NULL },
+{ "ledger-balance", PARK, C, chain_broken, VERDICT_FAIL, "journal" },
+{ "ledger-balance", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
+
+{ "held-empty", PARK, C, nothing, VERDICT_PASS, NULL },
+{ "held-empty", PARK, C, one_held, VERDICT_FAIL, "1 held" },
+{ "held-empty", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
+};
+
+static void each_check_judges_as_the_catalogue_says(void **state)
+{
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct world world;
+		struct findings found;
+		const struct finding *finding;
+
+		world_make(&world, cases[i].plan);
+		set_all(&world, QUEUE, NULL);
+		cases[i].change(&world);
+		check_gate(world.facts, cases[i].gate, cases[i].check, NULL, 0,
+			   &found);
+		assert_int_equal(found.count, 1);
+		finding = &found.at[0];
+		if (finding->verdict != cases[i].want ||
+		    (cases[i].says &&
+		     !strstr(finding->summary, cases[i].says) &&
+		     !strstr(finding->remedy, cases[i].says)))
+			fail_msg("case %zu, %s: %s: %s / %s", i,
+				 cases[i].check,
+				 verdict_name(finding->verdict),
+				 finding->summary, finding->remedy);
+		/* Whatever it says, it says on what grounds. */
+		assert_true(json_count(finding->evidence) > 0 ||
+			    finding->verdict == VERDICT_UNKNOWN);
+		/* What blocks comes with what to do, warnings may. */
+		if (finding->verdict == VERDICT_FAIL)
+			assert_true(*finding->remedy != '\0');
+		findings_release(&found);
+		world_release(&world);
+	}
+}
+
+static void every_built_check_has_its_cases(void **state)
+{
+	for (const struct check *check = checks; check->id; check++) {
+		unsigned seen = 0;
+
+		for (size_t i = 0; i < COUNT(cases); i++)
+			if (strcmp(cases[i].check, check->id) == 0)
+				seen |= BIT(cases[i].want);
+		if (check->run)
+			assert_true(seen & BIT(VERDICT_PASS));
+		if (check->run)
+			assert_true(seen & BIT(VERDICT_FAIL));
+		if (check->run)
+			assert_true(seen & BIT(VERDICT_UNKNOWN));
+		assert_ptr_equal(check_find(check->id), check);
+	}
+	assert_null(check_find("no-such-check"));
+}
+
+static void gates_open_without_what_is_not_built_but_for_detach(void **state)
+{
+	static const struct {
+		enum gate gate;
+		void (*change)(struct world *);
+		bool open;
+	} gates[] = {
+		{ GATE_PLAN, mx_old, true },
+		{ GATE_START, nothing, true },
+		{ GATE_DETACH, nothing, false },
+		{ GATE_FINISH, nothing, true },
+		{ GATE_CLOSE, mx_new, true },
+		{ GATE_ROLLBACK, nothing, true },
+		{ GATE_START, relay, false },
+		{ GATE_START, unexpected, false },
+		{ GATE_FINISH, refused, false },
+		{ GATE_CLOSE, one_held, false },
+		{ GATE_ROLLBACK, refused, false },
+	};
+
+	for (size_t i = 0; i < COUNT(gates); i++) {
+		struct world world;
+		struct findings found;
+
+		world_make(&world, park_text);
+		set_all(&world, QUEUE, NULL);
+		gates[i].change(&world);
+		check_gate(world.facts, gates[i].gate, NULL, NULL, 0, &found);
+		if (found.open != gates[i].open)
+			fail_msg("case %zu: %s", i, gate_name(gates[i].gate));
+		findings_release(&found);
+		world_release(&world);
+	}
+}
+
+static void what_is_not_built_is_shown_as_unknown(void **state)
+{
+	struct world world;
+	struct findings found;
+	size_t unbuilt = 0;
+
+	world_make(&world, park_text);
+	check_gate(world.facts, GATE_START, NULL, NULL, 0, &found);
+	for (size_t i = 0; i < found.count; i++) {
+		if (found.at[i].check->run)
+			continue;
+		unbuilt++;
+		assert_int_equal(found.at[i].verdict, VERDICT_UNKNOWN);
+		assert_string_equal(found.at[i].summary, "not in this version");
+	}
+	assert_true(unbuilt > 5);
+	findings_release(&found);
+	world_release(&world);
+}
+
+/* Waivers. */
+
+static void give(struct world *world, const char *check, enum gate gate,
+		 struct waiver *waiver)
+{
+	struct findings found;
+
+	check_gate(world->facts, gate, check, NULL, 0, &found);
+	assert_int_equal(found.count, 1);
+	*waiver = (struct waiver){ .gate = gate, .at_ms = NOW_MS - HOUR_MS,
+				   .by = (char *)(uintptr_t)"alice",
+				   .reason = (char *)(uintptr_t)"known" };
+	snprintf(waiver->check, sizeof(waiver->check), "%s", check);
+	finding_fingerprint(&found.at[0], waiver->fingerprint);
+	findings_release(&found);
+}
+
+static void late(struct waiver *waiver) { waiver->at_ms -= 23 * HOUR_MS; }
+static void future(struct waiver *waiver) { waiver->at_ms += 2 * HOUR_MS; }
+static void other_gate(struct waiver *waiver) { waiver->gate = GATE_PLAN; }
+static void as_it_is(struct waiver *waiver) { }
+
+static const struct {
+	const char *check;
+	enum gate gate;
+	void (*before)(struct world *);		/* when it was given */
+	void (*now)(struct world *);
+	void (*change)(struct waiver *);
+	enum verdict want;
+} waived[] = {
+{ "mx-not-old", F, mx_mixed, mx_mixed, as_it_is, VERDICT_WAIVED },
+{ "rcpt-probe", F, two_good, too_quick, as_it_is, VERDICT_WAIVED },
+{ "mx-not-old", F, mx_mixed, mx_other, as_it_is, VERDICT_FAIL },
+{ "mx-not-old", F, mx_mixed, nothing, as_it_is, VERDICT_PASS },
+{ "mx-not-old", F, mx_mixed, mx_mixed, late, VERDICT_FAIL },
+{ "mx-not-old", F, mx_mixed, mx_mixed, future, VERDICT_FAIL },
+{ "mx-not-old", F, mx_mixed, mx_mixed, other_gate, VERDICT_FAIL },
+{ "held-empty", C, one_held, one_held, as_it_is, VERDICT_WAIVED },
+{ "straggler-rate", D, nothing, nothing, as_it_is, VERDICT_WAIVED },
+{ "mx-horizon", D, seen_lately, seen_lately, as_it_is, VERDICT_FAIL },
+{ "mx-horizon", D, ttl_unknown, ttl_unknown, as_it_is, VERDICT_UNKNOWN },
+{ "no-open-relay", S, relay, relay, as_it_is, VERDICT_FAIL },
+{ "ledger-balance", C, one_lost, one_lost, as_it_is, VERDICT_FAIL },
+{ "queue-capacity", S, space_once, space_once, as_it_is, VERDICT_FAIL },
+{ "queue-capacity", S, unexpected, unexpected, as_it_is, VERDICT_WAIVED },
+};
+
+static void a_waiver_is_for_one_finding_and_one_day(void **state)
+{
+	for (size_t i = 0; i < COUNT(waived); i++) {
+		struct world world;
+		struct waiver waiver;
+		struct findings found;
+
+		world_make(&world, park_text);
+		set_all(&world, QUEUE, NULL);
+		waived[i].before(&world);
+		give(&world, waived[i].check, waived[i].gate, &waiver);
+		waived[i].change(&waiver);
+		world_release(&world);
+
+		world_make(&world, park_text);
+		set_all(&world, QUEUE, NULL);
+		waived[i].now(&world);
+		check_gate(world.facts, waived[i].gate, waived[i].check,
+			   &waiver, 1, &found);
+		if (found.at[0].verdict != waived[i].want)
+			fail_msg("case %zu, %s: %s", i, waived[i].check,
+				 verdict_name(found.at[0].verdict));
+		assert_int_equal(found.open, waived[i].want == VERDICT_WAIVED ||
+				 waived[i].want == VERDICT_PASS);
+		if (waived[i].want == VERDICT_WAIVED)
+			assert_string_equal(found.at[0].waived_by, "alice");
+		findings_release(&found);
+		world_release(&world);
+	}
+}
+
+static void a_waived_finding_keeps_its_fingerprint(void **state)
+{
+	struct world world;
+	struct waiver waiver;
+	struct findings found;
+	char print[DIGEST_TEXT];
+
+	world_make(&world, park_text);
+	set_all(&world, OLD, NULL);
+	give(&world, "mx-not-old", GATE_FINISH, &waiver);
+	check_gate(world.facts, GATE_FINISH, "mx-not-old", &waiver, 1, &found);
+	assert_int_equal(found.at[0].verdict, VERDICT_WAIVED);
+	assert_int_equal(found.at[0].before_waiver, VERDICT_FAIL);
+	finding_fingerprint(&found.at[0], print);
+	assert_string_equal(print, waiver.fingerprint);
+	findings_release(&found);
+	world_release(&world);
+}
+
+static void a_finding_does_not_change_with_the_time(void **state)
+{
+	struct world world;
+	struct waiver before, after;
+
+	world_make(&world, park_text);
+	set_all(&world, OLD, NULL);
+	refused(&world);
+	give(&world, "rcpt-probe", GATE_FINISH, &before);
+	world.facts->now.wall_ms += HOUR_MS;
+	good_reply(&world.new->rcpt[0].reply, 550, "5.4.1",
+		   "Recipient address rejected [X.example 2026-05-28T21]");
+	give(&world, "rcpt-probe", GATE_FINISH, &after);
+	assert_string_equal(before.fingerprint, after.fingerprint);
+	world_release(&world);
+}
+
+static void what_passes_needs_no_waiver(void **state)
+{
+	struct world world;
+	struct findings found;
+	struct err err = ERR_INIT;
+
+	world_make(&world, park_text);
+	set_all(&world, QUEUE, NULL);
+	check_gate(world.facts, GATE_FINISH, "mx-not-old", NULL, 0, &found);
+	assert_int_equal(check_waivable(&found.at[0], &err), -1);
+	assert_non_null(strstr(err.text, "nothing to waive"));
+	findings_release(&found);
+	world_release(&world);
+}
+
+static void a_gate_document_names_what_blocks(void **state)
+{
+	struct world world;
+	struct findings found;
+	struct json *json;
+
+	world_make(&world, park_text);
+	set_all(&world, OLD, NULL);
+	check_gate(world.facts, GATE_FINISH, NULL, NULL, 0, &found);
+	json = findings_json(&found);
+	assert_string_equal(json_get_text(json, "gate"), "finish");
+	assert_false(json_get_bool(json, "open"));
+	assert_int_equal(json_count(json_get(json, "blocking")), 1);
+	assert_string_equal(json_text(json_at(json_get(json, "blocking"), 0)),
+			    "mx-not-old");
+	assert_int_equal(json_count(json_get(json, "findings")), found.count);
+	json_free(json);
+	findings_release(&found);
+	world_release(&world);
+}
+
+static void gate_names_go_there_and_back(void **state)
+{
+	static const char *const names[] = { "plan", "start", "detach",
+					     "finish", "close", "rollback" };
+	enum gate gate = GATE_PLAN;
+
+	for (size_t i = 0; i < COUNT(names); i++) {
+		assert_true(gate_parse(names[i], &gate));
+		assert_int_equal(gate, BIT(i));
+		assert_string_equal(gate_name(gate), names[i]);
+	}
+	assert_false(gate_parse("watched", &gate));
+}
+
+/* The timeline. */
+
+static const struct json *step_confirmed_by(const struct json *steps,
+					    const char *check)
+{
+	for (const struct json *it = json_first(steps); it; it = json_next(it))
+		if (strcmp(json_get_text(it, "confirm"), check) == 0)
+			return it;
+	fail_msg("no step is confirmed by %s", check);
+	return NULL;
+}
+
+static const char *first_record(const struct json *step)
+{
+	return json_text(json_at(json_get(step, "records"), 0));
+}
+
+static void a_park_timeline_waits_for_the_horizon_before_detaching(void **state)
+{
+	struct world world;
+	struct json *steps;
+	const struct json *detach;
+	int64_t start_ms, detach_ms;
+	size_t final = 0;
+
+	world_make(&world, park_text);
+	ttl_day(&world);
+	steps = timeline_json(world.facts);
+	assert_string_equal(first_record(step_confirmed_by(steps,
+			    "ttl-lowered")),
+			    "acme.example. 300 IN MX 10 " OLD ".");
+	assert_string_equal(first_record(step_confirmed_by(steps, "parked")),
+			    "acme.example. 300 IN MX 20 " QUEUE ".");
+	assert_string_equal(first_record(step_confirmed_by(steps, "mx-final")),
+			    "acme.example. 300 IN MX 0 " NEW ".");
+	detach = step_confirmed_by(steps, "detach-safe");
+	assert_true(json_get_bool(detach, "no_return"));
+	for (const struct json *it = json_first(steps); it; it = json_next(it))
+		final += json_get_bool(it, "no_return");
+	assert_int_equal(final, 1);
+	assert_int_equal(clock_parse(slice(json_get_text(step_confirmed_by(
+			 steps, "no-open-relay"), "earliest")), &start_ms,
+			 NULL), 0);
+	assert_int_equal(clock_parse(slice(json_get_text(detach, "earliest")),
+				     &detach_ms, NULL), 0);
+	assert_int_equal(start_ms, NOW_MS + 24 * HOUR_MS);
+	assert_int_equal(detach_ms, start_ms + 24 * HOUR_MS + 60000);
+	json_free(steps);
+	world_release(&world);
+}
+
+static void a_coexistence_timeline_changes_the_mx_before_finish(void **state)
+{
+	struct world world;
+	struct json *steps;
+	const struct json *flip, *finish;
+
+	world_make(&world, standby_text);
+	mx_old(&world);
+	steps = timeline_json(world.facts);
+	flip = step_confirmed_by(steps, "mx-not-old");
+	finish = step_confirmed_by(steps, "rcpt-probe");
+	assert_true(json_get_number(flip, "step", 0) <
+		    json_get_number(finish, "step", 0));
+	assert_string_equal(first_record(flip),
+			    "acme.example. 300 IN MX 0 " NEW ".");
+	assert_string_equal(json_text(json_at(json_get(flip, "records"), 1)),
+			    "acme.example. 300 IN MX 20 " QUEUE ".");
+	json_free(steps);
+	world_release(&world);
+}
+
+static void a_plain_timeline_adds_the_queue_behind_the_primary(void **state)
+{
+	struct world world;
+	struct json *steps;
+
+	world_make(&world, plain_text);
+	mx_old(&world);
+	steps = timeline_json(world.facts);
+	assert_string_equal(json_text(json_at(json_get(step_confirmed_by(steps,
+			    "mx-sanity"), "records"), 1)),
+			    "acme.example. 300 IN MX 20 " QUEUE ".");
+	json_free(steps);
+	world_release(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_check_judges_as_the_catalogue_says),
+		cmocka_unit_test(every_built_check_has_its_cases),
+		cmocka_unit_test(
+			gates_open_without_what_is_not_built_but_for_detach),
+		cmocka_unit_test(what_is_not_built_is_shown_as_unknown),
+		cmocka_unit_test(a_waiver_is_for_one_finding_and_one_day),
+		cmocka_unit_test(a_waived_finding_keeps_its_fingerprint),
+		cmocka_unit_test(a_finding_does_not_change_with_the_time),
+		cmocka_unit_test(what_passes_needs_no_waiver),
+		cmocka_unit_test(a_gate_document_names_what_blocks),
+		cmocka_unit_test(gate_names_go_there_and_back),
+		cmocka_unit_test(
+			a_park_timeline_waits_for_the_horizon_before_detaching),
+		cmocka_unit_test(
+			a_coexistence_timeline_changes_the_mx_before_finish),
+		cmocka_unit_test(
+			a_plain_timeline_adds_the_queue_behind_the_primary),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
