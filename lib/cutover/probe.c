@@ -59,7 +59,7 @@ static void end(struct probe *probe, enum smtp_stage stage, const char *error)
 	probe->ended = true;
 	result->stage = stage;
 	result->healthy = error == NULL;
-	snprintf(result->error, sizeof(result->error), "%s",
+	snprintf(result->error, sizeof(result->error), "%.255s",
 		 error ? error : "");
 	loop_timer_arm(probe->step, 0);
 }
