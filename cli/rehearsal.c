@@ -74,8 +74,8 @@ static void add_route(struct rehearsal *r, const char *host,
 static int add_host(struct rehearsal *r, const char *host, struct err *err)
 {
 	const char *dot = strchr(host, '.');
-	char *lines = mem_printf("%s 300 SOA ns.lab. hostmaster.lab. 1 60 60 "
-				 "600 60\n%s 300 NS ns.lab.\n", dot + 1,
+	char *lines = mem_printf("%s 300 SOA ns.lab 1 60\n"
+				 "%s 300 NS ns.lab\n", dot + 1,
 				 dot + 1);
 	const char *value = "127.0.0.1";
 	int result = 0;
@@ -103,7 +103,7 @@ static int publish(struct rehearsal *r, const char *domain,
 		   const char *const *hosts, size_t count, int preference,
 		   struct err *err)
 {
-	char *values[DNS_MX_MAX];
+	char *values[DNS_MX_MAX] = { 0 };
 	int result;
 
 	if (count > DNS_MX_MAX)
@@ -124,8 +124,8 @@ static int make_zones(struct rehearsal *r, struct err *err)
 		const struct plan_domain *domain = &r->plan->domains[i];
 		const struct plan_strings *mx =
 			&domain->systems[SYSTEM_OLD].mx;
-		char *lines = mem_printf("%s 300 SOA ns.lab. hostmaster.lab. 1 "
-					 "60 60 600 60\n%s 300 NS ns.lab.\n",
+		char *lines = mem_printf("%s 300 SOA ns.lab 1 "
+					 "60\n%s 300 NS ns.lab\n",
 					 domain->name, domain->name);
 		int result = lab_dns_add(r->dns, lines, err);
 

@@ -59,7 +59,7 @@ struct report {
 	struct json *data;		/* the daemon's, redacted if asked */
 	char *salt;			/* NULL: nothing is redacted */
 	struct report_ledger total;
-	bool balances;
+	bool balances;			/* every domain, and the total */
 	struct report_ledger listed;	/* what the message list adds up to */
 	struct map mailboxes;		/* forward-path -> its line */
 	struct json *order;		/* exceptions, for all writers */
@@ -81,12 +81,6 @@ extern const char *const report_message_columns[REPORT_COLUMNS];
 void report_message(const struct report *report, const struct json *row,
 		    struct report_row *out);
 void report_row_release(struct report_row *row);
-/* A copy without local parts if the report is redacted; the caller's. */
-struct json *report_redacted(const struct report *report,
-			     const struct json *value);
-/* The same for a text: every "local@domain" in it. */
-void report_redact_text(const char *salt, struct slice text, struct buf *out);
-
 /* The time that the charts span, from the data itself. */
 void report_span(const struct report *report, int64_t *from_ms, int64_t *to_ms);
 

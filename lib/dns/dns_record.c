@@ -249,6 +249,10 @@ static int read_section(struct reader *in, unsigned count,
 		(*kept)++;
 		if (read_record(in, &(*records)[*kept - 1], err) < 0)
 			return -1;
+		/* RFC 6891, section 6.1.1. */
+		if ((*records)[*kept - 1].type == DNS_OPT)
+			return err_set(err, "an OPT record outside of the "
+				       "additional section");
 	}
 	return 0;
 }
