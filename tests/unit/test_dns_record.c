@@ -230,6 +230,8 @@ static const struct {
 	  "a record of class 3" },
 	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0" Q_MX "x"),
 	  "1 bytes follow the last record" },
+	{ BYTES("\0\0\x80\0\0\x01\0\0\0\x01\0\0" Q_MX OPT),
+	  "an OPT record outside of the additional section" },
 	/* A count without records. */
 	{ BYTES("\0\0\x80\0\0\x01\xff\xff\xff\xff\xff\xff" Q_MX),
 	  "a name runs past the end" },
