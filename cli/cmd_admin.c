@@ -63,7 +63,7 @@ static int show(struct command_call *call, const char *plan)
 
 	free(path);
 	return result < 0 ? output_error(call, EXIT_FAILED, "%s", err.text) :
-		EXIT_DONE;
+			    EXIT_DONE;
 }
 
 int cmd_journal(struct command_call *call)
@@ -76,9 +76,11 @@ int cmd_journal(struct command_call *call)
 
 	if (!verifies && strcmp(verb, "show") != 0) {
 		if (call->count > 1)
-			return output_error(call, EXIT_USAGE, "journal: show "
-					    "or verify, not '%s'", verb);
-		argument = verb;	/* `journal PLAN` shows it */
+			return output_error(call, EXIT_USAGE,
+					    "journal: show "
+					    "or verify, not '%s'",
+					    verb);
+		argument = verb; /* `journal PLAN` shows it */
 	}
 	plan = output_plan_name(call, argument, &status);
 	if (plan)
@@ -116,9 +118,8 @@ int cmd_stop(struct command_call *call)
 {
 	struct json *answer = NULL;
 	struct err err = ERR_INIT;
-	enum control_result result = control_call(call->socket, "POST",
-						  "/v1/stop", NULL, 30000,
-						  &answer, &err);
+	enum control_result result = control_call(
+		call->socket, "POST", "/v1/stop", NULL, 30000, &answer, &err);
 	int status = output_control(call, result, &err);
 
 	if (result == CONTROL_OK && call->json)
@@ -134,8 +135,10 @@ int cmd_completions(struct command_call *call)
 	struct buf text = BUF_INIT;
 
 	if (!command_completions(call->arguments[0], &text))
-		return output_error(call, EXIT_USAGE, "bash, zsh or fish, not "
-				    "'%s'", call->arguments[0]);
+		return output_error(call, EXIT_USAGE,
+				    "bash, zsh or fish, not "
+				    "'%s'",
+				    call->arguments[0]);
 	fputs(buf_text(&text), stdout);
 	buf_release(&text);
 	return EXIT_DONE;

@@ -17,7 +17,7 @@ static struct json *post(struct command_call *call, const char *plan,
 	result = control_call(call->socket, "POST", path, body, 0, &answer,
 			      &err);
 	*status = result == CONTROL_OK ? EXIT_DONE :
-		output_control(call, result, &err);
+					 output_control(call, result, &err);
 	json_free(body);
 	free(path);
 	return answer;
@@ -106,8 +106,8 @@ int cmd_check(struct command_call *call)
 	int status = EXIT_FAILED;
 	char *plan = output_plan_name(call, argument(call), &status);
 
-	json_put_text(body, "gate", call->value[OPT_GATE] ?
-		      call->value[OPT_GATE] : "finish");
+	json_put_text(body, "gate",
+		      call->value[OPT_GATE] ? call->value[OPT_GATE] : "finish");
 	if (call->value[OPT_ONLY])
 		json_put_text(body, "only", call->value[OPT_ONLY]);
 	if (plan)
@@ -119,8 +119,7 @@ int cmd_check(struct command_call *call)
 			output_json(gate);
 		else
 			output_gate(gate, true);
-		status = json_get_bool(gate, "open") ? EXIT_DONE :
-			EXIT_BLOCKED;
+		status = json_get_bool(gate, "open") ? EXIT_DONE : EXIT_BLOCKED;
 	}
 	json_free(gate);
 	free(plan);
@@ -155,8 +154,7 @@ int cmd_waive(struct command_call *call)
 	return status;
 }
 
-static int valves(struct command_call *call, const char *verb,
-		  const char *said)
+static int valves(struct command_call *call, const char *verb, const char *said)
 {
 	struct json *body = json_object(), *answer = NULL;
 	int status = EXIT_FAILED;

@@ -123,13 +123,14 @@ static int ask(struct command_call *call, struct facts *facts, struct err *err)
 
 	if (!loop)
 		return -1;
-	facts->space_known = file_space(
-		file_exists(call->state_dir) ? call->state_dir : "/",
-		&facts->space, NULL) == 0;
+	facts->space_known =
+		file_space(file_exists(call->state_dir) ? call->state_dir : "/",
+			   &facts->space, NULL) == 0;
 	dns_now(&facts->now);
-	survey = survey_start(loop, facts, SURVEY_DNS | SURVEY_OLD |
-			      (facts->plan->plain ? 0 : SURVEY_NEW), NULL,
-			      stop, loop, err);
+	survey = survey_start(loop, facts,
+			      SURVEY_DNS | SURVEY_OLD |
+				      (facts->plan->plain ? 0 : SURVEY_NEW),
+			      NULL, stop, loop, err);
 	if (survey)
 		loop_run(loop);
 	loop_free(loop);
@@ -156,10 +157,13 @@ static void print_timeline(const struct json *timeline)
 		printf("  %2.0f. %s%s\n", json_get_number(step, "step", 0),
 		       ink(INK_BOLD, json_get_text(step, "title")),
 		       json_get_bool(step, "no_return") ?
-		       ink(INK_BAD, "  POINT OF NO RETURN") : "");
+			       ink(INK_BAD, "  POINT OF NO RETURN") :
+			       "");
 		printf("      %s; %s%s\n", json_get_text(step, "who"),
 		       earliest ? "not before " : "",
-		       earliest ? earliest : after ? after : "any time");
+		       earliest ? earliest :
+		       after	? after :
+				  "any time");
 		if (earliest && after && *after)
 			output_wrapped(after, 6);
 		print_lines(json_get(step, "records"), "");
@@ -196,7 +200,7 @@ static int judge(struct command_call *call, struct facts *facts)
 	}
 	json_free(document);
 	status = findings.open || !call->value[OPT_STRICT] ? EXIT_DONE :
-		EXIT_BLOCKED;
+							     EXIT_BLOCKED;
 	findings_release(&findings);
 	return status;
 }
@@ -228,8 +232,10 @@ int cmd_plan(struct command_call *call)
 		goto out;
 	}
 	if (save_horizons(call, facts, &err) < 0)
-		fprintf(stderr, "tideover: what DNS answered is not kept: "
-			"%s\n", err.text);
+		fprintf(stderr,
+			"tideover: what DNS answered is not kept: "
+			"%s\n",
+			err.text);
 	else
 		append_observation(call, facts);
 	status = judge(call, facts);

@@ -73,7 +73,7 @@ static int list(struct command_call *call, const char *plan, const char *id,
 
 /* export. */
 
-struct export {
+struct mail_export {
 	struct command_call *call;
 	const char *plan, *dir;
 	struct json *files;
@@ -86,11 +86,10 @@ static int write_piece(void *ctx, struct slice bytes)
 	return fwrite(bytes.p, 1, bytes.len, ctx) == bytes.len ? 0 : -1;
 }
 
-static int export_one(struct export *export, const char *id)
+static int export_one(struct mail_export *export, const char *id)
 {
 	char *path = mem_printf("%s/%s.eml", export->dir, id);
-	char *from = mem_printf("/v1/plans/%s/message?id=%s", export->plan,
-				id);
+	char *from = mem_printf("/v1/plans/%s/message?id=%s", export->plan, id);
 	FILE *file = fopen(path, "wx");
 	struct err err = ERR_INIT;
 	enum control_result result = CONTROL_REFUSED;
@@ -120,7 +119,7 @@ static int export_one(struct export *export, const char *id)
 
 static int export_row(void *ctx, const struct json *row)
 {
-	struct export *export = ctx;
+	struct mail_export *export = ctx;
 	const char *id = json_get_text(row, "id");
 
 	/* One message, however many envelopes of it are left. */
@@ -132,9 +131,14 @@ static int export_row(void *ctx, const struct json *row)
 
 static int export_messages(struct command_call *call, const char *plan)
 {
-	struct export export = { call, plan, call->value[OPT_OUTPUT] ?
-				 call->value[OPT_OUTPUT] : ".", json_array(),
-				 "", 0 };
+	struct mail_export export = {
+		call,
+		plan,
+		call->value[OPT_OUTPUT] ? call->value[OPT_OUTPUT] : ".",
+		json_array(),
+		"",
+		0
+	};
 	static const char *const live[] = { "held", "waiting" };
 	struct err err = ERR_INIT;
 	int status = EXIT_DONE;
@@ -148,8 +152,9 @@ static int export_messages(struct command_call *call, const char *plan)
 		export_one(&export, message);
 		free(message);
 	}
-	for (size_t i = 0; call->value[OPT_ALL] && status == EXIT_DONE &&
-	     i < COUNT(live); i++) {
+	for (size_t i = 0;
+	     call->value[OPT_ALL] && status == EXIT_DONE && i < COUNT(live);
+	     i++) {
 		struct buf path = BUF_INIT;
 		enum control_result result;
 
@@ -163,7 +168,8 @@ static int export_messages(struct command_call *call, const char *plan)
 		output_json(export.files);
 	json_free(export.files);
 	return status != EXIT_DONE ? status :
-		export.failed ? EXIT_FAILED : EXIT_DONE;
+	       export.failed	   ? EXIT_FAILED :
+				     EXIT_DONE;
 }
 
 /* hold, release, discard. */
@@ -212,13 +218,16 @@ static int run(struct command_call *call, const char *verb, const char *plan)
 		return list(call, plan, NULL, print_row);
 	if (strcmp(verb, "show") == 0) {
 		if (!named)
-			return output_error(call, EXIT_USAGE, "show which "
+			return output_error(call, EXIT_USAGE,
+					    "show which "
 					    "message? give PLAN and ID");
 		return list(call, plan, call->arguments[2], print_whole);
 	}
 	if (!named && !call->value[OPT_ALL])
-		return output_error(call, EXIT_USAGE, "%s which messages? give "
-				    "PLAN and IDs, or --all", verb);
+		return output_error(call, EXIT_USAGE,
+				    "%s which messages? give "
+				    "PLAN and IDs, or --all",
+				    verb);
 	if (strcmp(verb, "export") == 0)
 		return export_messages(call, plan);
 	if (!call->value[OPT_REASON])
@@ -235,11 +244,13 @@ int cmd_queue(struct command_call *call)
 
 	if (!is_act(verb) && strcmp(verb, "list") != 0 &&
 	    strcmp(verb, "show") != 0 && strcmp(verb, "export") != 0)
-		return output_error(call, EXIT_USAGE, "queue: list, show, "
+		return output_error(call, EXIT_USAGE,
+				    "queue: list, show, "
 				    "export, hold, release or discard, not "
-				    "'%s'", verb);
-	plan = output_plan_name(call, call->count > 1 ? call->arguments[1] :
-				NULL, &status);
+				    "'%s'",
+				    verb);
+	plan = output_plan_name(
+		call, call->count > 1 ? call->arguments[1] : NULL, &status);
 	if (plan)
 		status = run(call, verb, plan);
 	free(plan);

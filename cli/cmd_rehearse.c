@@ -157,54 +157,58 @@ static int fetch_report(struct rehearsal *r)
 }
 
 static const struct step park_steps[] = {
-	{ "the world goes on: mail arrives at the old system",
-	  senders_begin, old_has_mail },
-	{ "tideover plan: DNS and both systems are verified",
-	  run_plan, child_done },
+	{ "the world goes on: mail arrives at the old system", senders_begin,
+	  old_has_mail },
+	{ "tideover plan: DNS and both systems are verified", run_plan,
+	  child_done },
 	{ "tideover start: the queue opens", run_start, child_done },
 	{ "the MX set becomes the queue alone", publish_queue, all_parked },
 	{ "parked everywhere; the domain is detached: both systems answer "
-	  "5xx now, mail is held", detach, some_held },
-	{ "tideover finish, too early: the gate must block",
-	  run_finish, finish_blocks },
+	  "5xx now, mail is held",
+	  detach, some_held },
+	{ "tideover finish, too early: the gate must block", run_finish,
+	  finish_blocks },
 	{ "the new system has the domain", attach, gate_is_open },
-	{ "tideover finish: the queue is replayed, in order",
-	  run_finish, child_done },
+	{ "tideover finish: the queue is replayed, in order", run_finish,
+	  child_done },
 	{ "the MX set becomes the new system's", publish_new, all_new },
 	{ "the senders stop", stop_senders, senders_idle },
-	{ "the trail: no cache knows the queue any more",
-	  nothing, close_opens },
+	{ "the trail: no cache knows the queue any more", nothing,
+	  close_opens },
 	{ "tideover finish: the gate close", run_finish, child_done },
 	{ "tideover report", fetch_report, child_done },
 	{ 0 },
 };
 
-/* Coexistence: the old system goes on taking what the queue passes on. */
-static const struct step standby_steps[] = {
-	{ "the world goes on: mail arrives at the old system",
-	  senders_begin, old_has_mail },
-	{ "tideover plan: DNS and both systems are verified",
-	  run_plan, child_done },
-	{ "tideover start: the queue opens", run_start, child_done },
-	{ "the MX set becomes the new system's",
-	  publish_new, all_new },
-	{ "both systems accept", nothing, gate_is_open },
-	{ "tideover finish: the queue is replayed, in order",
-	  run_finish, child_done },
-	{ "the senders stop", stop_senders, senders_idle },
-	{ "the trail", nothing, close_opens },
-	{ "tideover finish: the gate close", run_finish, child_done },
-	{ "tideover report", fetch_report, child_done },
-	{ 0 },
-};
-
-static int primary_down(struct rehearsal *r)
+/* The queue joins the MX set, behind the old system. */
+static int publish_both(struct rehearsal *r)
 {
-	r->old->mode = LAB_MX_BUSY;
-	return publish_queue(r);
+	const struct plan_strings *old =
+		&r->plan->domains[0].systems[SYSTEM_OLD].mx;
+	const char *hosts[REHEARSAL_MX_MAX];
+	size_t count = 0;
+
+	while (count < old->count && count < REHEARSAL_MX_MAX - 1) {
+		hosts[count] = old->at[count];
+		count++;
+	}
+	hosts[count++] = r->queue_host;
+	return rehearsal_publish(r, hosts, count, 1);
 }
 
-static int primary_up(struct rehearsal *r)
+static int all_mixed(struct rehearsal *r)
+{
+	return rehearsal_converged(r, "mixed", false);
+}
+
+static int old_down(struct rehearsal *r)
+{
+	r->old->mode = LAB_MX_DOWN;
+	r->mark = rehearsal_queued(r);
+	return 0;
+}
+
+static int old_up(struct rehearsal *r)
 {
 	r->old->mode = LAB_MX_ACCEPTS;
 	return 0;
@@ -215,17 +219,44 @@ static int queue_is_empty(struct rehearsal *r)
 	return rehearsal_queued(r) == 0;
 }
 
+/* Coexistence: both systems have the domain, the old one fails meanwhile. */
+static const struct step standby_steps[] = {
+	{ "the world goes on: mail arrives at the old system", senders_begin,
+	  old_has_mail },
+	{ "tideover plan: DNS and both systems are verified", run_plan,
+	  child_done },
+	{ "tideover start: the queue opens", run_start, child_done },
+	{ "the queue joins the MX set, behind the old system", publish_both,
+	  all_mixed },
+	{ "the old system is lost; mail comes to the queue and is held",
+	  old_down, some_held },
+	{ "tideover finish, too early: the gate must block", run_finish,
+	  finish_blocks },
+	{ "the MX set becomes the new system's", publish_new, all_new },
+	{ "the new system is ready", nothing, gate_is_open },
+	{ "tideover finish: the queue is replayed, in order", run_finish,
+	  child_done },
+	{ "the senders stop", stop_senders, senders_idle },
+	{ "the trail: no cache knows the queue any more", nothing,
+	  close_opens },
+	{ "tideover finish: the gate close", run_finish, child_done },
+	{ "tideover report", fetch_report, child_done },
+	{ 0 },
+};
+
 static const struct step plain_steps[] = {
-	{ "the world goes on: mail arrives at the primary",
-	  senders_begin, old_has_mail },
-	{ "tideover plan: DNS and the primary are verified",
-	  run_plan, child_done },
+	{ "the world goes on: mail arrives at the primary", senders_begin,
+	  old_has_mail },
+	{ "tideover plan: DNS and the primary are verified", run_plan,
+	  child_done },
 	{ "tideover start: the standby is armed", run_start, child_done },
-	{ "the primary takes nothing, mail comes to the queue",
-	  primary_down, some_held },
-	{ "the senders stop; the primary is back and nobody logs in",
-	  stop_senders, nothing },
-	{ "the queue drains by itself", primary_up, queue_is_empty },
+	{ "the queue joins the MX set, behind the primary", publish_both,
+	  all_mixed },
+	{ "the primary is lost; mail comes to the queue and is held", old_down,
+	  some_held },
+	{ "the primary is back; nobody logs in, the queue drains by itself",
+	  old_up, queue_is_empty },
+	{ "the senders stop", stop_senders, senders_idle },
 	{ "tideover report", fetch_report, child_done },
 	{ 0 },
 };
@@ -250,7 +281,7 @@ static void drive(void *ctx)
 		over = step->begin(r);
 	}
 	if (over == 0)
-		over = step->over == nothing ? 1 : step->over(r);
+		over = step->over(r);
 	if (over == 0 && clock_mono_ms() - r->step_ms > REHEARSAL_STEP_MS)
 		over = err_set(&r->err, "this step did not end in %d s",
 			       REHEARSAL_STEP_MS / 1000);
@@ -278,8 +309,8 @@ static int finish(struct rehearsal *r, struct command_call *call)
 
 	rehearsal_judge(r, &verdict);
 	good = !r->err.text[0] && verdict.lost == 0 && verdict.changed == 0 &&
-		verdict.reordered == 0 && verdict.copies == 0 &&
-		verdict.bounced == 0;
+	       verdict.reordered == 0 && verdict.copies == 0 &&
+	       verdict.bounced == 0;
 	json_put_bool(document, "passed", good);
 	json_put_number(document, "sent", (double)verdict.sent);
 	json_put_number(document, "through_queue", (double)verdict.queued);
@@ -295,7 +326,8 @@ static int finish(struct rehearsal *r, struct command_call *call)
 	if (call->json)
 		output_json(document);
 	json_free(document);
-	fprintf(r->out, "\n%llu messages were answered 250, %llu of them by "
+	fprintf(r->out,
+		"\n%llu messages were answered 250, %llu of them by "
 		"the queue: %llu lost, %llu changed,\n%llu out of order, %llu "
 		"twice, %llu bounced\n",
 		(unsigned long long)verdict.sent,
@@ -309,8 +341,9 @@ static int finish(struct rehearsal *r, struct command_call *call)
 		fprintf(stderr, "tideover: rehearsal: %s\n", r->err.text);
 	else
 		fprintf(r->out, "report: %s\n", r->report_path);
-	fprintf(r->out, "%s\n", good ? ink(INK_GOOD, "the rehearsal passed") :
-		ink(INK_BAD, "the rehearsal FAILED"));
+	fprintf(r->out, "%s\n",
+		good ? ink(INK_GOOD, "the rehearsal passed") :
+		       ink(INK_BAD, "the rehearsal FAILED"));
 	return good ? EXIT_DONE : EXIT_FAILED;
 }
 
@@ -322,8 +355,9 @@ int cmd_rehearse(struct command_call *call)
 
 	r = rehearsal_new(call, call->arguments[0], &err);
 	if (!r)
-		return output_error(call, err_is_set(&err) ? EXIT_USAGE :
-				    EXIT_FAILED, "%s", err.text);
+		return output_error(call,
+				    err_is_set(&err) ? EXIT_USAGE : EXIT_FAILED,
+				    "%s", err.text);
 	r->steps = steps_of(r->plan);
 	r->timer = loop_timer_new(r->loop, drive, r);
 	loop_timer_arm(r->timer, 0);

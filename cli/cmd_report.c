@@ -5,8 +5,8 @@
 int cmd_report(struct command_call *call)
 {
 	int status = EXIT_FAILED;
-	char *plan = output_plan_name(call, call->count ? call->arguments[0] :
-				      NULL, &status);
+	char *plan = output_plan_name(
+		call, call->count ? call->arguments[0] : NULL, &status);
 	struct json *report = NULL;
 	struct err err = ERR_INIT;
 	enum control_result result;

@@ -48,8 +48,10 @@ static int report(struct command_call *call, const struct plan *plan,
 		printf("plan %s: %s\n", plan->name, phase);
 	}
 	if (!open)
-		fprintf(stderr, "tideover: a check blocks; still %s, mail is "
-			"accepted; run start again after the remedy\n", phase);
+		fprintf(stderr,
+			"tideover: a check blocks; still %s, mail is "
+			"accepted; run start again after the remedy\n",
+			phase);
 	return open ? EXIT_DONE : EXIT_BLOCKED;
 }
 
@@ -66,7 +68,7 @@ static int start(struct command_call *call, const struct plan *plan)
 	result = control_call(call->socket, "POST", path, body,
 			      call->timeout_ms, &answer, &err);
 	status = result == CONTROL_OK ? report(call, plan, answer) :
-		output_control(call, result, &err);
+					output_control(call, result, &err);
 	json_free(answer);
 	json_free(body);
 	free(path);

@@ -25,12 +25,14 @@ static void print_vantages(const struct json *domain)
 	     at; at = json_next(at)) {
 		const char *view = text_of(at, "view");
 		enum ink colour = strcmp(view, "error") == 0 ? INK_BAD :
-			strcmp(view, "old") == 0 ? INK_WARN : INK_PLAIN;
+				  strcmp(view, "old") == 0   ? INK_WARN :
+							       INK_PLAIN;
 		const char *error = json_get_text(at, "error");
 
 		printf("    %-9s %-22.22s %-7s %s (TTL %.0f)\n",
 		       json_get_bool(at, "authority") ? "authority" :
-		       "resolver", text_of(at, "address"), ink(colour, view),
+							"resolver",
+		       text_of(at, "address"), ink(colour, view),
 		       error ? error : text_of(at, "mx"),
 		       json_get_number(at, "ttl", 0));
 	}
@@ -78,8 +80,9 @@ static void print_domain(const struct json *domain)
 	       json_get_number(ledger, "delivered", 0),
 	       json_get_number(ledger, "bounced", 0),
 	       json_get_number(ledger, "discarded", 0),
-	       json_get_bool(ledger, "balances") ? ink(INK_GOOD, "balances") :
-	       ink(INK_BAD, "DOES NOT BALANCE"));
+	       json_get_bool(ledger, "balances") ?
+		       ink(INK_GOOD, "balances") :
+		       ink(INK_BAD, "DOES NOT BALANCE"));
 	puts("  health");
 	print_health(domain);
 	puts("  MX");
@@ -93,7 +96,8 @@ static void print_queue(const struct json *status)
 	char age[CLOCK_TEXT], eta[CLOCK_TEXT];
 
 	printf("queue: %.0f waiting, %.0f held, %.0f bytes, %.0f in flight, "
-	       "oldest %s\n", json_get_number(queue, "waiting", 0),
+	       "oldest %s\n",
+	       json_get_number(queue, "waiting", 0),
 	       json_get_number(queue, "held", 0),
 	       json_get_number(queue, "bytes", 0),
 	       json_get_number(queue, "in_flight", 0),
@@ -102,7 +106,8 @@ static void print_queue(const struct json *status)
 	       json_get_number(rates, "arrivals_per_min", 0),
 	       json_get_number(rates, "replays_per_min", 0),
 	       json_get_number(rates, "eta_ms", -1) >= 0 ?
-	       duration(json_get_number(rates, "eta_ms", 0), eta) : "-");
+		       duration(json_get_number(rates, "eta_ms", 0), eta) :
+		       "-");
 }
 
 static void print_status(const struct json *status)
@@ -112,14 +117,14 @@ static void print_status(const struct json *status)
 	printf("plan %s (%s): %s since %s%s\n", text_of(status, "plan"),
 	       text_of(status, "strategy"),
 	       ink(INK_BOLD, text_of(status, "phase")),
-	       text_of(status, "since"), json_get_bool(status, "rehearsal") ?
-	       "  [rehearsal]" : "");
+	       text_of(status, "since"),
+	       json_get_bool(status, "rehearsal") ? "  [rehearsal]" : "");
 	print_queue(status);
 	for (const struct json *alert = json_first(json_get(status, "alerts"));
 	     alert; alert = json_next(alert))
 		printf("%s %s\n", ink(INK_BAD, "alert"), json_text(alert));
 	for (const struct json *domain =
-	     json_first(json_get(status, "domains"));
+		     json_first(json_get(status, "domains"));
 	     domain; domain = json_next(domain))
 		print_domain(domain);
 	if (json_type(gate) == JSON_OBJECT) {
@@ -131,8 +136,8 @@ static void print_status(const struct json *status)
 int cmd_status(struct command_call *call)
 {
 	int status = EXIT_DONE;
-	char *plan = output_plan_name(call, call->count ? call->arguments[0] :
-				      NULL, &status);
+	char *plan = output_plan_name(
+		call, call->count ? call->arguments[0] : NULL, &status);
 	struct json *document = NULL;
 
 	if (!plan)

@@ -2,140 +2,242 @@
 #include "base/buf.h"
 #include <stdio.h>
 
-static const char *const phases[] = { "opening", "holding", "releasing",
+static const char *const phases[] = { "opening",  "holding",   "releasing",
 				      "trailing", "returning", "returned",
-				      "standing", "finished", NULL };
-static const char *const gates[] = { "plan", "start", "detach", "finish",
+				      "standing", "finished",  NULL };
+static const char *const gates[] = { "plan",  "start",	  "detach", "finish",
 				     "close", "rollback", NULL };
 static const char *const formats[] = { "html", "md", "json", NULL };
-static const char *const states[] = { "waiting", "held", "delivered",
+static const char *const states[] = { "waiting", "held",      "delivered",
 				      "bounced", "discarded", NULL };
 
 const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_STATE] = { "state", "DIR",
-		"where the daemon keeps everything (or TIDEOVER_STATE)", NULL },
+			"where the daemon keeps everything (or TIDEOVER_STATE)",
+			NULL },
 	[OPT_JSON] = { "json", NULL, "one JSON document on stdout", NULL },
 	[OPT_HELP] = { "help", NULL, "this text", NULL },
 	[OPT_TIMEOUT] = { "timeout", "DURATION",
-		"give up after so long (exit status 5): 90s, 15m, 2h", NULL },
+			  "give up after so long (exit status 5): 90s, 15m, 2h",
+			  NULL },
 	[OPT_WAIT] = { "wait", "PHASE", "wait until the plan reaches PHASE",
-		phases },
+		       phases },
 	[OPT_BY] = { "by", "NAME",
-		"who does this, for the journal (default: the login name)",
-		NULL },
+		     "who does this, for the journal (default: the login name)",
+		     NULL },
 	[OPT_REASON] = { "reason", "TEXT", "why, for the journal", NULL },
 	[OPT_GATE] = { "gate", "GATE", "which gate", gates },
 	[OPT_ONLY] = { "only", "CHECK", "only this check", NULL },
-	[OPT_STRICT] = { "strict", NULL,
-		"exit 3 when something would block", NULL },
+	[OPT_STRICT] = { "strict", NULL, "exit 3 when something would block",
+			 NULL },
 	[OPT_ABORT] = { "abort", NULL,
-		"go back to planned, if no mail was accepted yet", NULL },
+			"go back to planned, if no mail was accepted yet",
+			NULL },
 	[OPT_NOW] = { "now", NULL, "end without the gate close", NULL },
-	[OPT_ATTEST] = { "attest", NULL,
-		"vouch for what could not be asked", NULL },
+	[OPT_ATTEST] = { "attest", NULL, "vouch for what could not be asked",
+			 NULL },
 	[OPT_OUTPUT] = { "output", "PATH", "write there instead", NULL },
 	[OPT_FORMAT] = { "format", "FORMAT", "html, md or json", formats },
-	[OPT_REDACT] = { "redact", NULL,
-		"hash the local part of every address", NULL },
+	[OPT_REDACT] = { "redact", NULL, "hash the local part of every address",
+			 NULL },
 	[OPT_ALL] = { "all", NULL, "every held (or waiting) message", NULL },
 	[OPT_RECIPIENT] = { "recipient", "ADDRESS", "only this recipient",
-		NULL },
+			    NULL },
 	[OPT_DOMAIN] = { "domain", "DOMAIN", "only this domain", NULL },
 	[OPT_IN_STATE] = { "in", "STATE", "only envelopes in this state",
-		states },
+			   states },
 	[OPT_DETACH] = { "detach", NULL,
-		"do not follow the release; the daemon goes on by itself",
-		NULL },
+			 "do not follow the release; the daemon goes on by itself",
+			 NULL },
 	[OPT_KEEP] = { "keep", "DIR", "keep the rehearsal's state in DIR",
-		NULL },
+		       NULL },
 };
 
 const struct command commands[] = {
-	{ "plan", "FILE", 1, 1, "check a plan, DNS and the systems; change "
-		"nothing",
-		"Reads FILE strictly and prints every error with its line and "
-		"JSON path.  Asks every authoritative server and resolver for "
-		"the MX sets, probes the old and new system, prints each "
-		"finding with evidence and remedy, and the timeline with the "
-		"exact records to publish.  Keeps what DNS answered, so that "
-		"old TTLs are known later.",
-		{ OPT_STRICT }, false, cmd_plan },
-	{ "start", "FILE", 1, 1, "open the queue for the plan's domains",
-		"Starts tideoverd if none runs, gives it the plan, opens, and "
-		"judges the gate start against the live listener.  Exits 3, "
-		"still opening, when a check blocks; run it again after the "
-		"remedy.  A plan that is under way already is left as it is.",
-		{ OPT_BY, OPT_WAIT, OPT_TIMEOUT, OPT_ABORT }, false,
-		cmd_start },
-	{ "status", "[PLAN]", 0, 1, "phase, valves, DNS, queue, rates",
-		"Shows the phase, each domain's valve and why, the MX set at "
-		"every vantage point with the time that caches may still hold "
-		"the old one, the health of both systems, the ledger, rates "
-		"and ETA.",
-		{ OPT_WAIT, OPT_TIMEOUT }, false, cmd_status },
-	{ "check", "[PLAN]", 0, 1, "judge a gate afresh, change nothing",
-		"Asks everything again and prints each check of the gate with "
-		"its evidence.  Exits 3 when the gate is shut.",
-		{ OPT_GATE, OPT_ONLY }, false, cmd_check },
-	{ "finish", "[PLAN]", 0, 1, "release the queue to the new system",
-		"While holding: passes the gate finish, then replays the queue "
-		"in order and follows it until it is drained.  While trailing "
-		"or returned: passes the gate close and ends the plan.  Exits "
-		"3 when a check blocks, mail is held or the breaker closed.  "
-		"Ending the command stops nothing; running it again attaches "
-		"to the release again.",
-		{ OPT_BY, OPT_NOW, OPT_DETACH, OPT_WAIT, OPT_TIMEOUT }, false,
-		cmd_finish },
-	{ "rollback", "[PLAN]", 0, 1, "send the queue back to the old system",
-		"Passes the gate rollback, then replays the queue to the old "
-		"system through the same machinery.",
-		{ OPT_BY, OPT_DETACH, OPT_WAIT, OPT_TIMEOUT }, false,
-		cmd_rollback },
-	{ "waive", "PLAN CHECK", 2, 2, "let a gate pass one finding",
-		"Names who and why; is bound to the finding as it is now, "
-		"lapses when the finding changes or after 24 hours, and is "
-		"journalled.  no-open-relay, ledger-balance, mx-horizon and a "
-		"failing queue-capacity cannot be waived.",
-		{ OPT_GATE, OPT_BY, OPT_REASON, OPT_ATTEST }, false,
-		cmd_waive },
-	{ "queue", "list|show|export|hold|release|discard [PLAN] [ID...]", 1,
-		1000, "look at the queue, and act on its envelopes",
-		"list prints envelopes, show one message with every attempt, "
-		"export writes .eml files.  hold, release and discard act on "
-		"ID or ID:ENVELOPE, or on all that is held with --all, and "
-		"need --reason.",
-		{ OPT_IN_STATE, OPT_RECIPIENT, OPT_DOMAIN, OPT_ALL, OPT_OUTPUT,
-		  OPT_BY, OPT_REASON }, false, cmd_queue },
-	{ "pause", "[PLAN]", 0, 1, "close the plan's valves",
-		"Nothing leaves until resume; mail is accepted as before.",
-		{ OPT_BY, OPT_REASON }, false, cmd_pause },
-	{ "resume", "[PLAN]", 0, 1, "let the valves open again",
-		"Ends a pause and opens breakers that closed.",
-		{ OPT_BY }, false, cmd_resume },
-	{ "report", "[PLAN]", 0, 1, "the evidence, as HTML, Markdown or JSON",
-		"Timeline, checks with raw evidence, MX observations, queue "
-		"over time, the ledger, every message with every attempt, and "
-		"the hash that the journal ends in.",
-		{ OPT_FORMAT, OPT_OUTPUT, OPT_REDACT }, false, cmd_report },
-	{ "journal", "[show|verify] [PLAN]", 0, 2, "what happened, line by line",
-		"show prints the journal; verify checks its chain of hashes.",
-		{ OPT_NONE }, false, cmd_journal },
-	{ "remove", "PLAN", 1, 1, "forget a finished plan",
-		"Only a finished (or never started) plan whose queue is empty.",
-		{ OPT_NONE }, false, cmd_remove },
-	{ "stop", "", 0, 0, "stop the daemon cleanly",
-		"Sessions end between transactions; the queue stays.",
-		{ OPT_NONE }, false, cmd_stop },
-	{ "rehearse", "FILE", 1, 1, "run the whole cutover on this machine",
-		"A DNS authority with the plan's zones, caching resolvers, an "
-		"old and a new mail system and a sender, all on loopback; the "
-		"real tideover and tideoverd; under a minute; ends with the "
-		"report.",
-		{ OPT_KEEP }, false, cmd_rehearse },
-	{ "completions", "bash|zsh|fish", 1, 1, "print a shell's completions",
-		"", { OPT_NONE }, true, cmd_completions },
-	{ "man", "", 0, 0, "print the manual page", "", { OPT_NONE }, true,
-		cmd_man },
+	{ "plan",
+	  "FILE",
+	  1,
+	  1,
+	  "check a plan, DNS and the systems; change "
+	  "nothing",
+	  "Reads FILE strictly and prints every error with its line and "
+	  "JSON path.  Asks every authoritative server and resolver for "
+	  "the MX sets, probes the old and new system, prints each "
+	  "finding with evidence and remedy, and the timeline with the "
+	  "exact records to publish.  Keeps what DNS answered, so that "
+	  "old TTLs are known later.",
+	  { OPT_STRICT },
+	  false,
+	  cmd_plan },
+	{ "start",
+	  "FILE",
+	  1,
+	  1,
+	  "open the queue for the plan's domains",
+	  "Starts tideoverd if none runs, gives it the plan, opens, and "
+	  "judges the gate start against the live listener.  Exits 3, "
+	  "still opening, when a check blocks; run it again after the "
+	  "remedy.  A plan that is under way already is left as it is.",
+	  { OPT_BY, OPT_WAIT, OPT_TIMEOUT, OPT_ABORT },
+	  false,
+	  cmd_start },
+	{ "status",
+	  "[PLAN]",
+	  0,
+	  1,
+	  "phase, valves, DNS, queue, rates",
+	  "Shows the phase, each domain's valve and why, the MX set at "
+	  "every vantage point with the time that caches may still hold "
+	  "the old one, the health of both systems, the ledger, rates "
+	  "and ETA.",
+	  { OPT_WAIT, OPT_TIMEOUT },
+	  false,
+	  cmd_status },
+	{ "check",
+	  "[PLAN]",
+	  0,
+	  1,
+	  "judge a gate afresh, change nothing",
+	  "Asks everything again and prints each check of the gate with "
+	  "its evidence.  Exits 3 when the gate is shut.",
+	  { OPT_GATE, OPT_ONLY },
+	  false,
+	  cmd_check },
+	{ "finish",
+	  "[PLAN]",
+	  0,
+	  1,
+	  "release the queue to the new system",
+	  "While holding: passes the gate finish, then replays the queue "
+	  "in order and follows it until it is drained.  While trailing "
+	  "or returned: passes the gate close and ends the plan.  Exits "
+	  "3 when a check blocks, mail is held or the breaker closed.  "
+	  "Ending the command stops nothing; running it again attaches "
+	  "to the release again.",
+	  { OPT_BY, OPT_NOW, OPT_DETACH, OPT_WAIT, OPT_TIMEOUT },
+	  false,
+	  cmd_finish },
+	{ "rollback",
+	  "[PLAN]",
+	  0,
+	  1,
+	  "send the queue back to the old system",
+	  "Passes the gate rollback, then replays the queue to the old "
+	  "system through the same machinery.",
+	  { OPT_BY, OPT_DETACH, OPT_WAIT, OPT_TIMEOUT },
+	  false,
+	  cmd_rollback },
+	{ "waive",
+	  "PLAN CHECK",
+	  2,
+	  2,
+	  "let a gate pass one finding",
+	  "Names who and why; is bound to the finding as it is now, "
+	  "lapses when the finding changes or after 24 hours, and is "
+	  "journalled.  no-open-relay, ledger-balance, mx-horizon and a "
+	  "failing queue-capacity cannot be waived.",
+	  { OPT_GATE, OPT_BY, OPT_REASON, OPT_ATTEST },
+	  false,
+	  cmd_waive },
+	{ "queue",
+	  "list|show|export|hold|release|discard [PLAN] [ID...]",
+	  1,
+	  1000,
+	  "look at the queue, and act on its envelopes",
+	  "list prints envelopes, show one message with every attempt, "
+	  "export writes .eml files.  hold, release and discard act on "
+	  "ID or ID:ENVELOPE, or on all that is held with --all, and "
+	  "need --reason.",
+	  { OPT_IN_STATE, OPT_RECIPIENT, OPT_DOMAIN, OPT_ALL, OPT_OUTPUT,
+	    OPT_BY, OPT_REASON },
+	  false,
+	  cmd_queue },
+	{ "pause",
+	  "[PLAN]",
+	  0,
+	  1,
+	  "close the plan's valves",
+	  "Nothing leaves until resume; mail is accepted as before.",
+	  { OPT_BY, OPT_REASON },
+	  false,
+	  cmd_pause },
+	{ "resume",
+	  "[PLAN]",
+	  0,
+	  1,
+	  "let the valves open again",
+	  "Ends a pause and opens breakers that closed.",
+	  { OPT_BY },
+	  false,
+	  cmd_resume },
+	{ "report",
+	  "[PLAN]",
+	  0,
+	  1,
+	  "the evidence, as HTML, Markdown or JSON",
+	  "Timeline, checks with raw evidence, MX observations, queue "
+	  "over time, the ledger, every message with every attempt, and "
+	  "the hash that the journal ends in.",
+	  { OPT_FORMAT, OPT_OUTPUT, OPT_REDACT },
+	  false,
+	  cmd_report },
+	{ "journal",
+	  "[show|verify] [PLAN]",
+	  0,
+	  2,
+	  "what happened, line by line",
+	  "show prints the journal; verify checks its chain of hashes.",
+	  { OPT_NONE },
+	  false,
+	  cmd_journal },
+	{ "remove",
+	  "PLAN",
+	  1,
+	  1,
+	  "forget a finished plan",
+	  "Only a finished (or never started) plan whose queue is empty.",
+	  { OPT_NONE },
+	  false,
+	  cmd_remove },
+	{ "stop",
+	  "",
+	  0,
+	  0,
+	  "stop the daemon cleanly",
+	  "Sessions end between transactions; the queue stays.",
+	  { OPT_NONE },
+	  false,
+	  cmd_stop },
+	{ "rehearse",
+	  "FILE",
+	  1,
+	  1,
+	  "run the whole cutover on this machine",
+	  "A DNS authority with the plan's zones, caching resolvers, an "
+	  "old and a new mail system and a sender, all on loopback; the "
+	  "real tideover and tideoverd; under a minute; ends with the "
+	  "report.",
+	  { OPT_KEEP },
+	  false,
+	  cmd_rehearse },
+	{ "completions",
+	  "bash|zsh|fish",
+	  1,
+	  1,
+	  "print a shell's completions",
+	  "",
+	  { OPT_NONE },
+	  true,
+	  cmd_completions },
+	{ "man",
+	  "",
+	  0,
+	  0,
+	  "print the manual page",
+	  "",
+	  { OPT_NONE },
+	  true,
+	  cmd_man },
 	{ 0 },
 };
 
@@ -143,8 +245,7 @@ static const enum option_id common[] = { OPT_STATE, OPT_JSON, OPT_HELP };
 
 const struct command *command_find(const char *name)
 {
-	for (const struct command *command = commands; command->name;
-	     command++)
+	for (const struct command *command = commands; command->name; command++)
 		if (strcmp(command->name, name) == 0)
 			return command;
 	return NULL;
@@ -212,13 +313,13 @@ void command_help(const struct command *command, struct buf *out)
 void command_overview(struct buf *out)
 {
 	buf_adds(out, "usage: tideover COMMAND [OPTIONS] [ARGUMENTS]\n\n"
-		 "Carries a domain's inbound mail over a cutover.\n\n");
-	for (const struct command *command = commands; command->name;
-	     command++)
+		      "Carries a domain's inbound mail over a cutover.\n\n");
+	for (const struct command *command = commands; command->name; command++)
 		if (!command->hidden)
 			buf_addf(out, "  %-10s %s\n", command->name,
 				 command->summary);
-	buf_adds(out, "\n`tideover COMMAND --help` tells more.\n\n"
+	buf_adds(out,
+		 "\n`tideover COMMAND --help` tells more.\n\n"
 		 "Exit status: 0 done, or the gate is open; 1 failed; 2 usage "
 		 "or invalid plan;\n3 a check blocks, or mail is held; 4 no "
 		 "daemon answers; 5 timed out.\n");
@@ -239,33 +340,37 @@ static void flag_word(struct buf *out, const struct option_row *row)
 
 static void bash_completions(struct buf *out)
 {
-	buf_adds(out, "# bash completion for tideover; generated by "
+	buf_adds(out,
+		 "# bash completion for tideover; generated by "
 		 "`tideover completions bash`\n_tideover()\n{\n"
 		 "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev="
 		 "${COMP_WORDS[COMP_CWORD-1]}\n\tlocal command=${COMP_WORDS[1]}"
 		 " words=\n\tCOMPREPLY=()\n\tif [ \"$COMP_CWORD\" -eq 1 ]; "
 		 "then\n\t\twords=\"");
-	for (const struct command *command = commands; command->name;
-	     command++)
+	for (const struct command *command = commands; command->name; command++)
 		if (!command->hidden)
 			buf_addf(out, "%s ", command->name);
 	buf_adds(out, "--help --version\"\n\t\tCOMPREPLY=($(compgen -W "
-		 "\"$words\" -- \"$cur\"))\n\t\treturn\n\tfi\n"
-		 "\tcase $prev in\n");
+		      "\"$words\" -- \"$cur\"))\n\t\treturn\n\tfi\n"
+		      "\tcase $prev in\n");
 	for (size_t i = 1; i < OPT_COUNT; i++) {
 		const struct option_row *row = &option_rows[i];
 
 		if (!row->argument)
 			continue;
 		if (row->words) {
-			buf_addf(out, "\t--%s)\n\t\tCOMPREPLY=($(compgen -W "
-				 "\"", row->name);
+			buf_addf(out,
+				 "\t--%s)\n\t\tCOMPREPLY=($(compgen -W "
+				 "\"",
+				 row->name);
 			words(out, row->words);
 			buf_adds(out, "\" -- \"$cur\"))\n\t\treturn ;;\n");
 		} else if (strcmp(row->argument, "DIR") == 0 ||
 			   strcmp(row->argument, "PATH") == 0) {
-			buf_addf(out, "\t--%s)\n\t\tCOMPREPLY=($(compgen -f -- "
-				 "\"$cur\"))\n\t\treturn ;;\n", row->name);
+			buf_addf(out,
+				 "\t--%s)\n\t\tCOMPREPLY=($(compgen -f -- "
+				 "\"$cur\"))\n\t\treturn ;;\n",
+				 row->name);
 		} else {
 			buf_addf(out, "\t--%s) return ;;\n", row->name);
 		}
@@ -284,8 +389,8 @@ static void bash_completions(struct buf *out)
 		buf_adds(out, "\" ;;\n");
 	}
 	buf_adds(out, "\tesac\n\tCOMPREPLY=($(compgen -W \"$words\" -- "
-		 "\"$cur\") $(compgen -f -- \"$cur\"))\n}\n"
-		 "complete -o filenames -F _tideover tideover\n");
+		      "\"$cur\") $(compgen -f -- \"$cur\"))\n}\n"
+		      "complete -o filenames -F _tideover tideover\n");
 }
 
 /* A help text inside the brackets and quotes of zsh and fish. */
@@ -324,7 +429,8 @@ static void zsh_option(struct buf *out, const struct option_row *row)
 
 static void zsh_completions(struct buf *out)
 {
-	buf_adds(out, "#compdef tideover\n# generated by `tideover completions "
+	buf_adds(out,
+		 "#compdef tideover\n# generated by `tideover completions "
 		 "zsh`\n_tideover() {\n\tlocal -a commands\n\tcommands=(\n");
 	for (const struct command *command = commands; command->name;
 	     command++) {
@@ -334,7 +440,8 @@ static void zsh_completions(struct buf *out)
 		quoted(out, command->summary);
 		buf_adds(out, "'\n");
 	}
-	buf_adds(out, "\t)\n\tif (( CURRENT == 2 )); then\n\t\t_describe "
+	buf_adds(out,
+		 "\t)\n\tif (( CURRENT == 2 )); then\n\t\t_describe "
 		 "command commands\n\t\treturn\n\tfi\n\tlocal command="
 		 "$words[2]\n\tshift words\n\t(( CURRENT-- ))\n\tcase $command "
 		 "in\n");
@@ -344,10 +451,12 @@ static void zsh_completions(struct buf *out)
 			continue;
 		buf_addf(out, "\t%s)\n\t\t_arguments \\\n", command->name);
 		each_option(command, zsh_option, out);
-		buf_adds(out, strcmp(command->name, "queue") == 0 ?
-			 "\t\t'1:verb:(list show export hold release discard)' "
-			 "'*:argument:_files' ;;\n" :
-			 "\t\t'*:argument:_files' ;;\n");
+		buf_adds(
+			out,
+			strcmp(command->name, "queue") == 0 ?
+				"\t\t'1:verb:(list show export hold release discard)' "
+				"'*:argument:_files' ;;\n" :
+				"\t\t'*:argument:_files' ;;\n");
 	}
 	buf_adds(out, "\tesac\n}\n_tideover \"$@\"\n");
 }
@@ -355,13 +464,15 @@ static void zsh_completions(struct buf *out)
 static void fish_completions(struct buf *out)
 {
 	buf_adds(out, "# fish completion for tideover; generated by `tideover "
-		 "completions fish`\n");
+		      "completions fish`\n");
 	for (const struct command *command = commands; command->name;
 	     command++) {
 		if (command->hidden)
 			continue;
-		buf_addf(out, "complete -c tideover -n __fish_use_subcommand "
-			 "-f -a %s -d '", command->name);
+		buf_addf(out,
+			 "complete -c tideover -n __fish_use_subcommand "
+			 "-f -a %s -d '",
+			 command->name);
 		quoted(out, command->summary);
 		buf_adds(out, "'\n");
 	}
@@ -372,15 +483,16 @@ static void fish_completions(struct buf *out)
 
 		if (command->hidden)
 			continue;
-		for (size_t i = 0; i < COUNT(command->options) &&
-		     command->options[i]; i++)
+		for (size_t i = 0;
+		     i < COUNT(command->options) && command->options[i]; i++)
 			all[count++] = command->options[i];
 		for (size_t i = 0; i < COUNT(common); i++)
 			all[count++] = common[i];
 		for (size_t i = 0; i < count; i++) {
 			const struct option_row *row = &option_rows[all[i]];
 
-			buf_addf(out, "complete -c tideover -n "
+			buf_addf(out,
+				 "complete -c tideover -n "
 				 "'__fish_seen_subcommand_from %s' -l %s%s",
 				 command->name, row->name,
 				 row->argument ? " -r" : "");
@@ -395,9 +507,9 @@ static void fish_completions(struct buf *out)
 		}
 	}
 	buf_adds(out, "complete -c tideover -n '__fish_seen_subcommand_from "
-		 "queue' -f -a 'list show export hold release discard'\n"
-		 "complete -c tideover -n '__fish_seen_subcommand_from "
-		 "journal' -f -a 'show verify'\n");
+		      "queue' -f -a 'list show export hold release discard'\n"
+		      "complete -c tideover -n '__fish_seen_subcommand_from "
+		      "journal' -f -a 'show verify'\n");
 }
 
 bool command_completions(const char *shell, struct buf *out)
@@ -442,7 +554,8 @@ static void man_option(struct buf *out, const struct option_row *row)
 
 void command_manual(struct buf *out)
 {
-	buf_adds(out, ".TH TIDEOVER 1 \"\" \"tideover " TIDEOVER_VERSION "\" "
+	buf_adds(out,
+		 ".TH TIDEOVER 1 \"\" \"tideover " TIDEOVER_VERSION "\" "
 		 "\"User Commands\"\n.SH NAME\ntideover \\- carry a domain's "
 		 "inbound mail over a cutover\n.SH SYNOPSIS\n");
 	for (const struct command *command = commands; command->name;
@@ -454,7 +567,8 @@ void command_manual(struct buf *out)
 		roff(out, command->arguments);
 		buf_adds(out, "\n.br\n");
 	}
-	buf_adds(out, ".SH DESCRIPTION\n"
+	buf_adds(out,
+		 ".SH DESCRIPTION\n"
 		 "A migration plan names the domains, the old and the new mail "
 		 "system and the host that keeps mail meanwhile.\n"
 		 ".B tideover\nchecks it, runs the queueing MX\n"
@@ -470,17 +584,17 @@ void command_manual(struct buf *out)
 		buf_adds(out, "\n");
 		roff(out, command->help);
 		buf_adds(out, "\n");
-		for (size_t i = 0; i < COUNT(command->options) &&
-		     command->options[i]; i++)
+		for (size_t i = 0;
+		     i < COUNT(command->options) && command->options[i]; i++)
 			man_option(out, &option_rows[command->options[i]]);
 	}
 	buf_adds(out, ".SH OPTIONS OF EVERY COMMAND\n");
 	for (size_t i = 0; i < COUNT(common); i++)
 		man_option(out, &option_rows[common[i]]);
 	buf_adds(out, ".SH EXIT STATUS\n"
-		 ".TP\n0\ndone, or the gate is open\n.TP\n1\nfailed\n"
-		 ".TP\n2\nusage, or an invalid plan\n"
-		 ".TP\n3\na check blocks, or mail is held\n"
-		 ".TP\n4\nno daemon answers\n.TP\n5\ntimed out\n"
-		 ".SH SEE ALSO\n.BR tideoverd (8)\n");
+		      ".TP\n0\ndone, or the gate is open\n.TP\n1\nfailed\n"
+		      ".TP\n2\nusage, or an invalid plan\n"
+		      ".TP\n3\na check blocks, or mail is held\n"
+		      ".TP\n4\nno daemon answers\n.TP\n5\ntimed out\n"
+		      ".SH SEE ALSO\n.BR tideoverd (8)\n");
 }

@@ -11,24 +11,44 @@
 #include "base/json.h"
 
 enum exit_status {
-	EXIT_DONE = 0,		/* done, or the gate is open */
+	EXIT_DONE = 0, /* done, or the gate is open */
 	EXIT_FAILED = 1,
-	EXIT_USAGE = 2,		/* or an invalid plan */
-	EXIT_BLOCKED = 3,	/* a check blocks, or mail is held */
+	EXIT_USAGE = 2,	  /* or an invalid plan */
+	EXIT_BLOCKED = 3, /* a check blocks, or mail is held */
 	EXIT_UNREACHABLE = 4,
 	EXIT_TIMEOUT = 5,
 };
 
 enum option_id {
-	OPT_NONE, OPT_STATE, OPT_JSON, OPT_HELP, OPT_TIMEOUT, OPT_WAIT, OPT_BY,
-	OPT_REASON, OPT_GATE, OPT_ONLY, OPT_STRICT, OPT_ABORT, OPT_NOW,
-	OPT_ATTEST, OPT_OUTPUT, OPT_FORMAT, OPT_REDACT, OPT_ALL, OPT_RECIPIENT,
-	OPT_DOMAIN, OPT_IN_STATE, OPT_DETACH, OPT_KEEP, OPT_COUNT,
+	OPT_NONE,
+	OPT_STATE,
+	OPT_JSON,
+	OPT_HELP,
+	OPT_TIMEOUT,
+	OPT_WAIT,
+	OPT_BY,
+	OPT_REASON,
+	OPT_GATE,
+	OPT_ONLY,
+	OPT_STRICT,
+	OPT_ABORT,
+	OPT_NOW,
+	OPT_ATTEST,
+	OPT_OUTPUT,
+	OPT_FORMAT,
+	OPT_REDACT,
+	OPT_ALL,
+	OPT_RECIPIENT,
+	OPT_DOMAIN,
+	OPT_IN_STATE,
+	OPT_DETACH,
+	OPT_KEEP,
+	OPT_COUNT,
 };
 
 struct option_row {
-	const char *name, *argument, *help;	/* argument NULL: a switch */
-	const char *const *words;		/* what the argument may be */
+	const char *name, *argument, *help; /* argument NULL: a switch */
+	const char *const *words;	    /* what the argument may be */
 };
 extern const struct option_row option_rows[OPT_COUNT];
 
@@ -36,23 +56,23 @@ struct command_call {
 	const struct command *command;
 	const char **arguments;
 	size_t count;
-	const char *value[OPT_COUNT];		/* NULL: not given */
-	int64_t timeout_ms;			/* 0: none */
+	const char *value[OPT_COUNT]; /* NULL: not given */
+	int64_t timeout_ms;	      /* 0: none */
 	bool json;
 	char *state_dir, *socket;
 };
 
 struct command {
 	const char *name;
-	const char *arguments;		/* "PLAN CHECK": for the usage line */
-	size_t least, most;		/* how many */
+	const char *arguments; /* "PLAN CHECK": for the usage line */
+	size_t least, most;    /* how many */
 	const char *summary;
-	const char *help;		/* paragraphs for --help and the manual */
-	enum option_id options[12];	/* beside those every command has */
+	const char *help;	    /* paragraphs for --help and the manual */
+	enum option_id options[12]; /* beside those every command has */
 	bool hidden;
 	int (*run)(struct command_call *call);
 };
-extern const struct command commands[];	/* ended by a NULL name */
+extern const struct command commands[]; /* ended by a NULL name */
 
 const struct command *command_find(const char *name);
 void command_help(const struct command *command, struct buf *out);

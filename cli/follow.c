@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { POLL_MS = 250 };
+enum {
+	POLL_MS = 250
+};
 
 static bool is_over(const struct command_call *call, int64_t began_ms)
 {
@@ -13,8 +15,8 @@ static bool is_over(const struct command_call *call, int64_t began_ms)
 	       clock_mono_ms() - began_ms >= call->timeout_ms;
 }
 
-int follow_phase(struct command_call *call, const char *plan,
-		 const char *phase, struct json **last)
+int follow_phase(struct command_call *call, const char *plan, const char *phase,
+		 struct json **last)
 {
 	enum phase wanted, now;
 	int64_t began = clock_mono_ms();
@@ -39,7 +41,8 @@ int follow_phase(struct command_call *call, const char *plan,
 		if (there)
 			return EXIT_DONE;
 		if (is_over(call, began))
-			return output_error(call, EXIT_TIMEOUT, "still %s "
+			return output_error(call, EXIT_TIMEOUT,
+					    "still %s "
 					    "after the time given",
 					    phase_name(now));
 		usleep(POLL_MS * 1000);
@@ -132,8 +135,9 @@ static int outcome(struct command_call *call, const char *plan,
 	const struct json *queue = json_get(status, "queue");
 	const char *breaker = closed_breaker(status);
 	double held = json_get_number(queue, "held", 0);
-	int result = !balances(status) ? EXIT_FAILED :
-		breaker || held > 0 ? EXIT_BLOCKED : EXIT_DONE;
+	int result = !balances(status)	 ? EXIT_FAILED :
+		     breaker || held > 0 ? EXIT_BLOCKED :
+					   EXIT_DONE;
 
 	if (call->json) {
 		output_json(status);
@@ -141,17 +145,19 @@ static int outcome(struct command_call *call, const char *plan,
 	}
 	if (!balances(status))
 		printf("%s\n", ink(INK_BAD, "THE LEDGER DOES NOT BALANCE: do "
-				   "not sign; see `tideover status`"));
+					    "not sign; see `tideover status`"));
 	if (breaker) {
 		output_wrapped(breaker, 0);
 		printf("next: repair the target, then `tideover finish %s` "
-		       "again\n", plan);
+		       "again\n",
+		       plan);
 	}
 	if (held > 0) {
 		printf("%.0f envelopes are held:\n", held);
 		print_replies(status);
 		printf("next: `tideover queue list %s --in held`, then queue "
-		       "release or discard\n", plan);
+		       "release or discard\n",
+		       plan);
 	}
 	if (result == EXIT_DONE)
 		printf("drained: the queue is empty, nothing is held, the "
@@ -180,7 +186,8 @@ int follow_release(struct command_call *call, const char *plan)
 		json_free(document);
 		if (is_over(call, began)) {
 			output_progress_end();
-			return output_error(call, EXIT_TIMEOUT, "not drained "
+			return output_error(call, EXIT_TIMEOUT,
+					    "not drained "
 					    "yet; the daemon goes on, run the "
 					    "same command to follow it");
 		}

@@ -10,8 +10,8 @@
  * Polls until the plan reaches `phase` (name).  EXIT_DONE, EXIT_TIMEOUT, or
  * what went wrong.  *last (may be NULL) is the last status document.
  */
-int follow_phase(struct command_call *call, const char *plan,
-		 const char *phase, struct json **last);
+int follow_phase(struct command_call *call, const char *plan, const char *phase,
+		 struct json **last);
 /*
  * Follows a release with a progress line until it is drained: EXIT_DONE,
  * EXIT_BLOCKED when mail is held or a breaker closed, EXIT_FAILED when the

@@ -36,7 +36,8 @@ static size_t long_options(const struct command *command,
 			options[count++] = (struct option){
 				.name = option_rows[id].name,
 				.has_arg = option_rows[id].argument ?
-					required_argument : no_argument,
+						   required_argument :
+						   no_argument,
 				.val = (int)id,
 			};
 	options[count] = (struct option){ 0 };

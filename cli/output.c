@@ -17,8 +17,8 @@ static bool has_colour(void)
 const char *ink(enum ink which, const char *text)
 {
 	static const char *const codes[] = {
-		[INK_PLAIN] = "0", [INK_GOOD] = "32", [INK_WARN] = "33",
-		[INK_BAD] = "31;1", [INK_DIM] = "2", [INK_BOLD] = "1",
+		[INK_PLAIN] = "0",  [INK_GOOD] = "32", [INK_WARN] = "33",
+		[INK_BAD] = "31;1", [INK_DIM] = "2",   [INK_BOLD] = "1",
 	};
 	static char texts[4][256];
 	static unsigned next;
@@ -135,7 +135,8 @@ static void print_finding(const struct json *finding)
 	if (waived) {
 		printf("           waived by %s: %s\n", waived,
 		       json_get_text(finding, "waived_reason") ?
-		       json_get_text(finding, "waived_reason") : "");
+			       json_get_text(finding, "waived_reason") :
+			       "");
 	}
 }
 
@@ -153,15 +154,15 @@ void output_gate(const struct json *gate, bool everything)
 
 	printf("gate %s: %s\n", json_get_text(gate, "gate"),
 	       json_get_bool(gate, "open") ? ink(INK_GOOD, "open") :
-	       ink(INK_BAD, "shut"));
+					     ink(INK_BAD, "shut"));
 	for (const struct json *finding = json_first(findings); finding;
 	     finding = json_next(finding)) {
 		const char *verdict = json_get_text(finding, "verdict");
 
 		if (!is_built(finding))
 			unbuilt++;
-		else if (everything || (verdict &&
-					strcmp(verdict, "pass") != 0))
+		else if (everything ||
+			 (verdict && strcmp(verdict, "pass") != 0))
 			print_finding(finding);
 	}
 	if (unbuilt == 0)
@@ -198,9 +199,8 @@ static char *only_plan(const struct command_call *call, int *status)
 {
 	struct json *plans = NULL;
 	struct err err = ERR_INIT;
-	enum control_result result = control_call(call->socket, "GET",
-						  "/v1/plans", NULL, 30000,
-						  &plans, &err);
+	enum control_result result = control_call(
+		call->socket, "GET", "/v1/plans", NULL, 30000, &plans, &err);
 	char *name = NULL;
 
 	if (result != CONTROL_OK) {
@@ -210,9 +210,11 @@ static char *only_plan(const struct command_call *call, int *status)
 	if (json_count(plans) == 1)
 		name = mem_dup(json_get_text(json_at(plans, 0), "name"));
 	else
-		*status = output_error(call, EXIT_USAGE, json_count(plans) ?
-				       "several plans are under way: name one" :
-				       "no plan is under way");
+		*status = output_error(
+			call, EXIT_USAGE,
+			json_count(plans) ?
+				"several plans are under way: name one" :
+				"no plan is under way");
 	json_free(plans);
 	return name;
 }

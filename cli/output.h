@@ -12,7 +12,14 @@
 #include "cli/command.h"
 #include "control/control_client.h"
 
-enum ink { INK_PLAIN, INK_GOOD, INK_WARN, INK_BAD, INK_DIM, INK_BOLD };
+enum ink {
+	INK_PLAIN,
+	INK_GOOD,
+	INK_WARN,
+	INK_BAD,
+	INK_DIM,
+	INK_BOLD
+};
 
 /* Text in a colour, or bare; borrowed until the fourth next call. */
 const char *ink(enum ink ink, const char *text);

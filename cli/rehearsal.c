@@ -11,8 +11,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAILBOXES = 5, EVERY_MS = 60, ARGS_MAX = 16, STATUS_EVERY_MS = 200,
-       SHOW_EVERY_MS = 1500, CHILD_OUTPUT_MAX = 16 * 1024 * 1024 };
+enum {
+	MAILBOXES = 5,
+	EVERY_MS = 60,
+	ARGS_MAX = 16,
+	STATUS_EVERY_MS = 200,
+	SHOW_EVERY_MS = 1500,
+	CHILD_OUTPUT_MAX = 16 * 1024 * 1024
+};
 
 /* Building the world. */
 
@@ -65,8 +71,8 @@ static int pick_listener(struct rehearsal *r, struct err *err)
 static void add_route(struct rehearsal *r, const char *host,
 		      const char *address)
 {
-	r->routes = mem_grow(r->routes, (r->route_count + 1) *
-			     sizeof(*r->routes));
+	r->routes =
+		mem_grow(r->routes, (r->route_count + 1) * sizeof(*r->routes));
 	r->routes[r->route_count++] = (struct lab_route){ host, address };
 }
 
@@ -75,8 +81,8 @@ static int add_host(struct rehearsal *r, const char *host, struct err *err)
 {
 	const char *dot = strchr(host, '.');
 	char *lines = mem_printf("%s 300 SOA ns.lab 1 60\n"
-				 "%s 300 NS ns.lab\n", dot + 1,
-				 dot + 1);
+				 "%s 300 NS ns.lab\n",
+				 dot + 1, dot + 1);
 	const char *value = "127.0.0.1";
 	int result = 0;
 
@@ -109,8 +115,8 @@ static int publish(struct rehearsal *r, const char *domain,
 	if (count > DNS_MX_MAX)
 		count = DNS_MX_MAX;
 	for (size_t i = 0; i < count; i++)
-		values[i] = mem_printf("%d %s.", preference + (int)i * 5,
-				       hosts[i]);
+		values[i] =
+			mem_printf("%d %s.", preference + (int)i * 5, hosts[i]);
 	result = lab_dns_set(r->dns, domain, DNS_MX, REHEARSAL_TTL_S,
 			     (const char *const *)values, count, err);
 	for (size_t i = 0; i < count; i++)
@@ -122,8 +128,7 @@ static int make_zones(struct rehearsal *r, struct err *err)
 {
 	for (size_t i = 0; i < r->plan->domain_count; i++) {
 		const struct plan_domain *domain = &r->plan->domains[i];
-		const struct plan_strings *mx =
-			&domain->systems[SYSTEM_OLD].mx;
+		const struct plan_strings *mx = &domain->systems[SYSTEM_OLD].mx;
 		char *lines = mem_printf("%s 300 SOA ns.lab 1 "
 					 "60\n%s 300 NS ns.lab\n",
 					 domain->name, domain->name);
@@ -134,12 +139,12 @@ static int make_zones(struct rehearsal *r, struct err *err)
 		    publish(r, domain->name, (const char *const *)mx->at,
 			    mx->count, 1, err) < 0)
 			return -1;
-		if (add_system(r, &domain->systems[SYSTEM_OLD], r->old,
-			       err) < 0)
+		if (add_system(r, &domain->systems[SYSTEM_OLD], r->old, err) <
+		    0)
 			return -1;
 		if (!r->plan->plain &&
-		    add_system(r, &domain->systems[SYSTEM_NEW], r->new,
-			       err) < 0)
+		    add_system(r, &domain->systems[SYSTEM_NEW], r->new, err) <
+			    0)
 			return -1;
 	}
 	if (add_host(r, r->plan->queue_mx.host, err) < 0)
@@ -158,9 +163,8 @@ static int make_world(struct rehearsal *r, struct err *err)
 	if (!r->dns)
 		return -1;
 	for (size_t i = 0; i < REHEARSAL_RESOLVERS; i++) {
-		r->resolvers[i] = lab_resolver_new(r->loop, &any,
-						   lab_dns_addr(r->dns), 0,
-						   err);
+		r->resolvers[i] = lab_resolver_new(
+			r->loop, &any, lab_dns_addr(r->dns), 0, err);
 		if (!r->resolvers[i])
 			return -1;
 	}
@@ -188,15 +192,18 @@ static int make_plan(struct rehearsal *r, struct err *err)
 	for (size_t i = 0; i < REHEARSAL_RESOLVERS; i++)
 		resolvers[i] = addr_format(lab_resolver_addr(r->resolvers[i]),
 					   texts[i]);
-	text = plan_rehearsal_text(r->plan, &(struct plan_rehearsal){
-		.listen = r->listen,
-		.authority = addr_format(lab_dns_addr(r->dns), authority),
-		.resolvers = resolvers,
-		.resolver_count = REHEARSAL_RESOLVERS,
-		.deliver_to = { r->old->address, r->new->address },
-		.certificate_file = certificate,
-		.key_file = key,
-	});
+	text = plan_rehearsal_text(
+		r->plan,
+		&(struct plan_rehearsal){
+			.listen = r->listen,
+			.authority =
+				addr_format(lab_dns_addr(r->dns), authority),
+			.resolvers = resolvers,
+			.resolver_count = REHEARSAL_RESOLVERS,
+			.deliver_to = { r->old->address, r->new->address },
+			.certificate_file = certificate,
+			.key_file = key,
+		});
 	result = file_write(r->plan_path, slice(text), 0600, err);
 out:
 	free(text);
@@ -300,8 +307,8 @@ void rehearsal_free(struct rehearsal *r)
 
 int rehearsal_run(struct rehearsal *r, const char *command, ...)
 {
-	const char *argv[ARGS_MAX] = { "tideover", command, "--json",
-				       "--state", r->state };
+	const char *argv[ARGS_MAX] = { "tideover", command, "--json", "--state",
+				       r->state };
 	size_t count = 5;
 	const char *argument;
 	va_list args;
@@ -346,17 +353,20 @@ int rehearsal_send(struct rehearsal *r)
 
 	for (size_t i = 0; i < REHEARSAL_RESOLVERS; i++)
 		resolvers[i] = lab_resolver_addr(r->resolvers[i]);
-	r->sender = lab_sender_new(r->loop, &(struct lab_sender_spec){
-		.domain = r->plan->domains[0].name,
-		.resolvers = resolvers,
-		.resolver_count = REHEARSAL_RESOLVERS,
-		.routes = r->routes,
-		.route_count = r->route_count,
-		.messages = lab_mail,
-		.message_count = lab_mail_count,
-		.mailboxes = MAILBOXES,
-		.every_ms = EVERY_MS,
-	}, &r->err);
+	r->sender =
+		lab_sender_new(r->loop,
+			       &(struct lab_sender_spec){
+				       .domain = r->plan->domains[0].name,
+				       .resolvers = resolvers,
+				       .resolver_count = REHEARSAL_RESOLVERS,
+				       .routes = r->routes,
+				       .route_count = r->route_count,
+				       .messages = lab_mail,
+				       .message_count = lab_mail_count,
+				       .mailboxes = MAILBOXES,
+				       .every_ms = EVERY_MS,
+			       },
+			       &r->err);
 	return r->sender ? 0 : -1;
 }
 
@@ -437,8 +447,8 @@ int rehearsal_gate_opens(struct rehearsal *r, const char *gate)
 	if (code < 0 || code == EXIT_BLOCKED)
 		return 0;
 	return code == EXIT_DONE ? 1 :
-		err_set(&r->err, "check failed: %s",
-			buf_text(&r->child_output));
+				   err_set(&r->err, "check failed: %s",
+					   buf_text(&r->child_output));
 }
 
 void rehearsal_show_status(struct rehearsal *r)
@@ -472,12 +482,11 @@ void rehearsal_show_status(struct rehearsal *r)
 void rehearsal_show_blocking(struct rehearsal *r)
 {
 	struct slice rest = buf_slice(&r->child_output);
-	struct json *document =
-		json_parse(slice_split(&rest, '\n'), NULL);
+	struct json *document = json_parse(slice_split(&rest, '\n'), NULL);
 	const struct json *gate = json_get(document, "gate");
 
 	for (const struct json *finding =
-	     json_first(json_get(gate, "findings"));
+		     json_first(json_get(gate, "findings"));
 	     finding; finding = json_next(finding)) {
 		const char *verdict = json_get_text(finding, "verdict");
 
@@ -506,8 +515,8 @@ void rehearsal_judge(const struct rehearsal *r,
 		     struct rehearsal_verdict *verdict)
 {
 	size_t count = 0;
-	const struct lab_sent *sent = r->sender ?
-		lab_sender_sent(r->sender, &count) : NULL;
+	const struct lab_sent *sent =
+		r->sender ? lab_sender_sent(r->sender, &count) : NULL;
 
 	*verdict = (struct rehearsal_verdict){ 0 };
 	for (size_t i = 0; i < count; i++) {
@@ -524,10 +533,9 @@ void rehearsal_judge(const struct rehearsal *r,
 		there = find_arrival(r->old, &sent[i]);
 		if (!there)
 			there = find_arrival(r->new, &sent[i]);
-		copies = lab_mx_copies(r->old, sent[i].mailbox,
-				       sent[i].number) +
-			lab_mx_copies(r->new, sent[i].mailbox,
-				      sent[i].number);
+		copies =
+			lab_mx_copies(r->old, sent[i].mailbox, sent[i].number) +
+			lab_mx_copies(r->new, sent[i].mailbox, sent[i].number);
 		if (!there)
 			verdict->lost++;
 		else if (strcmp(there->sha256, sent[i].sha256) != 0)

@@ -18,13 +18,14 @@ enum {
 	REHEARSAL_TTL_S = 2,
 	REHEARSAL_STEP_MS = 30000,
 	REHEARSAL_POLL_MS = 50,
+	REHEARSAL_MX_MAX = 8,
 };
 
 struct step;
 
 struct rehearsal {
 	struct command_call *call;
-	FILE *out;			/* chatter: stdout, or stderr (--json) */
+	FILE *out; /* chatter: stdout, or stderr (--json) */
 	struct loop *loop;
 	struct loop_timer *timer;
 	int64_t began_ms, step_ms;
@@ -33,13 +34,13 @@ struct rehearsal {
 	bool begun;
 	struct err err;
 
-	struct plan *plan;		/* the engineer's */
+	struct plan *plan; /* the engineer's */
 	char *dir, *plan_path, *report_path, *state, *socket;
-	char *listen;			/* the queue's "127.0.0.1:port" */
+	char *listen; /* the queue's "127.0.0.1:port" */
 	const char *queue_host;
 	struct lab_dns *dns;
 	struct lab_resolver *resolvers[REHEARSAL_RESOLVERS];
-	struct lab_mx *old, *new;	/* plain: old alone */
+	struct lab_mx *old, *new; /* plain: old alone */
 	struct lab_sender *sender;
 	struct lab_route *routes;
 	size_t route_count;
@@ -50,7 +51,7 @@ struct rehearsal {
 	uint64_t mark;
 	int64_t shown_ms, asked_ms;
 	char shown[256];
-	struct json *status;		/* the last one, or NULL */
+	struct json *status; /* the last one, or NULL */
 };
 
 struct rehearsal *rehearsal_new(struct command_call *call, const char *path,

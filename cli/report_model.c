@@ -5,13 +5,13 @@
 #include <stdlib.h>
 
 const char *const report_message_columns[REPORT_COLUMNS] = {
-	"message", "accepted", "reverse-path", "forward-path",
-	"bytes, SHA-256", "peer", "outcome", "attempts", NULL,
+	"message", "accepted", "reverse-path", "forward-path", "bytes, SHA-256",
+	"peer",	   "outcome",  "attempts",     NULL,
 };
 
 /* What is remembered of a mailbox while the list goes by. */
 struct line {
-	char latest_at[32], latest[40];	/* delivered last so far */
+	char latest_at[32], latest[40]; /* delivered last so far */
 	char left[40], left_state[16];	/* the first that did not go out */
 	bool left_told;
 };
@@ -111,7 +111,8 @@ static void overtook(struct report *report, struct line *line,
 	char text[160];
 
 	if (line->left[0] && !line->left_told) {
-		snprintf(text, sizeof(text), "the earlier one is %s and left "
+		snprintf(text, sizeof(text),
+			 "the earlier one is %s and left "
 			 "the line; the later one was delivered",
 			 line->left_state);
 		add_exception(report, line->left_state, mailbox, line->left,
@@ -160,7 +161,10 @@ void report_count(struct report *report, const struct json *row)
 {
 	const char *state = json_get_text(row, "state");
 	struct report_ledger *listed = &report->listed;
-	const struct { const char *name; double *count; } states[] = {
+	const struct {
+		const char *name;
+		double *count;
+	} states[] = {
 		{ "waiting", &listed->waiting },
 		{ "held", &listed->held },
 		{ "delivered", &listed->delivered },
@@ -214,7 +218,7 @@ static char *attempts_text(const struct json *row)
 			 text_of(it, "tls"), *text_of(it, "tls") ? "]" : "");
 		if (json_get_bool(it, "uncertain"))
 			buf_adds(&text, " (no final reply: possible "
-				 "duplicate)");
+					"duplicate)");
 		free(at);
 	}
 	return buf_take(&text);
@@ -224,10 +228,10 @@ static char *outcome_text(const struct json *row)
 {
 	char *ended = take_time(row, "ended");
 	const char *reason = text_of(row, "reason"), *by = text_of(row, "by");
-	char *text = mem_printf("%s%s%s%s%s%s%s", text_of(row, "state"),
-				ended ? "\n" : "", ended ? ended : "",
-				*reason ? "\n" : "", reason,
-				*by ? "\nby " : "", by);
+	char *text =
+		mem_printf("%s%s%s%s%s%s%s", text_of(row, "state"),
+			   ended ? "\n" : "", ended ? ended : "",
+			   *reason ? "\n" : "", reason, *by ? "\nby " : "", by);
 
 	free(ended);
 	return text;
@@ -245,8 +249,8 @@ static enum report_mark mark_of_state(const char *state)
 void report_message(const struct report *report, const struct json *row,
 		    struct report_row *out)
 {
-	struct json *redacted = report->salt ?
-		report_redact_json(report->salt, row) : NULL;
+	struct json *redacted =
+		report->salt ? report_redact_json(report->salt, row) : NULL;
 	const struct json *from = redacted ? redacted : row;
 	const char *tls = text_of(from, "tls");
 
@@ -257,14 +261,14 @@ void report_message(const struct report *report, const struct json *row,
 	out->cells[1].text = take_time(from, "accepted");
 	out->cells[2].text = mem_printf("<%s>", text_of(from, "reverse_path"));
 	out->cells[3].text = mem_printf("<%s>", text_of(from, "forward_path"));
-	out->cells[4].text = mem_printf("%.0f\n%s",
-					json_get_number(from, "bytes", 0),
-					text_of(from, "sha256"));
+	out->cells[4].text =
+		mem_printf("%.0f\n%s", json_get_number(from, "bytes", 0),
+			   text_of(from, "sha256"));
 	out->cells[4].mark = MARK_CODE;
-	out->cells[5].text = mem_printf("%s\n%s %s\n%s", text_of(from, "peer"),
-					text_of(from, "protocol"),
-					text_of(from, "helo"),
-					*tls ? tls : "no TLS");
+	out->cells[5].text =
+		mem_printf("%s\n%s %s\n%s", text_of(from, "peer"),
+			   text_of(from, "protocol"), text_of(from, "helo"),
+			   *tls ? tls : "no TLS");
 	out->cells[6].text = outcome_text(from);
 	out->cells[6].mark = mark_of_state(text_of(from, "state"));
 	out->cells[7].text = attempts_text(from);
@@ -304,7 +308,8 @@ void report_span(const struct report *report, int64_t *from_ms, int64_t *to_ms)
 	widen(json_get(report->data, "samples"), from_ms, to_ms);
 	widen(json_get(report->data, "observations"), from_ms, to_ms);
 	if (clock_parse(slice(json_get_text(report->data, "generated")),
-			&generated, NULL) == 0 && generated > *to_ms)
+			&generated, NULL) == 0 &&
+	    generated > *to_ms)
 		*to_ms = generated;
 	if (*from_ms == 0)
 		*from_ms = *to_ms;

@@ -19,33 +19,43 @@
 #include "base/json.h"
 #include "base/map.h"
 
-#define REPORT_COLUMNS 9
-#define REPORT_ORDER_MAX 1000	/* exceptions that are listed one by one */
+#define REPORT_COLUMNS	 9
+#define REPORT_ORDER_MAX 1000 /* exceptions that are listed one by one */
 
-enum report_mark { MARK_NONE, MARK_GOOD, MARK_WARN, MARK_BAD, MARK_CODE };
-enum report_chart { CHART_NONE, CHART_QUEUE, CHART_MX };
+enum report_mark {
+	MARK_NONE,
+	MARK_GOOD,
+	MARK_WARN,
+	MARK_BAD,
+	MARK_CODE
+};
+enum report_chart {
+	CHART_NONE,
+	CHART_QUEUE,
+	CHART_MX
+};
 
 struct report_cell {
-	char *text;			/* lines apart by \n; NULL: empty */
+	char *text; /* lines apart by \n; NULL: empty */
 	enum report_mark mark;
 };
 
 struct report_row {
 	struct report_cell cells[REPORT_COLUMNS];
-	char *detail;			/* raw evidence, as JSON; or NULL */
+	char *detail; /* raw evidence, as JSON; or NULL */
 };
 
 struct report_table {
 	char *caption;
-	const char *columns[REPORT_COLUMNS];	/* ended by NULL if fewer */
+	const char *columns[REPORT_COLUMNS]; /* ended by NULL if fewer */
 	struct report_row *rows;
 	size_t row_count;
 };
 
 struct report_section {
 	const char *id, *title;
-	char *text;			/* paragraphs apart by \n, or NULL */
-	enum report_mark mark;		/* of the text */
+	char *text;	       /* paragraphs apart by \n, or NULL */
+	enum report_mark mark; /* of the text */
 	enum report_chart chart;
 	struct report_table *tables;
 	size_t table_count;
@@ -56,21 +66,21 @@ struct report_ledger {
 };
 
 struct report {
-	struct json *data;		/* the daemon's, redacted if asked */
-	char *salt;			/* NULL: nothing is redacted */
+	struct json *data; /* the daemon's, redacted if asked */
+	char *salt;	   /* NULL: nothing is redacted */
 	struct report_ledger total;
-	bool balances;			/* every domain, and the total */
-	struct report_ledger listed;	/* what the message list adds up to */
-	struct map mailboxes;		/* forward-path -> its line */
-	struct json *order;		/* exceptions, for all writers */
-	size_t order_count;		/* of them, listed or not */
+	bool balances;		     /* every domain, and the total */
+	struct report_ledger listed; /* what the message list adds up to */
+	struct map mailboxes;	     /* forward-path -> its line */
+	struct json *order;	     /* exceptions, for all writers */
+	size_t order_count;	     /* of them, listed or not */
 	struct report_section *sections;
 	size_t section_count;
 };
 
 /* `data` is copied. */
 struct report *report_new(const struct json *data, const char *salt);
-void report_free(struct report *report);		/* NULL is fine */
+void report_free(struct report *report); /* NULL is fine */
 /* Takes a row of the list into account; rows come in sequence. */
 void report_count(struct report *report, const struct json *row);
 /* Fills the sections, once everything is counted. */

@@ -3,7 +3,9 @@
 #include "base/encode.h"
 #include <stdlib.h>
 
-enum { KEPT_BYTES = 6 };
+enum {
+	KEPT_BYTES = 6
+};
 
 /* RFC 5321 atext and the dot, and UTF-8 as RFC 6531 allows it. */
 static bool is_local(char c)

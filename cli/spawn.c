@@ -9,7 +9,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { START_MS = 60000, POLL_MS = 50, LOG_MAX = 64 * 1024 * 1024 };
+enum {
+	START_MS = 60000,
+	POLL_MS = 50,
+	LOG_MAX = 64 * 1024 * 1024
+};
 
 char *spawn_daemon_path(void)
 {
@@ -33,7 +37,7 @@ static bool answers(const char *socket)
 	struct err err = ERR_INIT;
 	bool ready = control_call(socket, "GET", "/v1/daemon", NULL, 5000,
 				  &answer, &err) == CONTROL_OK &&
-		json_get_bool(answer, "ready");
+		     json_get_bool(answer, "ready");
 
 	json_free(answer);
 	return ready;
@@ -58,8 +62,7 @@ static int why_it_ended(const char *log, struct err *err)
 	return -1;
 }
 
-static void become_daemon(const char *path, const char *state,
-			  const char *log)
+static void become_daemon(const char *path, const char *state, const char *log)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 

@@ -11,24 +11,24 @@
 #include "smtp/smtp_path.h"
 
 struct acceptance_answer {
-	int code;		/* 250, or what refuses it */
-	char text[160];		/* "4.3.2 not accepting for this domain now" */
-	const char *plan;	/* of a 250: whose transaction this becomes;
+	int code;	  /* 250, or what refuses it */
+	char text[160];	  /* "4.3.2 not accepting for this domain now" */
+	const char *plan; /* of a 250: whose transaction this becomes;
 				   lives as long as the session's turn */
 };
 
 struct acceptance {
 	struct loop *loop;
 	struct store *store;
-	const char *hostname;	/* greeting, Received, EHLO */
+	const char *hostname; /* greeting, Received, EHLO */
 	void *ctx;
 	/* May mail be taken at all (space, spool)?  250 or a 4xx. */
 	void (*admit)(void *ctx, uint64_t size,
 		      struct acceptance_answer *answer);
 	/* One recipient; `plan` is that of the transaction's first, or NULL. */
 	void (*recipient)(void *ctx, const struct smtp_path *path,
-			  struct slice address, const char *plan,
-			  uint64_t size, struct acceptance_answer *answer);
+			  struct slice address, const char *plan, uint64_t size,
+			  struct acceptance_answer *answer);
 	/* Next acceptance sequence number. */
 	uint64_t (*sequence)(void *ctx);
 	/* A durable message joins the queue (before its 250 leaves). */

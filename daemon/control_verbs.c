@@ -9,7 +9,9 @@
 
 #define LOG_MODULE "control"
 
-enum { PAGE = 1000 };
+enum {
+	PAGE = 1000
+};
 
 /* Answering. */
 
@@ -231,8 +233,8 @@ static void report_uncertain(void *ctx, struct json *result,
 
 static void get_report(struct call *call)
 {
-	index_uncertain(call->daemon->store.index, call->plan,
-			report_uncertain, call);
+	index_uncertain(call->daemon->store.index, call->plan, report_uncertain,
+			call);
 }
 
 /* What needs a gate. */
@@ -248,8 +250,8 @@ static void gate_done(void *ctx, struct cutover *cutover,
 	} else {
 		body = json_object();
 		json_put_text(body, "phase", phase_name(cutover->phase));
-		json_put(body, "gate", findings ? findings_json(findings) :
-			 NULL);
+		json_put(body, "gate",
+			 findings ? findings_json(findings) : NULL);
 		reply(call->request, 200, body);
 	}
 	call_free(call);
@@ -279,8 +281,7 @@ static void reply_phase(struct call *call, int result, const struct err *err)
 		reply_error(call->request, 409, err->text);
 	} else {
 		body = json_object();
-		json_put_text(body, "phase",
-			      phase_name(call->cutover->phase));
+		json_put_text(body, "phase", phase_name(call->cutover->phase));
 		reply(call->request, 200, body);
 	}
 	call_free(call);
@@ -329,7 +330,8 @@ static bool gate_of(struct call *call, enum gate *gate)
 
 	if (name && gate_parse(name, gate))
 		return true;
-	reply_error(call->request, 400, "gate is one of plan, start, detach, "
+	reply_error(call->request, 400,
+		    "gate is one of plan, start, detach, "
 		    "finish, close, rollback");
 	call_free(call);
 	return false;
@@ -375,7 +377,8 @@ static void post_waive(struct call *call)
 	if (!gate_of(call, &gate))
 		return;
 	if (!check || !check_find(check) || !reason || !*reason) {
-		reply_error(call->request, 400, "a waiver needs the name of a "
+		reply_error(call->request, 400,
+			    "a waiver needs the name of a "
 			    "check and a reason");
 		call_free(call);
 		return;
@@ -430,7 +433,8 @@ static void get_queue(struct call *call)
 	enum envelope_state parsed;
 
 	if (state && !envelope_state_parse(state, &parsed)) {
-		reply_error(request, 400, "state is one of waiting, held, "
+		reply_error(request, 400,
+			    "state is one of waiting, held, "
 			    "delivered, bounced, discarded");
 		call_free(call);
 		return;
@@ -499,7 +503,8 @@ static void get_message(struct call *call)
 	}
 	message = queue_find(call->daemon->queue, &id);
 	if (!message) {
-		reply_error(call->request, 404, "no waiting or held message "
+		reply_error(call->request, 404,
+			    "no waiting or held message "
 			    "has that id");
 		call_free(call);
 		return;
@@ -555,9 +560,10 @@ static bool act_fits(const struct act *act,
 		     const struct queue_envelope *envelope)
 {
 	if (envelope->claimed)
-		return false;	/* on its way: its outcome decides */
+		return false; /* on its way: its outcome decides */
 	return act->state == ENVELOPE_WAITING ? envelope->held :
-	       act->state == ENVELOPE_HELD ? !envelope->held : true;
+	       act->state == ENVELOPE_HELD    ? !envelope->held :
+						true;
 }
 
 static struct queue_envelope *find_named(struct call *call, const char *name)
@@ -571,10 +577,12 @@ static struct queue_envelope *find_named(struct call *call, const char *name)
 	if (!id_parse(first, &id) || (rest.len && !slice_u64(rest, &index)) ||
 	    index > RECORD_MAX_ENVELOPES)
 		return NULL;
-	envelope = queue_find_envelope(call->daemon->queue, &id,
-				       (uint32_t)index);
+	envelope =
+		queue_find_envelope(call->daemon->queue, &id, (uint32_t)index);
 	return envelope && strcmp(envelope->mailbox->domain->plan,
-				  call->plan) == 0 ? envelope : NULL;
+				  call->plan) == 0 ?
+		       envelope :
+		       NULL;
 }
 
 /* One released envelope of a held mailbox frees the whole line behind it. */
@@ -588,7 +596,7 @@ static size_t act_line(struct call *call, const struct act *act,
 		act_on(call, act, envelope, reason);
 		return 1;
 	}
-	list_each(it, next, &mailbox->held) {
+	list_each (it, next, &mailbox->held) {
 		struct queue_envelope *one =
 			list_entry(it, struct queue_envelope, line);
 
@@ -608,7 +616,7 @@ static size_t act_all_held(struct call *call, const struct act *act,
 	for (size_t i = 0; i < call->cutover->plan->domain_count; i++) {
 		struct queue_domain *domain = call->cutover->domains[i].queue;
 
-		list_each(it, next, &domain->held) {
+		list_each (it, next, &domain->held) {
 			struct queue_envelope *envelope =
 				list_entry(it, struct queue_envelope, all);
 
@@ -648,8 +656,8 @@ static void post_act(struct call *call, const struct act *act)
 		count = act_all_held(call, act, reason);
 	for (const struct json *id = all ? NULL : json_first(ids); id;
 	     id = json_next(id)) {
-		struct queue_envelope *envelope = json_text(id) ?
-			find_named(call, json_text(id)) : NULL;
+		struct queue_envelope *envelope =
+			json_text(id) ? find_named(call, json_text(id)) : NULL;
 
 		if (envelope && act_fits(act, envelope))
 			count += act_line(call, act, envelope, reason);
@@ -771,8 +779,8 @@ static bool read_body(struct call *call)
 	call->body = json_parse(text, &err);
 	if (call->body && json_type(call->body) == JSON_OBJECT)
 		return true;
-	reply_error(call->request, 400, call->body ?
-		    "the body is not an object" : err.text);
+	reply_error(call->request, 400,
+		    call->body ? "the body is not an object" : err.text);
 	return false;
 }
 
@@ -807,14 +815,16 @@ void control_handle(void *ctx, struct http_request *request)
 	if (!fn) {
 		fn = find_plan_verb(call, method, path);
 		if (fn && !call->cutover) {
-			reply_error(request, 404, "no such plan is under way "
+			reply_error(request, 404,
+				    "no such plan is under way "
 				    "here: tideover start it");
 			call_free(call);
 			return;
 		}
 	}
 	if (!fn) {
-		reply_error(request, 404, "no such request: docs/control.md "
+		reply_error(request, 404,
+			    "no such request: docs/control.md "
 			    "lists them");
 		call_free(call);
 		return;

@@ -6,7 +6,9 @@
 
 #define LOG_MODULE "cutover"
 
-enum { TICK_MS = 200 };
+enum {
+	TICK_MS = 200
+};
 
 /* What the journal says of the past. */
 
@@ -67,9 +69,9 @@ static int each_line(void *ctx, const struct json *line)
 
 void cutover_add_waiver(struct cutover *cutover, const struct waiver *waiver)
 {
-	cutover->waivers = mem_grow(cutover->waivers,
-				    (cutover->waiver_count + 1) *
-				    sizeof(*cutover->waivers));
+	cutover->waivers =
+		mem_grow(cutover->waivers, (cutover->waiver_count + 1) *
+						   sizeof(*cutover->waivers));
 	cutover->waivers[cutover->waiver_count++] = *waiver;
 }
 
@@ -106,9 +108,9 @@ static struct cutover_target *target_for(struct cutover *cutover,
 		.helo = cutover->plan->queue_mx.host,
 	};
 	target->replay = replay_new(&spec, &cutover_replay_owner, target);
-	cutover->targets = mem_grow(cutover->targets,
-				    (cutover->target_count + 1) *
-				    sizeof(*cutover->targets));
+	cutover->targets =
+		mem_grow(cutover->targets, (cutover->target_count + 1) *
+						   sizeof(*cutover->targets));
 	cutover->targets[cutover->target_count++] = target;
 	return target;
 }
@@ -117,8 +119,8 @@ static void make_domains(struct cutover *cutover)
 {
 	const struct plan *plan = cutover->plan;
 
-	cutover->domains = mem_alloc(plan->domain_count *
-				     sizeof(*cutover->domains));
+	cutover->domains =
+		mem_alloc(plan->domain_count * sizeof(*cutover->domains));
 	for (size_t i = 0; i < plan->domain_count; i++) {
 		struct cutover_domain *domain = &cutover->domains[i];
 		const struct plan_domain *from = &plan->domains[i];
@@ -129,9 +131,10 @@ static void make_domains(struct cutover *cutover)
 					     from->name);
 		domain->targets[SYSTEM_OLD] =
 			target_for(cutover, &from->systems[SYSTEM_OLD]);
-		domain->targets[SYSTEM_NEW] = plan->plain ?
-			domain->targets[SYSTEM_OLD] :
-			target_for(cutover, &from->systems[SYSTEM_NEW]);
+		domain->targets[SYSTEM_NEW] =
+			plan->plain ?
+				domain->targets[SYSTEM_OLD] :
+				target_for(cutover, &from->systems[SYSTEM_NEW]);
 	}
 }
 
@@ -148,10 +151,9 @@ static int make_tls(struct cutover *cutover, struct err *err)
 {
 	const struct plan *plan = cutover->plan;
 	enum tls_policy policy =
-		plan->replay.tls == PLAN_TLS_OPPORTUNISTIC ?
-		TLS_OPPORTUNISTIC :
-		plan->replay.tls == PLAN_TLS_REQUIRED ? TLS_REQUIRED :
-		TLS_VERIFIED;
+		plan->replay.tls == PLAN_TLS_OPPORTUNISTIC ? TLS_OPPORTUNISTIC :
+		plan->replay.tls == PLAN_TLS_REQUIRED	   ? TLS_REQUIRED :
+							     TLS_VERIFIED;
 
 	cutover->tls = tls_client_new(policy, NULL,
 				      plan->replay.client_certificate_file,
@@ -244,8 +246,8 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 	    make_resolver(cutover, err) < 0)
 		goto fail;
 	if (plan->recipients.listed &&
-	    recipients_load(&cutover->recipients, plan->recipients.file,
-			    err) < 0)
+	    recipients_load(&cutover->recipients, plan->recipients.file, err) <
+		    0)
 		goto fail;
 	if (note_loaded(cutover, err) < 0)
 		goto fail;
@@ -254,7 +256,7 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 	cutover_watch_init(cutover);
 	return cutover;
 fail:
-	cutover->plan = NULL;	/* stays the caller's */
+	cutover->plan = NULL; /* stays the caller's */
 	cutover_free(cutover);
 	return NULL;
 }
@@ -321,8 +323,8 @@ struct cutover_target *cutover_target(struct cutover_domain *domain)
 					    domain->cutover->plan)];
 }
 
-void cutover_arrived(struct cutover *cutover, uint64_t sequence,
-		     uint64_t bytes, size_t envelopes)
+void cutover_arrived(struct cutover *cutover, uint64_t sequence, uint64_t bytes,
+		     size_t envelopes)
 {
 	cutover->last_sequence = sequence;
 	cutover->last_arrival_ms = clock_wall_ms();
@@ -365,7 +367,7 @@ int cutover_note(struct cutover *cutover, const char *event, struct json *data,
 struct wish {
 	struct cutover *cutover;
 	enum phase next;
-	bool from_breaker;	/* finish again: the breaker reopens */
+	bool from_breaker; /* finish again: the breaker reopens */
 	char *by;
 	cutover_gate_fn *done;
 	void *ctx;
@@ -443,8 +445,8 @@ void cutover_start(struct cutover *cutover, const char *by,
 		return;
 	}
 	if (cutover->phase == PHASE_OPENING) {
-		wish->next = cutover->plan->plain ? PHASE_STANDING :
-			PHASE_HOLDING;
+		wish->next =
+			cutover->plan->plain ? PHASE_STANDING : PHASE_HOLDING;
 		cutover_judge(cutover, GATE_START, NULL, wish_judged, wish);
 		return;
 	}
@@ -452,7 +454,7 @@ void cutover_start(struct cutover *cutover, const char *by,
 		refuse(wish, "start again");
 		return;
 	}
-	loop_post(cutover->env.loop, wish_now, wish);	/* done before */
+	loop_post(cutover->env.loop, wish_now, wish); /* done before */
 }
 
 static bool breaker_is_closed(const struct cutover *cutover)
@@ -478,9 +480,10 @@ void cutover_finish(struct cutover *cutover, const char *by, bool now,
 		if (!breaker_is_closed(cutover))
 			break;
 		wish->from_breaker = true;
-		cutover_judge(cutover, cutover->phase == PHASE_RELEASING ?
-			      GATE_FINISH : GATE_ROLLBACK, NULL, wish_judged,
-			      wish);
+		cutover_judge(cutover,
+			      cutover->phase == PHASE_RELEASING ? GATE_FINISH :
+								  GATE_ROLLBACK,
+			      NULL, wish_judged, wish);
 		return;
 	case PHASE_TRAILING:
 	case PHASE_RETURNED:
@@ -526,7 +529,7 @@ int cutover_abort(struct cutover *cutover, const char *by, struct err *err)
 	for (size_t i = 0; i < cutover->plan->domain_count; i++)
 		if (cutover->domains[i].queue->ledger.accepted > 0)
 			return err_set(err, "mail was accepted already; use "
-				       "rollback");
+					    "rollback");
 	return cutover_enter(cutover, PHASE_PLANNED, by, err);
 }
 
@@ -537,8 +540,9 @@ int cutover_pause(struct cutover *cutover, const char *by, const char *reason,
 
 	/* Closes: it happens first. */
 	free(cutover->paused);
-	cutover->paused = mem_dup(reason && *reason ? reason : "no reason "
-				  "given");
+	cutover->paused = mem_dup(reason && *reason ? reason :
+						      "no reason "
+						      "given");
 	cutover_release_tick(cutover);
 	json_put_text(data, "by", by);
 	json_put_text(data, "reason", cutover->paused);
@@ -572,8 +576,7 @@ struct waive {
 static int waive_found(struct waive *waive, const struct findings *findings,
 		       struct err *err)
 {
-	struct waiver waiver = { .gate = waive->gate,
-				 .attest = waive->attest };
+	struct waiver waiver = { .gate = waive->gate, .attest = waive->attest };
 	const struct finding *finding;
 	struct json *data;
 

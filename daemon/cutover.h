@@ -46,10 +46,10 @@ struct cutover_domain {
 	struct cutover_target *targets[2];
 	struct valve valve;
 	int64_t valve_since_ms;
-	char *breaker;			/* why it closed, or NULL */
+	char *breaker; /* why it closed, or NULL */
 	/* The ramp of this release. */
-	size_t ramp_stage;		/* stages begun */
-	size_t ramp_took;		/* mailboxes in this stage */
+	size_t ramp_stage; /* stages begun */
+	size_t ramp_took;  /* mailboxes in this stage */
 	unsigned stage_refused;
 	bool ramp_done;
 	/* Since the valve opened. */
@@ -61,44 +61,46 @@ struct cutover_sample {
 	uint64_t accepted, waiting, held, delivered;
 };
 
-enum { CUTOVER_SAMPLES = 2000 };
+enum {
+	CUTOVER_SAMPLES = 2000
+};
 
 struct cutover {
 	struct cutover_env env;
 	struct plan *plan;
-	char *dir;			/* STATE/plans/NAME */
+	char *dir; /* STATE/plans/NAME */
 	struct journal *journal;
 	enum phase phase;
 	int64_t since_ms;
-	char *paused;			/* an operator's reason, or NULL */
+	char *paused; /* an operator's reason, or NULL */
 	struct recipients recipients;
 
-	struct cutover_domain *domains;	/* plan->domain_count */
+	struct cutover_domain *domains; /* plan->domain_count */
 	struct cutover_target **targets;
 	size_t target_count;
 	struct dns_resolver *resolver;
 	struct tls_client *tls, *probe_tls;
-	struct tls_server *tls_server;	/* the queue's certificate, or NULL */
+	struct tls_server *tls_server; /* the queue's certificate, or NULL */
 
 	struct facts *facts;
 	struct survey *survey;
 	unsigned surveying;
-	int64_t next_dns_ms, next_probe_ms;	/* mono */
+	int64_t next_dns_ms, next_probe_ms; /* mono */
 	struct loop_timer *tick;
-	struct gate_run *gates;		/* waiting to be judged */
-	struct map views;		/* vantage -> view + 1 */
-	struct findings last_gate;	/* what blocks, for the status */
+	struct gate_run *gates;	   /* waiting to be judged */
+	struct map views;	   /* vantage -> view + 1 */
+	struct findings last_gate; /* what blocks, for the status */
 
 	struct waiver *waivers;
 	size_t waiver_count;
 
-	uint64_t release_mark;		/* sequence; 0: valves not open yet */
+	uint64_t release_mark; /* sequence; 0: valves not open yet */
 	uint64_t release_total, release_done;
 	bool drained;
 	struct rate arrivals, replays;
 	uint64_t arrival_count, arrival_bytes;
 	int64_t loaded_ms;
-	uint64_t last_sequence;		/* of this plan */
+	uint64_t last_sequence; /* of this plan */
 	int64_t last_arrival_ms;
 
 	struct cutover_sample samples[CUTOVER_SAMPLES];
@@ -145,8 +147,8 @@ int cutover_note(struct cutover *cutover, const char *event, struct json *data,
 		 struct err *err);
 
 /* A message of this plan was kept; `bytes` of its body. */
-void cutover_arrived(struct cutover *cutover, uint64_t sequence,
-		     uint64_t bytes, size_t envelopes);
+void cutover_arrived(struct cutover *cutover, uint64_t sequence, uint64_t bytes,
+		     size_t envelopes);
 struct cutover_domain *cutover_domain(struct cutover *cutover,
 				      struct slice name);
 /* The system that a domain's mail goes to now. */

@@ -10,8 +10,8 @@
 #define LOG_MODULE "release"
 
 enum {
-	BREAKER_OUTCOMES = 20,	/* never judged on fewer */
-	BREAKER_SHARE = 10,	/* one mailbox in so many refused */
+	BREAKER_OUTCOMES = 20, /* never judged on fewer */
+	BREAKER_SHARE = 10,    /* one mailbox in so many refused */
 };
 
 static void journal_valve(struct cutover_domain *domain,
@@ -23,8 +23,7 @@ static void journal_valve(struct cutover_domain *domain,
 	json_put_text(data, "domain", domain->plan->name);
 	json_put_text(data, "state", valve_state_name(valve->state));
 	json_put_text(data, "reason", valve->reason);
-	json_put_text(data, "target",
-		      cutover_target(domain)->target.name);
+	json_put_text(data, "target", cutover_target(domain)->target.name);
 	*result = journal_add(domain->cutover->journal, "valve", data, err);
 }
 
@@ -81,18 +80,21 @@ static void decide_valve(struct cutover_domain *domain)
 
 	target_describe(target, plan->timing.recover_after, mono, health,
 			sizeof(health));
-	valve_decide(&(struct valve_facts){
-		.phase = cutover->phase,
-		.strategy = plan->strategy,
-		.plain = plan->plain,
-		.broken = spool_writer_broken(cutover->env.store->spool),
-		.paused = cutover->paused,
-		.breaker = domain->breaker,
-		.healthy = target_recovered(target, plan->timing.recover_after,
-					    mono),
-		.health = health,
-		.ramp_left = !domain->ramp_done,
-	}, &valve);
+	valve_decide(
+		&(struct valve_facts){
+			.phase = cutover->phase,
+			.strategy = plan->strategy,
+			.plain = plan->plain,
+			.broken =
+				spool_writer_broken(cutover->env.store->spool),
+			.paused = cutover->paused,
+			.breaker = domain->breaker,
+			.healthy = target_recovered(
+				target, plan->timing.recover_after, mono),
+			.health = health,
+			.ramp_left = !domain->ramp_done,
+		},
+		&valve);
 	if (valve.state != domain->valve.state)
 		change_valve(domain, &valve);
 	else
@@ -138,9 +140,11 @@ static void ramp(struct cutover_domain *domain)
 		if (queue_admitted_left(domain->queue) > 0)
 			return;
 		if (domain->stage_refused > 0) {
-			snprintf(why, sizeof(why), "stage %zu of the ramp: %u "
-				 "of %zu mailboxes refused", domain->ramp_stage,
-				 domain->stage_refused, domain->ramp_took);
+			snprintf(why, sizeof(why),
+				 "stage %zu of the ramp: %u "
+				 "of %zu mailboxes refused",
+				 domain->ramp_stage, domain->stage_refused,
+				 domain->ramp_took);
 			domain->ramp_took = 0;
 			close_breaker(domain, why);
 			return;
@@ -196,11 +200,11 @@ static void on_outcome(void *ctx, struct replay *replay,
 	    domain->refused * BREAKER_SHARE >= domain->outcomes) {
 		char why[200];
 
-		snprintf(why, sizeof(why), "%llu of %llu outcomes were "
+		snprintf(why, sizeof(why),
+			 "%llu of %llu outcomes were "
 			 "refused mailboxes: %s",
 			 (unsigned long long)domain->refused,
-			 (unsigned long long)domain->outcomes,
-			 outcome->remedy);
+			 (unsigned long long)domain->outcomes, outcome->remedy);
 		close_breaker(domain, why);
 	}
 }
@@ -232,9 +236,8 @@ static void on_health(void *ctx, struct replay *replay, bool healthy,
 	struct cutover_target *target = ctx;
 
 	/* One good connection does not make a recovery: probes do. */
-	if (!healthy &&
-	    target_seen(&target->target, false, error, clock_wall_ms(),
-			clock_mono_ms()))
+	if (!healthy && target_seen(&target->target, false, error,
+				    clock_wall_ms(), clock_mono_ms()))
 		cutover_look(target->cutover);
 }
 
@@ -280,7 +283,7 @@ void cutover_release_begin(struct cutover *cutover)
 
 		domain->ramp_stage = domain->ramp_took = 0;
 		domain->ramp_done = cutover->plan->replay.ramp_count == 0 ||
-			cutover->plan->strategy == STRATEGY_STANDBY;
+				    cutover->plan->strategy == STRATEGY_STANDBY;
 		domain->outcomes = domain->refused = 0;
 		free(domain->breaker);
 		domain->breaker = NULL;
@@ -304,7 +307,7 @@ static bool domain_is_drained(const struct cutover_domain *domain)
 		return false;
 	return first->next_ms > now ||
 	       now - first->message->accepted_ms <
-	       cutover->plan->timing.drained_age;
+		       cutover->plan->timing.drained_age;
 }
 
 static void look_for_drained(struct cutover *cutover)
@@ -320,16 +323,17 @@ static void look_for_drained(struct cutover *cutover)
 		return;
 	if (cutover->release_mark == 0) {
 		/* Everything accepted until now must be out (or held). */
-		cutover->release_mark = cutover->last_sequence ?
-			cutover->last_sequence : 1;
+		cutover->release_mark =
+			cutover->last_sequence ? cutover->last_sequence : 1;
 		return;
 	}
 	if (!drained)
 		return;
 	cutover->drained = true;
-	if (cutover_enter(cutover, cutover->phase == PHASE_RELEASING ?
-			  PHASE_TRAILING : PHASE_RETURNED, "tideoverd",
-			  &err) < 0)
+	if (cutover_enter(cutover,
+			  cutover->phase == PHASE_RELEASING ? PHASE_TRAILING :
+							      PHASE_RETURNED,
+			  "tideoverd", &err) < 0)
 		log_error("plan %s: %s", cutover->plan->name, err.text);
 }
 

@@ -24,9 +24,11 @@ static struct json *ledger_json(const struct queue_ledger *ledger)
 	json_put_number(json, "delivered", (double)ledger->delivered);
 	json_put_number(json, "bounced", (double)ledger->bounced);
 	json_put_number(json, "discarded", (double)ledger->discarded);
-	json_put_bool(json, "balances", ledger->accepted == ledger->waiting +
-		      ledger->held + ledger->delivered + ledger->bounced +
-		      ledger->discarded);
+	json_put_bool(json, "balances",
+		      ledger->accepted == ledger->waiting + ledger->held +
+						  ledger->delivered +
+						  ledger->bounced +
+						  ledger->discarded);
 	return json;
 }
 
@@ -48,8 +50,10 @@ static struct json *vantages_json(const struct cutover *cutover, size_t at)
 		const struct dns_vantage *vantage = &dns->vantages[i];
 		struct json *one = json_object();
 		struct buf mx = BUF_INIT;
-		enum dns_view view = vantage->error[0] ? VIEW_ERROR :
-			dns_view_of(&vantage->mx, &wanted, prefer);
+		enum dns_view view =
+			vantage->error[0] ?
+				VIEW_ERROR :
+				dns_view_of(&vantage->mx, &wanted, prefer);
 
 		dns_mx_set_text(&vantage->mx, &mx);
 		json_put_text(one, "name", vantage->name);
@@ -97,7 +101,8 @@ static const char *target_word(const struct cutover *cutover)
 	if (cutover->plan->plain)
 		return "primary";
 	return phase_target(cutover->phase, cutover->plan) == SYSTEM_OLD ?
-		"old" : "new";
+		       "old" :
+		       "new";
 }
 
 static struct json *domain_json(struct cutover *cutover, size_t at)
@@ -149,8 +154,9 @@ static struct json *queue_json(struct cutover *cutover)
 	json_put_number(json, "held", (double)held);
 	json_put_number(json, "bytes", (double)bytes);
 	json_put_time(json, "oldest", (int64_t)oldest);
-	json_put_number(json, "oldest_age_ms", oldest ?
-			(double)(clock_wall_ms() - (int64_t)oldest) : 0);
+	json_put_number(json, "oldest_age_ms",
+			oldest ? (double)(clock_wall_ms() - (int64_t)oldest) :
+				 0);
 	json_put_number(json, "due", (double)due);
 	json_put_number(json, "in_flight", in_flight);
 	return json;
@@ -194,8 +200,7 @@ static struct json *limits_json(struct cutover *cutover)
 static struct json *alerts_json(struct cutover *cutover)
 {
 	struct json *all = json_array();
-	const char *broken =
-		spool_writer_broken(cutover->env.store->spool);
+	const char *broken = spool_writer_broken(cutover->env.store->spool);
 	int64_t now = clock_wall_ms();
 
 	if (broken)
@@ -212,7 +217,8 @@ static struct json *alerts_json(struct cutover *cutover)
 			json_add_text(all, buf_text(&text));
 		buf_clear(&text);
 		if (oldest && now - oldest > cutover->plan->retention_ms) {
-			buf_addf(&text, "%s: mail is older than the retention: "
+			buf_addf(&text,
+				 "%s: mail is older than the retention: "
 				 "release it, or extend retention",
 				 domain->plan->name);
 			json_add_text(all, buf_text(&text));
@@ -252,20 +258,21 @@ struct json *cutover_status(struct cutover *cutover, struct json *replies)
 	json_put_bool(json, "rehearsal", plan->rehearsal);
 	json_put_text(json, "phase", phase_name(cutover->phase));
 	json_put_time(json, "since", cutover->since_ms);
-	json_put(json, "gate_waited_for", cutover->last_gate.count ?
-		 findings_json(&cutover->last_gate) : NULL);
+	json_put(json, "gate_waited_for",
+		 cutover->last_gate.count ? findings_json(&cutover->last_gate) :
+					    NULL);
 	for (size_t i = 0; i < plan->domain_count; i++)
 		json_add(domains, domain_json(cutover, i));
 	json_put(json, "domains", domains);
 	queue = queue_json(cutover);
-	json_put(json, "rates", rates_json(cutover,
-		 json_get_number(queue, "waiting", 0)));
+	json_put(json, "rates",
+		 rates_json(cutover, json_get_number(queue, "waiting", 0)));
 	json_put(json, "queue", queue);
 	json_put(json, "limits", limits_json(cutover));
 	json_put(json, "release", release_json(cutover));
 	json_put_bool(json, "drained", cutover->drained);
-	json_put(json, "paused", cutover->paused ?
-		 json_new_text(cutover->paused) : NULL);
+	json_put(json, "paused",
+		 cutover->paused ? json_new_text(cutover->paused) : NULL);
 	json_put(json, "replies", replies ? replies : json_array());
 	json_put(json, "alerts", alerts_json(cutover));
 	json_put_number(journal, "lines",
@@ -277,8 +284,8 @@ struct json *cutover_status(struct cutover *cutover, struct json *replies)
 
 /* The journal's lines, sorted into the report's sections. */
 struct sections {
-	struct json *phases, *gates, *waivers, *actions, *observations,
-		*valves, *ledgers, *starts;
+	struct json *phases, *gates, *waivers, *actions, *observations, *valves,
+		*ledgers, *starts;
 };
 
 static int sort_line(void *ctx, const struct json *line)
@@ -365,10 +372,14 @@ struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
 			    struct json *replies, struct json *ledger)
 {
 	struct sections to = {
-		.phases = json_array(),	      .gates = json_array(),
-		.waivers = json_array(),      .actions = json_array(),
-		.observations = json_array(), .valves = json_array(),
-		.ledgers = json_array(),      .starts = json_array(),
+		.phases = json_array(),
+		.gates = json_array(),
+		.waivers = json_array(),
+		.actions = json_array(),
+		.observations = json_array(),
+		.valves = json_array(),
+		.ledgers = json_array(),
+		.starts = json_array(),
 	};
 	char *path = mem_printf("%s/journal.ndjson", cutover->dir);
 	struct json *json = json_object(), *journal = json_object();
@@ -376,8 +387,8 @@ struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
 	struct err err = ERR_INIT;
 	uint64_t lines = 0;
 	char head[65] = "";
-	bool intact = journal_read(path, sort_line, &to, head, &lines,
-				   &err) == 0;
+	bool intact =
+		journal_read(path, sort_line, &to, head, &lines, &err) == 0;
 
 	free(path);
 	json_put(json, "plan", plan_json(cutover->plan));

@@ -8,7 +8,10 @@
 
 #define LOG_MODULE "watch"
 
-enum { LEDGER_EVERY_MS = 3600 * 1000, SAMPLE_FIRST_MS = 1000 };
+enum {
+	LEDGER_EVERY_MS = 3600 * 1000,
+	SAMPLE_FIRST_MS = 1000
+};
 
 struct gate_run {
 	struct gate_run *next;
@@ -37,8 +40,8 @@ static void load_horizons(struct cutover *cutover)
 			json_get(all, cutover->plan->domains[i].name);
 
 		if (one)
-			dns_horizon_from_json(&cutover->facts->domains[i]
-					      .horizon, one);
+			dns_horizon_from_json(
+				&cutover->facts->domains[i].horizon, one);
 	}
 	json_free(all);
 	buf_release(&path);
@@ -66,8 +69,8 @@ static void save_horizons(struct cutover *cutover)
 void cutover_watch_init(struct cutover *cutover)
 {
 	cutover->facts = facts_new(cutover->plan);
-	cutover->sample_every_ms = cutover->plan->rehearsal ? 100 :
-		SAMPLE_FIRST_MS;
+	cutover->sample_every_ms =
+		cutover->plan->rehearsal ? 100 : SAMPLE_FIRST_MS;
 	load_horizons(cutover);
 }
 
@@ -111,8 +114,7 @@ static void observe_vantage(struct cutover *cutover, const char *domain,
 	json_put_text(data, "view", dns_view_name(view));
 	json_put_text(data, "mx", buf_text(&mx));
 	json_put_number(data, "ttl", vantage->mx.ttl);
-	json_put_text(data, "error",
-		      vantage->error[0] ? vantage->error : NULL);
+	json_put_text(data, "error", vantage->error[0] ? vantage->error : NULL);
 	json_put_time(data, "asked", vantage->asked_ms);
 	if (journal_add(cutover->journal, "mx", data, &err) < 0)
 		log_error("journal: %s", err.text);
@@ -136,8 +138,10 @@ static void observe(struct cutover *cutover)
 
 		for (size_t v = 0; v < dns->vantage_count; v++) {
 			const struct dns_vantage *at = &dns->vantages[v];
-			enum dns_view view = at->error[0] ? VIEW_ERROR :
-				dns_view_of(&at->mx, &wanted, IS_OLD);
+			enum dns_view view =
+				at->error[0] ?
+					VIEW_ERROR :
+					dns_view_of(&at->mx, &wanted, IS_OLD);
 
 			observe_vantage(cutover, plan->name, at, view);
 		}
@@ -152,8 +156,8 @@ static void note_health(struct cutover *cutover, struct target *target)
 	log_info("%s is %s%s%s", target->name, health_name(target->health),
 		 target->health == HEALTH_UNHEALTHY ? ": " : "",
 		 target->health == HEALTH_UNHEALTHY ? target->error : "");
-	if (journal_add(cutover->journal, "health", target_json(target),
-			&err) < 0)
+	if (journal_add(cutover->journal, "health", target_json(target), &err) <
+	    0)
 		log_error("journal: %s", err.text);
 }
 
@@ -185,13 +189,13 @@ static void fill_facts(struct cutover *cutover)
 
 	facts->phase = cutover->phase;
 	dns_now(&facts->now);
-	facts->space_known = file_space(cutover->env.state_dir, &facts->space,
-					NULL) == 0;
+	facts->space_known =
+		file_space(cutover->env.state_dir, &facts->space, NULL) == 0;
 	if (cutover->arrival_count > 0 && hours > 1) {
-		facts->measured_per_hour = (double)cutover->arrival_count /
-			hours;
+		facts->measured_per_hour =
+			(double)cutover->arrival_count / hours;
 		facts->measured_mean_bytes = (double)cutover->arrival_bytes /
-			(double)cutover->arrival_count;
+					     (double)cutover->arrival_count;
 	}
 	facts->ledger_known = true;
 	facts->ledger_balances = true;
@@ -207,8 +211,9 @@ static void fill_facts(struct cutover *cutover)
 		domain->delivered = ledger->delivered;
 		domain->bounced = ledger->bounced;
 		domain->discarded = ledger->discarded;
-		if (ledger->accepted == ledger->waiting + ledger->held +
-		    ledger->delivered + ledger->bounced + ledger->discarded)
+		if (ledger->accepted ==
+		    ledger->waiting + ledger->held + ledger->delivered +
+			    ledger->bounced + ledger->discarded)
 			continue;
 		facts->ledger_balances = false;
 		snprintf(facts->ledger_why, sizeof(facts->ledger_why),
@@ -405,7 +410,7 @@ static int64_t probe_interval(const struct plan_timing *timing)
 	int64_t most = timing->recover_after / 4;
 
 	return most > 0 && most < timing->probe_every ? most :
-		timing->probe_every;
+							timing->probe_every;
 }
 
 void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)

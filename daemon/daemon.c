@@ -16,7 +16,7 @@ enum {
 	STATE_VERSION = 1,
 	SPACE_EVERY_MS = 2000,
 	SHUTDOWN_MS = 3000,
-	OUR_FIELDS = 64 * 1024,		/* kept free below a target's limit */
+	OUR_FIELDS = 64 * 1024, /* kept free below a target's limit */
 	INODES_RESERVE = 1000,
 };
 
@@ -102,13 +102,15 @@ static void recipient(void *ctx, const struct smtp_path *path,
 		return;
 	}
 	cutover = dns_name_normal(path->mailbox.domain, domain) ?
-		cutover_for(daemon, slice(domain)) : NULL;
+			  cutover_for(daemon, slice(domain)) :
+			  NULL;
 	if (!cutover) {
 		answer(to, 550, "5.7.1 relaying denied: not a domain of ours");
 		return;
 	}
 	if (!phase_accepts(cutover->phase)) {
-		answer(to, 451, "4.3.2 not accepting for this domain now, "
+		answer(to, 451,
+		       "4.3.2 not accepting for this domain now, "
 		       "ask DNS again");
 		return;
 	}
@@ -189,8 +191,8 @@ static void accepted(void *ctx, const struct record_message *message,
 			hold_behind(daemon, envelope);
 	}
 	if (cutover) {
-		cutover_arrived(cutover, message->sequence,
-				message->body_bytes, message->envelope_count);
+		cutover_arrived(cutover, message->sequence, message->body_bytes,
+				message->envelope_count);
 		for (size_t i = 0; i < cutover->target_count; i++)
 			replay_kick(cutover->targets[i]->replay);
 	}
@@ -214,12 +216,14 @@ static void watch_space(void *ctx)
 	if (file_space(daemon->state_dir, &space, NULL) < 0)
 		return;
 	daemon->reserve_bytes = reserve_for(space.total_bytes);
-	daemon->space_short = space.free_bytes < daemon->reserve_bytes ||
+	daemon->space_short =
+		space.free_bytes < daemon->reserve_bytes ||
 		(space.total_inodes > 0 && space.free_inodes < INODES_RESERVE);
 	if (daemon->space_short != was_short)
-		log_warn(daemon->space_short ?
-			 "disk space is below the reserve: new mail gets 452" :
-			 "disk space is back: accepting again");
+		log_warn(
+			daemon->space_short ?
+				"disk space is below the reserve: new mail gets 452" :
+				"disk space is back: accepting again");
 }
 
 /* The state folder. */
@@ -240,8 +244,10 @@ static int take_state_dir(struct daemon *daemon, struct err *err)
 		goto out;
 	}
 	if (flock(daemon->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		err_set(err, "another tideoverd uses %s: stop it, or give "
-			"another --state", daemon->state_dir);
+		err_set(err,
+			"another tideoverd uses %s: stop it, or give "
+			"another --state",
+			daemon->state_dir);
 		goto out;
 	}
 	if (!file_exists(version)) {
@@ -253,10 +259,12 @@ static int take_state_dir(struct daemon *daemon, struct err *err)
 	if (text.len && text.p[text.len - 1] == '\n')
 		text.len--;
 	if (!slice_u64(buf_slice(&text), &number) || number != STATE_VERSION) {
-		err_set(err, "%s is of state version '%.*s', this tideoverd "
+		err_set(err,
+			"%s is of state version '%.*s', this tideoverd "
 			"knows version %d: use the tideoverd that made it, or "
-			"another --state", daemon->state_dir, (int)text.len,
-			buf_text(&text), STATE_VERSION);
+			"another --state",
+			daemon->state_dir, (int)text.len, buf_text(&text),
+			STATE_VERSION);
 		goto out;
 	}
 	result = 0;
@@ -269,8 +277,7 @@ out:
 
 /* Start: spool and index. */
 
-static int scanned(void *ctx, const struct scan_record *record,
-		   struct err *err)
+static int scanned(void *ctx, const struct scan_record *record, struct err *err)
 {
 	struct daemon *daemon = ctx;
 
@@ -295,12 +302,13 @@ static void scanned_bad(void *ctx, const struct scan_bad *bad)
 		log_error("quarantine: %s", err.text);
 	if (bad->damaged)
 		log_error("segment %u: %llu bytes at %llu are damaged; a copy "
-			  "is in %s", bad->segment,
-			  (unsigned long long)bad->length,
+			  "is in %s",
+			  bad->segment, (unsigned long long)bad->length,
 			  (unsigned long long)bad->offset, path);
 	else
 		log_info("segment %u: %llu torn bytes at %llu, never answered "
-			 "250", bad->segment, (unsigned long long)bad->length,
+			 "250",
+			 bad->segment, (unsigned long long)bad->length,
 			 (unsigned long long)bad->offset);
 	free(dir);
 	free(path);
@@ -322,21 +330,21 @@ static int open_spool(struct daemon *daemon, struct err *err)
 	if (file_make_dirs(spool, 0700, err) < 0)
 		goto out;
 	daemon->store.loop = daemon->loop;
-	daemon->store.index = index_open(daemon->loop, daemon->state_dir,
-					 &rebuilt, err);
+	daemon->store.index =
+		index_open(daemon->loop, daemon->state_dir, &rebuilt, err);
 	if (!daemon->store.index)
 		goto out;
 	if (rebuilt)
 		log_warn("the index is new: rebuilding it from the spool");
 	index_indexed_up_to(daemon->store.index, &segment, &offset);
-	if (scan_dir(spool, segment, offset, &visitor, daemon, &result,
-		     err) < 0)
+	if (scan_dir(spool, segment, offset, &visitor, daemon, &result, err) <
+	    0)
 		goto out;
 	if (result.records)
 		log_info("%llu records read back from the spool",
 			 (unsigned long long)result.records);
-	daemon->store.spool = spool_writer_new(daemon->loop, spool,
-					       result.next_segment, err);
+	daemon->store.spool =
+		spool_writer_new(daemon->loop, spool, result.next_segment, err);
 	outcome = daemon->store.spool ? 0 : -1;
 out:
 	free(spool);
@@ -363,14 +371,18 @@ static void settle_uncertain(struct daemon *daemon,
 	store_attempt(&daemon->store, &attempt, NULL, NULL);
 	if (!again)
 		return;
-	store_state(&daemon->store, &(struct record_state){
-		.id = envelope->message->id,
-		.envelope = envelope->index,
-		.state = ENVELOPE_HELD,
-		.at_ms = clock_wall_ms(),
-		.by = slice("tideoverd"),
-		.reason = slice("twice uncertain: it may have been delivered"),
-	}, NULL, NULL);
+	store_state(
+		&daemon->store,
+		&(struct record_state){
+			.id = envelope->message->id,
+			.envelope = envelope->index,
+			.state = ENVELOPE_HELD,
+			.at_ms = clock_wall_ms(),
+			.by = slice("tideoverd"),
+			.reason = slice(
+				"twice uncertain: it may have been delivered"),
+		},
+		NULL, NULL);
 	queue_hold(envelope, false);
 }
 
@@ -423,7 +435,8 @@ static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
 	     row = json_next(row)) {
 		struct queue_ledger *ledger =
 			&queue_domain(load->daemon->queue, load->plan,
-				      json_get_text(row, "domain"))->ledger;
+				      json_get_text(row, "domain"))
+				 ->ledger;
 
 		ledger->delivered +=
 			(uint64_t)json_get_number(row, "delivered", 0);
@@ -494,9 +507,9 @@ static void go(void *ctx)
 
 static void add_cutover(struct daemon *daemon, struct cutover *cutover)
 {
-	daemon->cutovers = mem_grow(daemon->cutovers,
-				    (daemon->cutover_count + 1) *
-				    sizeof(struct cutover *));
+	daemon->cutovers =
+		mem_grow(daemon->cutovers, (daemon->cutover_count + 1) *
+						   sizeof(struct cutover *));
 	daemon->cutovers[daemon->cutover_count++] = cutover;
 }
 
@@ -512,15 +525,15 @@ static struct cutover_env env_of(struct daemon *daemon)
 
 static void reload_plan(struct daemon *daemon, const char *name)
 {
-	char *path = mem_printf("%s/plans/%s/plan.json", daemon->state_dir,
-				name);
+	char *path =
+		mem_printf("%s/plans/%s/plan.json", daemon->state_dir, name);
 	struct cutover_env env = env_of(daemon);
 	struct buf text = BUF_INIT;
 	struct err err = ERR_INIT;
 	struct cutover *cutover = NULL;
 	struct plan *plan = NULL;
-	char *origin = mem_printf("%s/plans/%s/origin", daemon->state_dir,
-				  name);
+	char *origin =
+		mem_printf("%s/plans/%s/origin", daemon->state_dir, name);
 	struct buf from = BUF_INIT;
 
 	/* Relative files of a plan are beside the file it was loaded from. */
@@ -599,7 +612,7 @@ void daemon_stop(struct daemon *daemon)
 	daemon->space_timer = loop_timer_new(daemon->loop, stopped, daemon);
 	loop_timer_arm(daemon->space_timer,
 		       listeners_sessions(daemon->listeners) ? SHUTDOWN_MS / 6 :
-		       50);
+							       50);
 }
 
 struct daemon *daemon_new(const char *state_dir, struct err *err)
@@ -611,7 +624,7 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 	daemon->state_dir = mem_dup(state_dir);
 	daemon->started_ms = clock_wall_ms();
 	daemon->supervised = getenv("NOTIFY_SOCKET") != NULL ||
-		getenv("INVOCATION_ID") != NULL;
+			     getenv("INVOCATION_ID") != NULL;
 	if (gethostname(daemon->hostname, sizeof(daemon->hostname) - 1) < 0)
 		snprintf(daemon->hostname, sizeof(daemon->hostname),
 			 "localhost");
@@ -636,8 +649,8 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 	daemon->listeners = listeners_new(&daemon->acceptance);
 	daemon->space_timer = loop_timer_new(daemon->loop, watch_space, daemon);
 	watch_space(daemon);
-	daemon->control = http_server_unix(daemon->loop, socket,
-					   control_handle, daemon, err);
+	daemon->control = http_server_unix(daemon->loop, socket, control_handle,
+					   daemon, err);
 	if (!daemon->control)
 		goto fail;
 	free(socket);
@@ -654,8 +667,8 @@ int daemon_run(struct daemon *daemon, struct err *err)
 
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < COUNT(signals); i++)
-		if (loop_signal(daemon->loop, signals[i], stop, daemon,
-				err) < 0)
+		if (loop_signal(daemon->loop, signals[i], stop, daemon, err) <
+		    0)
 			return -1;
 	index_flush(daemon->store.index, indexed, daemon);
 	loop_run(daemon->loop);
@@ -706,7 +719,8 @@ static int check_conflicts(struct daemon *daemon, const struct plan *plan,
 			cutover_for(daemon, slice(plan->domains[i].name));
 
 		if (other && other->phase != PHASE_FINISHED)
-			return err_set(err, "domain %s is in the active plan "
+			return err_set(err,
+				       "domain %s is in the active plan "
 				       "'%s' already: finish that one first",
 				       plan->domains[i].name,
 				       other->plan->name);
@@ -730,9 +744,10 @@ static struct cutover *load_again(struct cutover *cutover,
 	for (size_t i = 0; i < diff.len; i++)
 		if (diff.p[i] == '\n')
 			diff.p[i] = ';';
-	err_set(err, "plan '%s' is %s with other contents (%s): keep the plan "
-		"as it was started, or finish it first", plan->name,
-		phase_name(cutover->phase), buf_text(&diff));
+	err_set(err,
+		"plan '%s' is %s with other contents (%s): keep the plan "
+		"as it was started, or finish it first",
+		plan->name, phase_name(cutover->phase), buf_text(&diff));
 	buf_release(&diff);
 	*status = 409;
 	return NULL;
@@ -741,8 +756,8 @@ static struct cutover *load_again(struct cutover *cutover,
 static int keep_origin(struct daemon *daemon, const struct plan *plan,
 		       struct err *err)
 {
-	char *path = mem_printf("%s/plans/%s/origin", daemon->state_dir,
-				plan->name);
+	char *path =
+		mem_printf("%s/plans/%s/origin", daemon->state_dir, plan->name);
 	int result = file_write(path, slice(plan->path), 0600, err);
 
 	free(path);
@@ -815,8 +830,7 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 	const struct plan *plan = cutover->plan;
 	char *dir;
 
-	if (cutover->phase != PHASE_FINISHED &&
-	    cutover->phase != PHASE_PLANNED)
+	if (cutover->phase != PHASE_FINISHED && cutover->phase != PHASE_PLANNED)
 		return err_set(err, "plan '%s' is %s: finish it first",
 			       plan->name, phase_name(cutover->phase));
 	for (size_t i = 0; i < plan->domain_count; i++) {
@@ -824,7 +838,8 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 			&cutover->domains[i].queue->ledger;
 
 		if (ledger->waiting + ledger->held > 0)
-			return err_set(err, "%s still has mail: release or "
+			return err_set(err,
+				       "%s still has mail: release or "
 				       "discard it first",
 				       plan->domains[i].name);
 	}

@@ -25,14 +25,14 @@ struct daemon {
 	struct http_server *control;
 	struct cutover **cutovers;
 	size_t cutover_count;
-	uint64_t sequence;		/* the last one given */
+	uint64_t sequence; /* the last one given */
 	int64_t started_ms;
-	bool ready;			/* the queue is loaded */
-	bool supervised;		/* somebody restarts us (systemd) */
-	uint64_t reserve_bytes;		/* below: 452 */
+	bool ready;		/* the queue is loaded */
+	bool supervised;	/* somebody restarts us (systemd) */
+	uint64_t reserve_bytes; /* below: 452 */
 	struct loop_timer *space_timer;
 	bool space_short;
-	uint64_t damaged, torn;		/* ranges found at start */
+	uint64_t damaged, torn; /* ranges found at start */
 	char hostname[256];
 };
 

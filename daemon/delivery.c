@@ -16,7 +16,7 @@ enum {
 
 /* BEGIN records under way; they outlive a job that ends before they do. */
 struct begins {
-	struct delivery *delivery;	/* NULL: nobody waits any more */
+	struct delivery *delivery; /* NULL: nobody waits any more */
 	size_t open;
 };
 
@@ -38,13 +38,13 @@ struct delivery {
 	bool settled[DELIVERY_MAX_RCPT];
 	size_t claim_count;
 	bool has_job;
-	struct begins *begins;		/* of this job, until all are durable */
+	struct begins *begins; /* of this job, until all are durable */
 	bool begins_failed;
 	struct spool_read *read;
 	uint64_t body_at;
 	bool body_wanted, body_sent;
 
-	struct loop_timer *tell;	/* callbacks leave from the loop */
+	struct loop_timer *tell; /* callbacks leave from the loop */
 	bool tell_idle, tell_end;
 	bool ended;
 	enum smtp_stage end_stage;
@@ -170,9 +170,9 @@ static void body_read(struct delivery *d)
 {
 	const struct queue_message *message = d->claims[0]->message;
 
-	d->read = spool_read_body(d->store->spool, &message->id, &message->place,
-				  message->body_bytes, d->body_at, CHUNK,
-				  body_came, d);
+	d->read = spool_read_body(d->store->spool, &message->id,
+				  &message->place, message->body_bytes,
+				  d->body_at, CHUNK, body_came, d);
 }
 
 static void on_body(void *ctx)
@@ -248,15 +248,17 @@ void delivery_job(struct delivery *d, struct queue_envelope *const *claims,
 		paths[i] = claims[i]->forward_path;
 	}
 	begin_attempts(d);
-	smtp_client_transaction(d->client, &(struct smtp_transaction){
-		.reverse_path = message->reverse_path,
-		.forward_paths = paths,
-		.count = count,
-		.size = message->body_bytes,
-		.body = message->eightbit ? SMTP_BODY_8BITMIME :
-			SMTP_BODY_7BIT,
-		.utf8 = message->utf8,
-	});
+	smtp_client_transaction(d->client,
+				&(struct smtp_transaction){
+					.reverse_path = message->reverse_path,
+					.forward_paths = paths,
+					.count = count,
+					.size = message->body_bytes,
+					.body = message->eightbit ?
+							SMTP_BODY_8BITMIME :
+							SMTP_BODY_7BIT,
+					.utf8 = message->utf8,
+				});
 	flush(d);
 	stream_deadline(d->stream, COMMAND_MS);
 }
@@ -352,9 +354,9 @@ static void on_tls(void *ctx)
 
 	stream_tls_info(d->stream, &info);
 	d->in_tls = true;
-	snprintf(d->tls_text, sizeof(d->tls_text), "%s %s %s: %s",
-		 info.version, info.cipher,
-		 info.trusted ? "trusted" : "untrusted", info.verdict);
+	snprintf(d->tls_text, sizeof(d->tls_text), "%s %s %s: %s", info.version,
+		 info.cipher, info.trusted ? "trusted" : "untrusted",
+		 info.verdict);
 	stream_deadline(d->stream, COMMAND_MS);
 	smtp_client_tls_started(d->client);
 	flush(d);

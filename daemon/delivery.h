@@ -40,12 +40,12 @@ struct delivery_spec {
 	struct loop *loop;
 	struct store *store;
 	struct addr address;
-	const char *name;		/* "host:port", for records */
-	const char *server_name;	/* for SNI and the certificate */
+	const char *name;	 /* "host:port", for records */
+	const char *server_name; /* for SNI and the certificate */
 	const char *helo;
 	struct tls_client *tls;
 	enum plan_tls policy;
-	int64_t data_reply_ms;		/* wait after the final dot */
+	int64_t data_reply_ms; /* wait after the final dot */
 };
 
 struct delivery *delivery_new(const struct delivery_spec *spec,

@@ -14,7 +14,12 @@
 
 #define LOG_MODULE "index"
 
-enum op_kind { OP_PUT, OP_FLUSH, OP_QUERY, OP_REMOVE };
+enum op_kind {
+	OP_PUT,
+	OP_FLUSH,
+	OP_QUERY,
+	OP_REMOVE
+};
 
 /* One thing to do on the index thread, in the order of the calls. */
 struct op {
@@ -35,12 +40,22 @@ struct op {
 	struct err err;
 	index_json_fn *done;
 	void *ctx;
-	char *plan;		/* OP_QUERY, OP_REMOVE */
-	char bytes[];		/* OP_PUT: the payload */
+	char *plan;   /* OP_QUERY, OP_REMOVE */
+	char bytes[]; /* OP_PUT: the payload */
 };
 
-enum put { PUT_MESSAGE, PUT_ENVELOPE, PUT_BEGIN, PUT_ATTEMPT, PUT_END,
-	   PUT_STATE, PUT_UPTO_SEGMENT, PUT_UPTO_OFFSET, PUT_FIND, PUT_COUNT };
+enum put {
+	PUT_MESSAGE,
+	PUT_ENVELOPE,
+	PUT_BEGIN,
+	PUT_ATTEMPT,
+	PUT_END,
+	PUT_STATE,
+	PUT_UPTO_SEGMENT,
+	PUT_UPTO_OFFSET,
+	PUT_FIND,
+	PUT_COUNT
+};
 
 static const char *const put_sql[PUT_COUNT] = {
 	[PUT_MESSAGE] =
@@ -74,10 +89,10 @@ struct index {
 	sqlite3 *db;
 	sqlite3_stmt *puts[PUT_COUNT];
 	bool in_transaction;
-	bool failed;		/* writing failed: rebuilt at the next start */
-	uint32_t segment;	/* last record put */
+	bool failed;	  /* writing failed: rebuilt at the next start */
+	uint32_t segment; /* last record put */
 	uint64_t offset;
-	struct slice *paths;	/* room for decoding, the thread's */
+	struct slice *paths; /* room for decoding, the thread's */
 	pthread_t thread;
 	bool runs;
 	pthread_mutex_t lock;
@@ -112,17 +127,20 @@ static int64_t ask_meta(sqlite3 *db, const char *key)
 
 static int open_db(struct index *index, struct err *err)
 {
-	if (sqlite3_open_v2(index->path, &index->db, SQLITE_OPEN_READWRITE |
-			    SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+	if (sqlite3_open_v2(index->path, &index->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+				    SQLITE_OPEN_NOMUTEX,
 			    NULL) != SQLITE_OK)
 		return err_set(err, "cannot open %s: %s", index->path,
 			       index->db ? sqlite3_errmsg(index->db) :
-			       "no memory");
+					   "no memory");
 	/* The spool is the truth: a lost tail of the index is read again. */
-	return run_sql(index->db, "PRAGMA journal_mode = WAL;"
+	return run_sql(index->db,
+		       "PRAGMA journal_mode = WAL;"
 		       "PRAGMA synchronous = NORMAL;"
 		       "PRAGMA cache_size = -16000;"
-		       "PRAGMA wal_autocheckpoint = 4000", err);
+		       "PRAGMA wal_autocheckpoint = 4000",
+		       err);
 }
 
 static void close_db(struct index *index)
@@ -140,7 +158,7 @@ static void move_away(const char *path, const char *suffix)
 	char *from = mem_printf("%s%s", path, suffix);
 	char *to = mem_printf("%s%s.broken", path, suffix);
 
-	rename(from, to);	/* there may be none */
+	rename(from, to); /* there may be none */
 	free(from);
 	free(to);
 }
@@ -175,8 +193,8 @@ static void failed(struct index *index, const char *what)
 {
 	if (!index->failed)
 		log_error("cannot %s: %s; the queue goes on, the index is "
-			  "rebuilt at the next start", what,
-			  sqlite3_errmsg(index->db));
+			  "rebuilt at the next start",
+			  what, sqlite3_errmsg(index->db));
 	index->failed = true;
 }
 
@@ -215,8 +233,9 @@ static void put_envelope(struct index *index, const struct record_message *m,
 	struct slice path = m->forward_paths[n];
 	char domain[DNS_NAME];
 
-	if (!dns_name_normal(slice_from(path, (size_t)slice_rfind(path, '@') +
-					1), domain))
+	if (!dns_name_normal(slice_from(path,
+					(size_t)slice_rfind(path, '@') + 1),
+			     domain))
 		snprintf(domain, sizeof(domain), "?");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)m->sequence);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)n);
@@ -287,7 +306,7 @@ static void put_attempt(struct index *index, const struct op *op)
 	sqlite3_bind_int(stmt, 11, (int)a.outcome);
 	sqlite3_bind_int(stmt, 12, a.uncertain);
 	if (step(index, PUT_ATTEMPT) <= 0)
-		return;	/* read twice: counted once */
+		return; /* read twice: counted once */
 	stmt = index->puts[PUT_END];
 	sqlite3_bind_int64(stmt, 1, seq);
 	sqlite3_bind_int64(stmt, 2, a.envelope);
@@ -340,8 +359,7 @@ static void commit(struct index *index)
 			   (sqlite3_int64)index->offset);
 	step(index, PUT_UPTO_OFFSET);
 	/* A half transaction must not pass for "indexed up to here". */
-	if (run_sql(index->db, index->failed ? "ROLLBACK" : "COMMIT",
-		    &err) < 0)
+	if (run_sql(index->db, index->failed ? "ROLLBACK" : "COMMIT", &err) < 0)
 		failed(index, "commit");
 }
 
@@ -379,8 +397,7 @@ static void answer(void *ctx)
 {
 	struct op *op = ctx;
 
-	op->done(op->ctx, op->result,
-		 err_is_set(&op->err) ? &op->err : NULL);
+	op->done(op->ctx, op->result, err_is_set(&op->err) ? &op->err : NULL);
 	op_free(op);
 }
 
@@ -583,9 +600,9 @@ void index_flush(struct index *index, loop_fn *done, void *ctx)
 	push(index, op);
 }
 
-static void query(struct index *index, enum index_query which,
-		  const char *plan, const struct index_select *select,
-		  index_json_fn *done, void *ctx)
+static void query(struct index *index, enum index_query which, const char *plan,
+		  const struct index_select *select, index_json_fn *done,
+		  void *ctx)
 {
 	struct op *op = mem_alloc(sizeof(*op));
 
@@ -623,8 +640,8 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 	query(index, INDEX_REPLIES, plan, NULL, done, ctx);
 }
 
-void index_uncertain(struct index *index, const char *plan,
-		     index_json_fn *done, void *ctx)
+void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
+		     void *ctx)
 {
 	query(index, INDEX_UNCERTAIN, plan, NULL, done, ctx);
 }

@@ -44,7 +44,7 @@ struct index_live {
 	uint32_t attempts, uncertain;
 	struct spool_place place;
 	uint64_t body_bytes;
-	uint64_t begin;			/* an attempt began and never ended */
+	uint64_t begin; /* an attempt began and never ended */
 };
 int index_load_live(struct index *index,
 		    void (*each)(void *ctx, const struct index_live *live),
@@ -60,20 +60,21 @@ void index_flush(struct index *index, loop_fn *done, void *ctx);
 /* Ledger of one plan and domain (or of the plan: domain NULL), from the
  * counters; rows of domains as JSON: {"domain":..,"accepted":..,"waiting":..,
  * "held":..,"delivered":..,"bounced":..,"discarded":..}. */
-typedef void index_json_fn(void *ctx, struct json *result, const struct err *err);
+typedef void index_json_fn(void *ctx, struct json *result,
+			   const struct err *err);
 void index_ledger(struct index *index, const char *plan, index_json_fn *done,
 		  void *ctx);
 
 struct index_select {
-	const char *plan;		/* required */
-	const char *id;			/* message id, or NULL */
-	const char *state;		/* or NULL: all */
-	const char *recipient;		/* exact forward-path, any case; or NULL */
-	const char *domain;		/* of the forward-path; or NULL */
-	uint64_t after_sequence;	/* paging */
+	const char *plan;	 /* required */
+	const char *id;		 /* message id, or NULL */
+	const char *state;	 /* or NULL: all */
+	const char *recipient;	 /* exact forward-path, any case; or NULL */
+	const char *domain;	 /* of the forward-path; or NULL */
+	uint64_t after_sequence; /* paging */
 	uint32_t after_envelope;
 	unsigned limit;
-	bool attempts;			/* with every attempt of each */
+	bool attempts; /* with every attempt of each */
 };
 /* An array of envelopes with their message's fields (see docs/control.md). */
 void index_list(struct index *index, const struct index_select *select,
@@ -82,8 +83,8 @@ void index_list(struct index *index, const struct index_select *select,
 void index_replies(struct index *index, const char *plan, index_json_fn *done,
 		   void *ctx);
 /* Envelopes whose outcome was uncertain: possible duplicates, by id. */
-void index_uncertain(struct index *index, const char *plan,
-		     index_json_fn *done, void *ctx);
+void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
+		     void *ctx);
 /* All traces of a plan go (tideover remove). */
 void index_remove_plan(struct index *index, const char *plan);
 

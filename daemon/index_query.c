@@ -2,7 +2,10 @@
 #include "base/clock.h"
 #include <stdlib.h>
 
-enum { LIST_MAX = 10000, REPLIES_MAX = 200 };
+enum {
+	LIST_MAX = 10000,
+	REPLIES_MAX = 200
+};
 
 static const char *text_at(sqlite3_stmt *stmt, int at)
 {
@@ -37,9 +40,10 @@ static struct json *ledger(sqlite3 *db, const struct index_select *select,
 		" sum(iif(state=2,count,0)), sum(iif(state=3,count,0)),"
 		" sum(iif(state=4,count,0)) FROM counter WHERE plan = ?1"
 		" GROUP BY domain";
-	static const char *const names[] = { "accepted", "waiting", "held",
-					     "delivered", "bounced",
-					     "discarded" };
+	static const char *const names[] = {
+		"accepted",  "waiting", "held",
+		"delivered", "bounced", "discarded"
+	};
 	sqlite3_stmt *stmt = NULL;
 	struct json *all = json_array();
 	int step;
@@ -54,9 +58,9 @@ static struct json *ledger(sqlite3 *db, const struct index_select *select,
 
 		json_put_text(row, "domain", text_at(stmt, 0));
 		for (size_t i = 0; i < COUNT(names); i++)
-			json_put_number(row, names[i], (double)
-					sqlite3_column_int64(stmt,
-							     (int)i + 1));
+			json_put_number(
+				row, names[i],
+				(double)sqlite3_column_int64(stmt, (int)i + 1));
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);
@@ -132,15 +136,17 @@ static struct json *envelope_json(sqlite3_stmt *stmt)
 	json_put_number(row, "uncertain", sqlite3_column_int(stmt, 19));
 	json_put_bool(row, "mailbox_held", sqlite3_column_int(stmt, 20));
 	json_put_time(row, "ended", sqlite3_column_int64(stmt, 21));
-	json_put_time(row, "delivered_at", state == ENVELOPE_DELIVERED ?
-		      sqlite3_column_int64(stmt, 21) : 0);
+	json_put_time(row, "delivered_at",
+		      state == ENVELOPE_DELIVERED ?
+			      sqlite3_column_int64(stmt, 21) :
+			      0);
 	return row;
 }
 
-#define ENVELOPE_COLUMNS \
+#define ENVELOPE_COLUMNS                                                     \
 	"m.id, e.n, m.seq, e.plan, e.state, e.reason, e.by, m.reverse_path," \
-	" e.forward_path, e.domain, m.accepted, m.bytes, m.sha256, m.peer," \
-	" m.helo, m.protocol, m.tls, e.attempts, e.next, e.uncertain," \
+	" e.forward_path, e.domain, m.accepted, m.bytes, m.sha256, m.peer,"  \
+	" m.helo, m.protocol, m.tls, e.attempts, e.next, e.uncertain,"       \
 	" e.mailbox_held, e.ended"
 
 static struct json *list(sqlite3 *db, const struct index_select *select,
@@ -171,8 +177,10 @@ static struct json *list(sqlite3 *db, const struct index_select *select,
 	}
 	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)select->after_sequence);
-	sqlite3_bind_int64(stmt, 3, select->after_sequence ?
-			   (sqlite3_int64)select->after_envelope : -1);
+	sqlite3_bind_int64(stmt, 3,
+			   select->after_sequence ?
+				   (sqlite3_int64)select->after_envelope :
+				   -1);
 	if (select->id)
 		sqlite3_bind_text(stmt, 4, select->id, -1, SQLITE_STATIC);
 	if (select->state && envelope_state_parse(select->state, &state))
@@ -182,8 +190,10 @@ static struct json *list(sqlite3 *db, const struct index_select *select,
 				  SQLITE_STATIC);
 	if (select->domain)
 		sqlite3_bind_text(stmt, 7, select->domain, -1, SQLITE_STATIC);
-	sqlite3_bind_int(stmt, 8, select->limit && select->limit < LIST_MAX ?
-			 (int)select->limit : LIST_MAX);
+	sqlite3_bind_int(stmt, 8,
+			 select->limit && select->limit < LIST_MAX ?
+				 (int)select->limit :
+				 LIST_MAX);
 	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
 		struct json *row = envelope_json(stmt);
 
@@ -254,8 +264,7 @@ static struct json *uncertain(sqlite3 *db, const struct index_select *select,
 }
 
 struct json *index_query_run(sqlite3 *db, enum index_query query,
-			     const struct index_select *select,
-			     struct err *err)
+			     const struct index_select *select, struct err *err)
 {
 	switch (query) {
 	case INDEX_LEDGER:
@@ -290,8 +299,8 @@ int index_query_live(sqlite3 *db,
 		struct index_live live = {
 			.sequence = (uint64_t)sqlite3_column_int64(stmt, 1),
 			.envelope = (uint32_t)sqlite3_column_int(stmt, 2),
-			.state = (enum envelope_state)
-				sqlite3_column_int(stmt, 3),
+			.state = (enum envelope_state)sqlite3_column_int(stmt,
+									 3),
 			.mailbox_held = sqlite3_column_int(stmt, 4),
 			.plan = text_at(stmt, 5),
 			.forward_path = text_at(stmt, 6),

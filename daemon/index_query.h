@@ -9,7 +9,12 @@
 #include "daemon/index.h"
 #include <sqlite3.h>
 
-enum index_query { INDEX_LEDGER, INDEX_LIST, INDEX_REPLIES, INDEX_UNCERTAIN };
+enum index_query {
+	INDEX_LEDGER,
+	INDEX_LIST,
+	INDEX_REPLIES,
+	INDEX_UNCERTAIN
+};
 
 /* NULL with err when it fails; `select->plan` is always set. */
 struct json *index_query_run(sqlite3 *db, enum index_query query,

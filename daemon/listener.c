@@ -17,10 +17,10 @@ enum {
 };
 
 static const struct session_limits limits = {
-	.max_recipients = 100,	/* RFC 5321 section 4.5.3.1.8 */
+	.max_recipients = 100, /* RFC 5321 section 4.5.3.1.8 */
 	.max_messages = 100000,
 	.max_errors = 20,
-	.command_ms = 300000,	/* RFC 5321 section 4.5.3.2.7 */
+	.command_ms = 300000, /* RFC 5321 section 4.5.3.2.7 */
 	.data_ms = 180000,
 	.data_total_ms = 3600000,
 };
@@ -45,8 +45,8 @@ struct listeners {
 	struct acceptance *acceptance;
 	struct list all;
 	struct list sessions;
-	struct map by_session;		/* pointer bytes -> open_session */
-	struct map per_peer;		/* ip -> count as a pointer */
+	struct map by_session; /* pointer bytes -> open_session */
+	struct map per_peer;   /* ip -> count as a pointer */
 	size_t count;
 	bool shutting;
 };
@@ -103,9 +103,9 @@ void listeners_free(struct listeners *listeners)
 {
 	if (!listeners)
 		return;
-	list_each(it, next, &listeners->all)
+	list_each (it, next, &listeners->all)
 		listener_free(list_entry(it, struct listener, link));
-	list_each(at, after, &listeners->sessions) {
+	list_each (at, after, &listeners->sessions) {
 		struct session *session =
 			list_entry(at, struct open_session, link)->session;
 
@@ -137,12 +137,12 @@ static void take(struct listener *listener, int fd, const struct addr *peer)
 	addr_ip(peer, ip);
 	if (listeners->count >= MAX_SESSIONS ||
 	    (size_t)map_get(&listeners->per_peer, slice(ip)) >=
-	    MAX_PER_PEER * (addr_is_loopback(peer) ? 10 : 1)) {
+		    MAX_PER_PEER * (addr_is_loopback(peer) ? 10 : 1)) {
 		refuse(fd);
 		return;
 	}
-	session = session_new(listeners->acceptance, fd, &limits,
-			      listener->tls);
+	session =
+		session_new(listeners->acceptance, fd, &limits, listener->tls);
 	open = mem_alloc(sizeof(*open));
 	open->session = session;
 	memcpy(open->peer, ip, sizeof(open->peer));
@@ -174,7 +174,7 @@ static void on_ready(void *ctx, int fd, int what)
 static struct listener *find(const struct listeners *listeners,
 			     const char *address)
 {
-	list_each(it, next, (struct list *)&listeners->all) {
+	list_each (it, next, (struct list *)&listeners->all) {
 		struct listener *listener =
 			list_entry(it, struct listener, link);
 
@@ -229,12 +229,12 @@ bool listeners_has(const struct listeners *listeners, const char *address)
 void listeners_shutdown(struct listeners *listeners)
 {
 	listeners->shutting = true;
-	list_each(it, next, &listeners->all)
+	list_each (it, next, &listeners->all)
 		listener_free(list_entry(it, struct listener, link));
-	list_each(at, after, &listeners->sessions)
-		session_shutdown(list_entry(at, struct open_session,
-					    link)->session,
-				 "4.3.2 shutting down, try again later");
+	list_each (at, after, &listeners->sessions)
+		session_shutdown(
+			list_entry(at, struct open_session, link)->session,
+			"4.3.2 shutting down, try again later");
 }
 
 size_t listeners_sessions(const struct listeners *listeners)

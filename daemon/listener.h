@@ -10,7 +10,7 @@
 #include "daemon/session.h"
 
 struct listener;
-struct listeners;		/* all of a daemon's, and their sessions */
+struct listeners; /* all of a daemon's, and their sessions */
 
 struct listeners *listeners_new(struct acceptance *acceptance);
 /* Ends every session at once. */

@@ -26,8 +26,14 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0 stopped cleanly, 1 failed, 2 usage.\n";
 
-enum { OPT_STATE = 1, OPT_LOG, OPT_VERBOSE, OPT_ADDRESSES, OPT_VERSION,
-       OPT_HELP };
+enum {
+	OPT_STATE = 1,
+	OPT_LOG,
+	OPT_VERBOSE,
+	OPT_ADDRESSES,
+	OPT_VERSION,
+	OPT_HELP
+};
 
 static const struct option options[] = {
 	{ "state", required_argument, NULL, OPT_STATE },

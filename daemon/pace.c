@@ -1,6 +1,10 @@
 #include "daemon/pace.h"
 
-enum { QUIET_MIN_MS = 500, QUIET_MAX_MS = 60000, NARROW_EVERY_MS = 1000 };
+enum {
+	QUIET_MIN_MS = 500,
+	QUIET_MAX_MS = 60000,
+	NARROW_EVERY_MS = 1000
+};
 
 void pace_init(struct pace *pace, int start, int most)
 {
@@ -40,7 +44,7 @@ void pace_deferred(struct pace *pace, int64_t now_ms, bool slow)
 	pace->in_flight--;
 	pace->slow_start = false;
 	if (now_ms - pace->narrowed_ms < NARROW_EVERY_MS)
-		return;	/* one bad moment answers many deliveries */
+		return; /* one bad moment answers many deliveries */
 	pace->narrowed_ms = now_ms;
 	if (pace->flight > 1 && !slow) {
 		pace->flight /= 2;

@@ -15,11 +15,11 @@
 #include <stdint.h>
 
 struct pace {
-	double flight;		/* may be in flight at once */
+	double flight; /* may be in flight at once */
 	double most;
 	int in_flight;
 	bool slow_start;	/* doubling until the first deferral */
-	int64_t quiet_until_ms;	/* nothing goes before */
+	int64_t quiet_until_ms; /* nothing goes before */
 	int64_t quiet_ms;	/* the last pause, doubled by the next */
 	int64_t narrowed_ms;	/* at most one halving per second */
 };

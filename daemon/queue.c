@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 struct queue {
-	struct map domains;	/* "plan\0domain" */
-	struct map messages;	/* id */
+	struct map domains;  /* "plan\0domain" */
+	struct map messages; /* id */
 };
 
 /* Heaps of mailboxes: a binary heap by `turn`, each knows its own place. */
@@ -113,13 +113,13 @@ static void line_insert(struct queue_envelope *envelope, struct list *line,
 
 	while (at != line &&
 	       list_entry(at, struct queue_envelope, line)->message->sequence >
-	       sequence)
+		       sequence)
 		at = at->prev;
 	list_insert_before(at->next, &envelope->line);
 	at = all->prev;
 	while (at != all &&
 	       list_entry(at, struct queue_envelope, all)->message->sequence >
-	       sequence)
+		       sequence)
 		at = at->prev;
 	list_insert_before(at->next, &envelope->all);
 }
@@ -157,10 +157,10 @@ static void mailbox_free(void *ctx, struct slice key, void *value)
 
 static void domain_free(struct queue_domain *domain)
 {
-	list_each(it, next, &domain->waiting)
+	list_each (it, next, &domain->waiting)
 		envelope_drop(domain->queue,
 			      list_entry(it, struct queue_envelope, all));
-	list_each(it, next, &domain->held)
+	list_each (it, next, &domain->held)
 		envelope_drop(domain->queue,
 			      list_entry(it, struct queue_envelope, all));
 	map_each(&domain->mailboxes, mailbox_free, NULL);
@@ -257,8 +257,7 @@ struct queue_message *queue_add_message(struct queue *queue,
 	message->accepted_ms = accepted_ms;
 	message->reverse_path = slice_dup(reverse_path);
 	message->envelope_room = envelopes;
-	message->envelopes =
-		mem_alloc(envelopes * sizeof(*message->envelopes));
+	message->envelopes = mem_alloc(envelopes * sizeof(*message->envelopes));
 	map_put(&queue->messages, slice_of(id->text, ID_LEN), message);
 	return message;
 }
@@ -316,7 +315,8 @@ struct queue_envelope *queue_find_envelope(struct queue *queue,
 	struct queue_message *message = queue_find(queue, id);
 
 	return message && index < message->envelope_room ?
-		message->envelopes[index] : NULL;
+		       message->envelopes[index] :
+		       NULL;
 }
 
 static void wake_due(struct queue_domain *domain, int64_t now_ms)
@@ -353,7 +353,8 @@ size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
 	claim(first);
 	claims[count++] = first;
 	for (size_t i = 0; i < message->envelope_room && count < max &&
-	     seen < message->envelope_count; i++) {
+			   seen < message->envelope_count;
+	     i++) {
 		struct queue_envelope *other = message->envelopes[i];
 
 		if (!other)
@@ -416,7 +417,7 @@ static void count_final(struct queue_ledger *ledger, enum envelope_state state)
 static void mailbox_recount(struct queue_mailbox *mailbox)
 {
 	mailbox->is_held = false;
-	list_each(it, next, &mailbox->held)
+	list_each (it, next, &mailbox->held)
 		if (list_entry(it, struct queue_envelope, line)->mailbox_held)
 			mailbox->is_held = true;
 }
@@ -500,7 +501,7 @@ size_t queue_admit(struct queue_domain *domain, size_t count)
 	size_t admitted = 0;
 
 	domain->ramp = true;
-	list_each(it, next, &domain->waiting) {
+	list_each (it, next, &domain->waiting) {
 		struct queue_envelope *envelope =
 			list_entry(it, struct queue_envelope, all);
 
@@ -511,7 +512,7 @@ size_t queue_admit(struct queue_domain *domain, size_t count)
 		envelope->mailbox->admitted = true;
 		admitted++;
 	}
-	list_each(it, next, &domain->waiting) {
+	list_each (it, next, &domain->waiting) {
 		struct queue_envelope *envelope =
 			list_entry(it, struct queue_envelope, all);
 

@@ -26,20 +26,20 @@ struct queue_message {
 	bool eightbit, utf8;
 	uint64_t body_bytes;
 	struct spool_place place;
-	size_t envelope_count;		/* that are alive */
-	size_t envelope_room;		/* length of `envelopes` */
+	size_t envelope_count; /* that are alive */
+	size_t envelope_room;  /* length of `envelopes` */
 	struct queue_envelope **envelopes;
 };
 
 struct queue_envelope {
 	struct queue_message *message;
 	struct queue_mailbox *mailbox;
-	struct list line;		/* in its mailbox: waiting or held */
-	struct list all;		/* in its domain: waiting or held */
+	struct list line; /* in its mailbox: waiting or held */
+	struct list all;  /* in its domain: waiting or held */
 	char *forward_path;
-	int64_t next_ms;		/* wall; 0: now */
-	int64_t stuck_since_ms;		/* first data deferral after RCPT 250 */
-	uint32_t index;			/* in the message */
+	int64_t next_ms;	/* wall; 0: now */
+	int64_t stuck_since_ms; /* first data deferral after RCPT 250 */
+	uint32_t index;		/* in the message */
 	uint32_t attempts;
 	uint32_t uncertain;
 	uint32_t data_deferrals;
@@ -48,14 +48,14 @@ struct queue_envelope {
 
 struct queue_mailbox {
 	struct queue_domain *domain;
-	struct list line;		/* waiting, by sequence */
-	struct list held;		/* held, by sequence */
-	size_t heap_at;			/* place in a heap of the domain */
-	struct queue_heap *heap;	/* or NULL: empty, busy or held */
-	uint64_t turn;			/* what the heap sorts by */
-	bool busy;			/* a claim is open */
-	bool is_held;			/* the mailbox itself is held */
-	bool admitted;			/* by the ramp */
+	struct list line;	 /* waiting, by sequence */
+	struct list held;	 /* held, by sequence */
+	size_t heap_at;		 /* place in a heap of the domain */
+	struct queue_heap *heap; /* or NULL: empty, busy or held */
+	uint64_t turn;		 /* what the heap sorts by */
+	bool busy;		 /* a claim is open */
+	bool is_held;		 /* the mailbox itself is held */
+	bool admitted;		 /* by the ramp */
 	char key[];
 };
 
@@ -72,13 +72,13 @@ struct queue_domain {
 	struct queue *queue;
 	char *plan, *name;
 	struct map mailboxes;
-	struct queue_heap ready;	/* by sequence of the first in line */
-	struct queue_heap later;	/* by next_ms of the first in line */
-	struct list waiting;		/* envelopes by sequence */
+	struct queue_heap ready; /* by sequence of the first in line */
+	struct queue_heap later; /* by next_ms of the first in line */
+	struct list waiting;	 /* envelopes by sequence */
 	struct list held;
 	struct queue_ledger ledger;
-	uint64_t bytes;			/* of waiting and held, per envelope */
-	bool ramp;			/* only admitted mailboxes are claimed */
+	uint64_t bytes; /* of waiting and held, per envelope */
+	bool ramp;	/* only admitted mailboxes are claimed */
 };
 
 struct queue;
@@ -104,8 +104,7 @@ struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
 					  struct slice forward_path);
 struct queue_message *queue_find(struct queue *queue, const struct id *id);
 struct queue_envelope *queue_find_envelope(struct queue *queue,
-					   const struct id *id,
-					   uint32_t index);
+					   const struct id *id, uint32_t index);
 
 /*
  * The oldest envelope of the domain that may go now, claimed together with the

@@ -8,11 +8,13 @@
 
 #include <stdint.h>
 
-enum { RATE_SECONDS = 60 };
+enum {
+	RATE_SECONDS = 60
+};
 
 struct rate {
 	uint32_t bucket[RATE_SECONDS];
-	int64_t second;			/* of the newest bucket */
+	int64_t second; /* of the newest bucket */
 	int64_t first_ms;
 };
 

@@ -2,7 +2,9 @@
 #include "base/file.h"
 #include "smtp/smtp_path.h"
 
-enum { MAX_BYTES = 64 * 1024 * 1024 };
+enum {
+	MAX_BYTES = 64 * 1024 * 1024
+};
 
 static int add_line(struct recipients *recipients, struct slice line,
 		    size_t number, struct err *err)
@@ -39,8 +41,7 @@ int recipients_load(struct recipients *recipients, const char *path,
 		goto out;
 	rest = buf_slice(&text);
 	for (size_t number = 1; rest.len > 0; number++)
-		if (add_line(&fresh, slice_split(&rest, '\n'), number,
-			     err) < 0)
+		if (add_line(&fresh, slice_split(&rest, '\n'), number, err) < 0)
 			goto out;
 	if (fresh.known.count == 0) {
 		err_set(err, "it lists nobody");

@@ -7,11 +7,11 @@
 #define LOG_MODULE "replay"
 
 enum {
-	IDLE_MS = 2000,		/* a session without work says QUIT */
+	IDLE_MS = 2000, /* a session without work says QUIT */
 	DOWN_MIN_MS = 500,
 	DOWN_MAX_MS = 15000,
 	STUCK_TRIES = 6,
-	UNCERTAIN_MAX = 2,	/* the second uncertain outcome is held */
+	UNCERTAIN_MAX = 2, /* the second uncertain outcome is held */
 	MAX_ADDRS = 8,
 };
 
@@ -21,15 +21,15 @@ struct feed {
 	bool open;
 };
 
-struct link {			/* a delivery and what we know of it */
+struct link { /* a delivery and what we know of it */
 	struct list link;
 	struct replay *replay;
 	struct delivery *delivery;
-	bool ready;		/* was idle at least once */
+	bool ready; /* was idle at least once */
 	bool idle;
 	int64_t idle_since_ms;
-	bool paced;		/* its job counts in the pace */
-	bool deferred, slow, refused;	/* what this job met */
+	bool paced;		      /* its job counts in the pace */
+	bool deferred, slow, refused; /* what this job met */
 };
 
 struct replay {
@@ -45,12 +45,12 @@ struct replay {
 	struct addr addrs[MAX_ADDRS];
 	size_t addr_count, addr_next;
 	bool resolving;
-	struct token *token;	/* guards the resolver's callback */
+	struct token *token; /* guards the resolver's callback */
 	int64_t down_until_ms, down_ms;
 };
 
 struct token {
-	struct replay *replay;	/* NULL: it is gone */
+	struct replay *replay; /* NULL: it is gone */
 };
 
 /* An outcome on its way to the disk. */
@@ -106,7 +106,7 @@ static void hold_one(struct replay *replay, struct queue_envelope *envelope,
 static void hold_line(struct replay *replay, struct queue_mailbox *mailbox,
 		      const char *reason)
 {
-	list_each(it, next, &mailbox->line)
+	list_each (it, next, &mailbox->line)
 		hold_one(replay, list_entry(it, struct queue_envelope, line),
 			 true, reason);
 }
@@ -228,8 +228,8 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 	s->envelope = delivery_claim(delivery, index);
 	s->reply = *reply;
 	s->stage = stage;
-	s->meaning = provider_reply(replay->spec.target->provider, stage,
-				    reply);
+	s->meaning =
+		provider_reply(replay->spec.target->provider, stage, reply);
 	s->envelope->attempts++;
 	list_append(&replay->settlements, &s->link);
 	decide(s);
@@ -297,7 +297,7 @@ static bool give_job(struct link *link)
 		return false;
 	/* The oldest of all open feeds; order matters per mailbox alone, but
 	 * nobody should wait because another domain has more mail. */
-	list_each(it, next, &replay->feeds) {
+	list_each (it, next, &replay->feeds) {
 		struct feed *feed = list_entry(it, struct feed, link);
 
 		if (!feed->open || queue_next_due(feed->domain) > now)
@@ -353,18 +353,17 @@ static void on_end(void *ctx, struct delivery *delivery, enum smtp_stage stage,
 	link_free(link);
 	if (why && !was_ready) {
 		char error[300];
-		struct reply_meaning meaning =
-			provider_reply(replay->spec.target->provider, stage,
-				       reply);
+		struct reply_meaning meaning = provider_reply(
+			replay->spec.target->provider, stage, reply);
 
-		replay->down_ms = replay->down_ms ? replay->down_ms * 2 :
-			DOWN_MIN_MS;
+		replay->down_ms =
+			replay->down_ms ? replay->down_ms * 2 : DOWN_MIN_MS;
 		if (replay->down_ms > DOWN_MAX_MS)
 			replay->down_ms = DOWN_MAX_MS;
 		replay->down_until_ms = now + replay->down_ms;
 		replay->addr_next++;
-		snprintf(error, sizeof(error), "%s: %s",
-			 smtp_stage_name(stage), why);
+		snprintf(error, sizeof(error), "%s: %s", smtp_stage_name(stage),
+			 why);
 		log_warn("%s: %s", replay->spec.target->name, error);
 		replay->owner->on_health(replay->ctx, replay, false, error);
 		if (reply->code >= 500 && meaning.act == ACT_CLOSE)
@@ -389,17 +388,19 @@ static void link_new(struct replay *replay)
 
 	link->replay = replay;
 	list_append(&replay->links, &link->link);
-	link->delivery = delivery_new(&(struct delivery_spec){
-		.loop = replay->loop,
-		.store = replay->spec.store,
-		.address = replay->addrs[at],
-		.name = replay->spec.target->name,
-		.server_name = replay->spec.target->host,
-		.helo = replay->spec.helo,
-		.tls = replay->spec.tls,
-		.policy = plan->replay.tls,
-		.data_reply_ms = plan->timing.data_reply,
-	}, &delivery_owner, link);
+	link->delivery = delivery_new(
+		&(struct delivery_spec){
+			.loop = replay->loop,
+			.store = replay->spec.store,
+			.address = replay->addrs[at],
+			.name = replay->spec.target->name,
+			.server_name = replay->spec.target->host,
+			.helo = replay->spec.helo,
+			.tls = replay->spec.tls,
+			.policy = plan->replay.tls,
+			.data_reply_ms = plan->timing.data_reply,
+		},
+		&delivery_owner, link);
 }
 
 /* Addresses of the target. */
@@ -456,7 +457,7 @@ static size_t due_mailboxes(const struct replay *replay, int64_t now_ms)
 {
 	size_t due = 0;
 
-	list_each(it, next, &replay->feeds) {
+	list_each (it, next, &replay->feeds) {
 		struct feed *feed = list_entry(it, struct feed, link);
 
 		if (!feed->open)
@@ -473,10 +474,10 @@ static void pump_sleep(struct replay *replay, int64_t mono, int64_t wall)
 {
 	int64_t wake = INT64_MAX;
 
-	list_each(it, next, &replay->feeds) {
+	list_each (it, next, &replay->feeds) {
 		struct feed *feed = list_entry(it, struct feed, link);
-		int64_t due = feed->open ? queue_next_due(feed->domain) :
-			INT64_MAX;
+		int64_t due =
+			feed->open ? queue_next_due(feed->domain) : INT64_MAX;
 
 		if (due != INT64_MAX && due - wall < wake)
 			wake = due > wall ? due - wall : 0;
@@ -489,7 +490,7 @@ static void pump_sleep(struct replay *replay, int64_t mono, int64_t wall)
 		else if (pace_wake_ms(&replay->pace) > mono)
 			wake = pace_wake_ms(&replay->pace) - mono;
 	}
-	list_each(it, next, &replay->links) {
+	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 		int64_t left = link->idle_since_ms + IDLE_MS - mono;
 
@@ -507,7 +508,7 @@ static void pump(void *ctx)
 	size_t due, opening = 0;
 	int busy = 0;
 
-	list_each(it, next, &replay->links) {
+	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 
 		if (link->idle && !give_job(link) &&
@@ -517,7 +518,7 @@ static void pump(void *ctx)
 		}
 	}
 	due = due_mailboxes(replay, wall);
-	list_each(it, next, &replay->links) {
+	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 
 		if (!link->ready)
@@ -563,7 +564,7 @@ void replay_free(struct replay *replay)
 {
 	if (!replay)
 		return;
-	list_each(it, next, &replay->links) {
+	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 
 		struct queue_envelope *open[DELIVERY_MAX_RCPT];
@@ -573,11 +574,11 @@ void replay_free(struct replay *replay)
 			queue_defer(open[i], 0);
 		link_free(link);
 	}
-	list_each(it, next, &replay->settlements) {
+	list_each (it, next, &replay->settlements) {
 		list_entry(it, struct settlement, link)->replay = NULL;
 		list_remove(it);
 	}
-	list_each(it, next, &replay->feeds)
+	list_each (it, next, &replay->feeds)
 		free(list_entry(it, struct feed, link));
 	if (replay->token)
 		replay->token->replay = NULL;
@@ -589,7 +590,7 @@ void replay_feed(struct replay *replay, struct queue_domain *domain, bool open)
 {
 	struct feed *feed = NULL;
 
-	list_each(it, next, &replay->feeds)
+	list_each (it, next, &replay->feeds)
 		if (list_entry(it, struct feed, link)->domain == domain)
 			feed = list_entry(it, struct feed, link);
 	if (!feed) {

@@ -47,7 +47,7 @@ struct replay_spec {
 	struct store *store;
 	const struct plan *plan;
 	struct target *target;
-	struct dns_resolver *resolver;	/* for names; may be NULL */
+	struct dns_resolver *resolver; /* for names; may be NULL */
 	struct tls_client *tls;
 	const char *helo;
 };

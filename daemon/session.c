@@ -9,8 +9,8 @@
 #define LOG_MODULE "session"
 
 enum {
-	CLOSE_MS = 5000,	/* for the last reply to leave */
-	MAX_HOPS = 100,		/* RFC 5321 section 6.3: at least 100 */
+	CLOSE_MS = 5000, /* for the last reply to leave */
+	MAX_HOPS = 100,	 /* RFC 5321 section 6.3: at least 100 */
 };
 
 struct session {
@@ -20,12 +20,12 @@ struct session {
 	struct stream *stream;
 	struct smtp_server *server;
 	struct session_data *data;
-	struct loop_timer *over;	/* frees the session, from the loop */
+	struct loop_timer *over; /* frees the session, from the loop */
 	char helo[256];
 	char peer[ADDR_TEXT], peer_literal[ADDR_TEXT];
 	char tls_text[96];
 	bool in_tls, closing, paused, feeding;
-	int64_t data_until_ms;		/* mono: the message must end by then */
+	int64_t data_until_ms; /* mono: the message must end by then */
 	uint64_t declared;
 	unsigned messages;
 };
@@ -73,12 +73,13 @@ static void set_deadline(struct session *session)
 	int64_t ms = session->limits.command_ms;
 
 	if (smtp_server_waits(session->server))
-		ms = 0;		/* it is our turn */
+		ms = 0; /* it is our turn */
 	else if (smtp_server_in_data(session->server)) {
 		int64_t left = session->data_until_ms - clock_mono_ms();
 
 		ms = session->limits.data_ms < left ? session->limits.data_ms :
-			left > 1 ? left : 1;
+		     left > 1			    ? left :
+						      1;
 	}
 	stream_deadline(session->stream, ms);
 }
@@ -129,11 +130,10 @@ static void on_mail(void *ctx, const struct smtp_mail *mail)
 	acceptance->admit(acceptance->ctx, mail->size, &answer);
 	if (answer.code == 250) {
 		session_data_free(session->data);
-		session->data = session_data_new(acceptance,
-						 mail->reverse_path,
-						 mail->body ==
-						 SMTP_BODY_8BITMIME,
-						 mail->utf8);
+		session->data =
+			session_data_new(acceptance, mail->reverse_path,
+					 mail->body == SMTP_BODY_8BITMIME,
+					 mail->utf8);
 		session->declared = mail->size;
 		snprintf(answer.text, sizeof(answer.text), "2.1.0 sender ok");
 	}
@@ -172,10 +172,9 @@ static void on_data_begin(void *ctx)
 	};
 
 	session_data_begin(session->data, &origin);
-	session->data_until_ms = clock_mono_ms() +
-		session->limits.data_total_ms;
-	smtp_server_answer(session->server, 354,
-			   "end data with <CRLF>.<CRLF>");
+	session->data_until_ms =
+		clock_mono_ms() + session->limits.data_total_ms;
+	smtp_server_answer(session->server, 354, "end data with <CRLF>.<CRLF>");
 }
 
 static void room(void *ctx)
@@ -329,19 +328,21 @@ struct session *session_new(struct acceptance *acceptance, int fd,
 	session->limits = *limits;
 	session->tls = tls;
 	session->over = loop_timer_new(acceptance->loop, over, session);
-	session->stream = stream_accept(acceptance->loop, fd, &stream_events,
-					session);
+	session->stream =
+		stream_accept(acceptance->loop, fd, &stream_events, session);
 	stream_peer(session->stream, &peer);
 	addr_format(&peer, session->peer);
 	addr_literal(&peer, session->peer_literal);
-	session->server = smtp_server_new(&server_owner, session,
-		acceptance->hostname, &(struct smtp_server_limits){
+	session->server = smtp_server_new(
+		&server_owner, session, acceptance->hostname,
+		&(struct smtp_server_limits){
 			.max_size = acceptance->max_bytes(acceptance->ctx),
 			.max_recipients = limits->max_recipients,
 			.max_messages = limits->max_messages,
 			.max_errors = limits->max_errors,
 			.utf8 = true,
-		}, tls != NULL);
+		},
+		tls != NULL);
 	smtp_server_greet(session->server);
 	flush(session);
 	set_deadline(session);

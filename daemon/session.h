@@ -14,12 +14,12 @@
 struct session;
 
 struct session_limits {
-	unsigned max_recipients;	/* per transaction: 100 (RFC 5321) */
-	unsigned max_messages;		/* per session */
+	unsigned max_recipients; /* per transaction: 100 (RFC 5321) */
+	unsigned max_messages;	 /* per session */
 	unsigned max_errors;
-	int64_t command_ms;		/* a command must come whole within */
-	int64_t data_ms;		/* no byte of data for so long */
-	int64_t data_total_ms;		/* a message must end within */
+	int64_t command_ms;    /* a command must come whole within */
+	int64_t data_ms;       /* no byte of data for so long */
+	int64_t data_total_ms; /* a message must end within */
 };
 
 /* Takes `fd` over.  `tls` NULL: STARTTLS is not offered. */

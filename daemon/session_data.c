@@ -2,7 +2,10 @@
 #include "base/clock.h"
 #include <stdlib.h>
 
-enum { SIDE_FULL = 1024 * 1024, SIDE_PIECE = 64 * 1024 };
+enum {
+	SIDE_FULL = 1024 * 1024,
+	SIDE_PIECE = 64 * 1024
+};
 
 /*
  * A record under way outlives its session: what is durable joins the queue
@@ -10,9 +13,9 @@ enum { SIDE_FULL = 1024 * 1024, SIDE_PIECE = 64 * 1024 };
  */
 struct keeping {
 	struct acceptance *acceptance;
-	struct session_data *data;	/* NULL: the session is gone */
+	struct session_data *data; /* NULL: the session is gone */
 	struct record_message message;
-	struct buf text;		/* what the message's slices point to */
+	struct buf text; /* what the message's slices point to */
 	struct slice *paths;
 };
 
@@ -31,7 +34,7 @@ struct session_data {
 	struct err err;
 	uint64_t body_bytes;
 	struct digest *digest;
-	struct buf head;		/* helo, peer, protocol, tls by NUL */
+	struct buf head; /* helo, peer, protocol, tls by NUL */
 	const char *helo, *peer, *protocol, *tls;
 	/* Counting Received fields while the header passes. */
 	bool in_header;
@@ -44,8 +47,8 @@ struct session_data {
 };
 
 struct session_data *session_data_new(struct acceptance *acceptance,
-				      struct slice reverse_path,
-				      bool eightbit, bool utf8)
+				      struct slice reverse_path, bool eightbit,
+				      bool utf8)
 {
 	struct session_data *data = mem_alloc(sizeof(*data));
 
@@ -84,8 +87,8 @@ void session_data_recipient(struct session_data *data, const char *plan,
 			return;
 	if (!data->plan)
 		data->plan = mem_dup(plan);
-	data->paths = mem_grow(data->paths, (data->path_count + 1) *
-			       sizeof(*data->paths));
+	data->paths = mem_grow(data->paths,
+			       (data->path_count + 1) * sizeof(*data->paths));
 	data->paths[data->path_count++] = slice_dup(address);
 }
 
@@ -111,8 +114,8 @@ static void add_trace(struct session_data *data,
 	char date[CLOCK_TEXT];
 
 	buf_addf(&data->body, "Received: from %s (%s)\r\n\tby %s with %s",
-		 origin->helo, origin->peer_literal,
-		 data->acceptance->hostname, origin->protocol);
+		 origin->helo, origin->peer_literal, data->acceptance->hostname,
+		 origin->protocol);
 	if (origin->tls[0])
 		buf_addf(&data->body, "\r\n\t(%s)", origin->tls);
 	buf_addf(&data->body, " id %s", data->id.text);
@@ -252,7 +255,7 @@ static struct slice keep(struct keeping *keeping, const char *text)
 static size_t text_size(const struct session_data *data)
 {
 	size_t size = strlen(data->plan) + strlen(data->reverse_path) +
-		data->head.len;
+		      data->head.len;
 
 	for (size_t i = 0; i < data->path_count; i++)
 		size += strlen(data->paths[i]);

@@ -12,12 +12,12 @@
 
 struct session_data;
 
-struct session_origin {		/* what the session knows of its peer */
+struct session_origin { /* what the session knows of its peer */
 	const char *helo;
-	const char *peer;	/* "192.0.2.1:4711" */
-	const char *peer_literal;	/* "[192.0.2.1]" */
-	const char *protocol;	/* "ESMTPS" */
-	const char *tls;	/* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" */
+	const char *peer;	  /* "192.0.2.1:4711" */
+	const char *peer_literal; /* "[192.0.2.1]" */
+	const char *protocol;	  /* "ESMTPS" */
+	const char *tls;	  /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" */
 };
 
 /* `err` NULL: kept.  Exactly once after session_data_end(), never before it
@@ -26,11 +26,11 @@ typedef void session_data_fn(void *ctx, const struct id *id,
 			     const struct err *err);
 
 struct session_data *session_data_new(struct acceptance *acceptance,
-				      struct slice reverse_path,
-				      bool eightbit, bool utf8);
+				      struct slice reverse_path, bool eightbit,
+				      bool utf8);
 /* At any time; a record under way may be kept all the same (its message then
  * joins the queue, a duplicate is cheaper than a loss). */
-void session_data_free(struct session_data *data);	/* NULL is fine */
+void session_data_free(struct session_data *data); /* NULL is fine */
 
 /* The plan is that of the first recipient. */
 void session_data_recipient(struct session_data *data, const char *plan,

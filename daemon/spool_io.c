@@ -6,8 +6,9 @@
 static int write_at(int fd, struct iovec *iov, size_t count, uint64_t offset)
 {
 	while (count > 0) {
-		ssize_t put = pwritev(fd, iov, count < IOV_MAX ? (int)count :
-				      IOV_MAX, (off_t)offset);
+		ssize_t put =
+			pwritev(fd, iov, count < IOV_MAX ? (int)count : IOV_MAX,
+				(off_t)offset);
 
 		if (put < 0 && errno == EINTR)
 			continue;

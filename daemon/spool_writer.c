@@ -22,13 +22,18 @@
 enum {
 	BATCH_RECORDS = 256,
 	BATCH_BYTES = 8 * 1024 * 1024,
-	GROW_BYTES = 8 * 1024 * 1024,	/* disk space is asked for so much
+	GROW_BYTES = 8 * 1024 * 1024, /* disk space is asked for so much
 					   at a time */
 	SIDE_ROOM = 256 * 1024,
 	READERS = 2,
 };
 
-enum job_kind { JOB_APPEND, JOB_SIDE_WRITE, JOB_SIDE_END, JOB_SIDE_ABORT };
+enum job_kind {
+	JOB_APPEND,
+	JOB_SIDE_WRITE,
+	JOB_SIDE_END,
+	JOB_SIDE_ABORT
+};
 
 struct spool_side {
 	struct spool_writer *writer;
@@ -48,7 +53,7 @@ struct job {
 	struct job *next;
 	enum job_kind kind;
 	struct spool_side *side;
-	struct buf bytes;		/* SIDE_WRITE */
+	struct buf bytes; /* SIDE_WRITE */
 	struct spool_append *append;
 };
 
@@ -73,7 +78,7 @@ struct spool_read {
 	size_t len;
 	struct buf bytes;
 	struct err err;
-	spool_body_fn *done;		/* NULL: cancelled */
+	spool_body_fn *done; /* NULL: cancelled */
 	void *ctx;
 };
 
@@ -96,9 +101,9 @@ struct spool_writer {
 	/* The spool thread's. */
 	struct segment_header segment;
 	uint32_t next_number;
-	int fd;				/* -1: no segment is open */
+	int fd; /* -1: no segment is open */
 	uint64_t offset, allocated, synced;
-	bool failed_before;		/* the last batch failed */
+	bool failed_before; /* the last batch failed */
 
 	/* Told to the loop. */
 	atomic_bool is_broken;
@@ -107,7 +112,7 @@ struct spool_writer {
 	atomic_uint_fast64_t appends, batches, syncs, sync_us;
 
 	/* The loop's. */
-	struct spool_side *ended_side;	/* its message's append comes next */
+	struct spool_side *ended_side; /* its message's append comes next */
 };
 
 /* Segments, on the spool thread. */
@@ -115,8 +120,8 @@ struct spool_writer {
 static int segment_open(struct spool_writer *writer, struct err *err)
 {
 	char header[SEGMENT_HEADER];
-	char *path = mem_printf("%s/%08u.seg", writer->dir,
-				writer->next_number);
+	char *path =
+		mem_printf("%s/%08u.seg", writer->dir, writer->next_number);
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 	writer->segment.number = writer->next_number++;
@@ -186,7 +191,8 @@ static size_t add_iov(struct iovec *iov, size_t at, const void *p, size_t len)
 	if (len > 0)
 		iov[at++] = (struct iovec){
 			.iov_base = (void *)(uintptr_t)(p ? p : zeros),
-			.iov_len = len };
+			.iov_len = len
+		};
 	return at;
 }
 
@@ -205,8 +211,10 @@ static void place_record(struct spool_writer *writer,
 	segment_record_encode(&writer->segment, &record, append->header);
 	append->place.segment = writer->segment.number;
 	append->place.offset = offset;
-	append->place.body = append->body.len == 0 ? 0 : offset +
-		SEGMENT_RECORD_HEADER + append->payload.len;
+	append->place.body =
+		append->body.len == 0 ?
+			0 :
+			offset + SEGMENT_RECORD_HEADER + append->payload.len;
 }
 
 static int write_batch(struct spool_writer *writer, struct spool_append **batch,
@@ -227,8 +235,7 @@ static int write_batch(struct spool_writer *writer, struct spool_append **batch,
 				 SEGMENT_RECORD_HEADER);
 		pieces = add_iov(iov, pieces, append->payload.p,
 				 append->payload.len);
-		pieces = add_iov(iov, pieces, append->body.p,
-				 append->body.len);
+		pieces = add_iov(iov, pieces, append->body.p, append->body.len);
 		pieces = add_iov(iov, pieces, NULL, whole - used);
 		end += whole;
 	}
@@ -332,7 +339,7 @@ static void side_write(struct spool_writer *writer, struct job *job)
 	    file_write_all(side->fd, buf_slice(&job->bytes), &side->err) < 0)
 		side->failed = true;
 	left = atomic_fetch_sub(&side->unwritten, job->bytes.len) -
-		job->bytes.len;
+	       job->bytes.len;
 	if (left < SIDE_ROOM && left + job->bytes.len >= SIDE_ROOM)
 		loop_post(writer->loop, side_room, side);
 }
@@ -501,7 +508,7 @@ static void tell_done(void *ctx)
 		if (append->done)
 			append->done(append->ctx, &append->place,
 				     err_is_set(&append->err) ? &append->err :
-				     NULL);
+								NULL);
 		buf_release(&append->payload);
 		buf_release(&append->body);
 		if (append->side)
@@ -577,7 +584,8 @@ void spool_side_write_take(struct spool_side *side, struct buf *bytes)
 {
 	atomic_fetch_add(&side->unwritten, bytes->len);
 	push(side->writer, &(struct job){ .kind = JOB_SIDE_WRITE,
-					  .side = side, .bytes = *bytes });
+					  .side = side,
+					  .bytes = *bytes });
 	*bytes = (struct buf)BUF_INIT;
 }
 
@@ -597,17 +605,16 @@ void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx)
 
 void spool_side_end(struct spool_side *side)
 {
-	side->aborted = true;	/* no room callback any more */
-	push(side->writer, &(struct job){ .kind = JOB_SIDE_END,
-					  .side = side });
+	side->aborted = true; /* no room callback any more */
+	push(side->writer, &(struct job){ .kind = JOB_SIDE_END, .side = side });
 	side->writer->ended_side = side;
 }
 
 void spool_side_abort(struct spool_side *side)
 {
 	side->aborted = true;
-	push(side->writer, &(struct job){ .kind = JOB_SIDE_ABORT,
-					  .side = side });
+	push(side->writer,
+	     &(struct job){ .kind = JOB_SIDE_ABORT, .side = side });
 }
 
 /* Reading bodies. */
@@ -627,8 +634,8 @@ static void read_bytes(struct spool_read *read)
 {
 	bool side = read->place.body == 0;
 	char *path = side ? side_path(read->writer, &read->id, ".msg") :
-		mem_printf("%s/%08u.seg", read->writer->dir,
-			   read->place.segment);
+			    mem_printf("%s/%08u.seg", read->writer->dir,
+				       read->place.segment);
 	uint64_t at = read->place.body + read->from;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 

@@ -23,8 +23,8 @@ struct spool_append;
 
 struct spool_place {
 	uint32_t segment;
-	uint64_t offset;	/* of the record */
-	uint64_t body;		/* of the body inside the segment; 0: side file */
+	uint64_t offset; /* of the record */
+	uint64_t body;	 /* of the body inside the segment; 0: side file */
 };
 
 typedef void spool_done_fn(void *ctx, const struct spool_place *place,
@@ -76,13 +76,14 @@ void spool_side_abort(struct spool_side *side);
 
 /* Body of a kept message, for replay: read on a worker thread, delivered on
  * the loop.  `done` runs exactly once unless cancelled. */
-typedef void spool_body_fn(void *ctx, struct slice bytes, const struct err *err);
+typedef void spool_body_fn(void *ctx, struct slice bytes,
+			   const struct err *err);
 struct spool_read;
 struct spool_read *spool_read_body(struct spool_writer *writer,
 				   const struct id *id,
 				   const struct spool_place *place,
-				   uint64_t bytes, uint64_t from,
-				   size_t max, spool_body_fn *done, void *ctx);
+				   uint64_t bytes, uint64_t from, size_t max,
+				   spool_body_fn *done, void *ctx);
 void spool_read_cancel(struct spool_read **read);
 
 /* Delete side file / segments that hold nothing live: `segment` is gone. */
@@ -95,7 +96,7 @@ uint64_t spool_writer_bytes(const struct spool_writer *writer);
 
 struct spool_stats {
 	uint64_t appends, batches, bytes, syncs;
-	double sync_ms;		/* mean of the last batches */
+	double sync_ms; /* mean of the last batches */
 };
 void spool_writer_stats(const struct spool_writer *writer,
 			struct spool_stats *stats);

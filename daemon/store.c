@@ -4,7 +4,7 @@
 struct stored {
 	struct store *store;
 	enum record_kind kind;
-	struct buf payload;	/* the index's copy, without a body */
+	struct buf payload; /* the index's copy, without a body */
 	store_done_fn *done;
 	void *ctx;
 };

@@ -8,7 +8,8 @@ void target_init(struct target *target, const struct plan_system *system)
 	*target = (struct target){ .port = system->deliver_port,
 				   .provider = system->provider };
 	target->host = mem_dup(system->deliver_host ? system->deliver_host :
-			       system->mx.count ? system->mx.at[0] : "");
+			       system->mx.count	    ? system->mx.at[0] :
+						      "");
 	target->name = mem_printf("%s:%d", target->host, target->port);
 }
 

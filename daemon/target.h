@@ -11,18 +11,22 @@
 #include "base/json.h"
 #include "plan/plan.h"
 
-enum health { HEALTH_UNKNOWN, HEALTH_HEALTHY, HEALTH_UNHEALTHY };
+enum health {
+	HEALTH_UNKNOWN,
+	HEALTH_HEALTHY,
+	HEALTH_UNHEALTHY
+};
 
 struct target {
 	char *host;
 	int port;
-	char *name;			/* "host:port" */
+	char *name; /* "host:port" */
 	const struct provider *provider;
 	enum health health;
-	int64_t since_ms;		/* wall: in this state */
+	int64_t since_ms; /* wall: in this state */
 	int64_t since_mono_ms;
-	int64_t probed_ms;		/* wall: last probe's end */
-	char error[256];		/* the last failure */
+	int64_t probed_ms; /* wall: last probe's end */
+	char error[256];   /* the last failure */
 };
 
 void target_init(struct target *target, const struct plan_system *system);

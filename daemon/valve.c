@@ -68,7 +68,8 @@ void valve_decide(const struct valve_facts *facts, struct valve *valve)
 		break;
 	case PHASE_HOLDING:
 		if (facts->strategy == STRATEGY_PARK)
-			set(valve, VALVE_CLOSED, "holding", "parked until "
+			set(valve, VALVE_CLOSED, "holding",
+			    "parked until "
 			    "finish or rollback");
 		else
 			standby(facts, valve);

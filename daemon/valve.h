@@ -9,18 +9,22 @@
 
 #include "cutover/phase.h"
 
-enum valve_state { VALVE_CLOSED, VALVE_RAMP, VALVE_OPEN };
+enum valve_state {
+	VALVE_CLOSED,
+	VALVE_RAMP,
+	VALVE_OPEN
+};
 
 struct valve_facts {
 	enum phase phase;
 	enum plan_strategy strategy;
 	bool plain;
-	const char *broken;	/* the spool cannot write: why; or NULL */
-	const char *paused;	/* an operator's reason, or NULL */
-	const char *breaker;	/* why the breaker closed, or NULL */
-	bool healthy;		/* the target, for at least recover_after */
-	const char *health;	/* in words, for the reason */
-	bool ramp_left;		/* stages of the ramp are still to pass */
+	const char *broken;  /* the spool cannot write: why; or NULL */
+	const char *paused;  /* an operator's reason, or NULL */
+	const char *breaker; /* why the breaker closed, or NULL */
+	bool healthy;	     /* the target, for at least recover_after */
+	const char *health;  /* in words, for the reason */
+	bool ramp_left;	     /* stages of the ramp are still to pass */
 };
 
 struct valve {

@@ -18,7 +18,10 @@ struct buf {
 	size_t cap;
 };
 
-#define BUF_INIT { 0 }
+#define BUF_INIT  \
+	{         \
+		0 \
+	}
 
 void buf_release(struct buf *buf);
 /* Empties, keeps the memory. */
@@ -40,10 +43,9 @@ const char *buf_text(const struct buf *buf);
 char *buf_take(struct buf *buf);
 
 /* Allocation that ends the process instead of failing. */
-void *mem_alloc(size_t bytes);		/* zeroed */
-void *mem_grow(void *p, size_t bytes);	/* as realloc */
-char *mem_dup(const char *text);	/* NULL stays NULL */
-char *mem_printf(const char *format, ...)
-	__attribute__((format(printf, 1, 2)));
+void *mem_alloc(size_t bytes);	       /* zeroed */
+void *mem_grow(void *p, size_t bytes); /* as realloc */
+char *mem_dup(const char *text);       /* NULL stays NULL */
+char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -137,8 +137,10 @@ int clock_parse(struct slice text, int64_t *wall_ms, struct err *err)
 	    !digits(&in, 2, &tm.tm_min) || !literal(&in, ':') ||
 	    !digits(&in, 2, &tm.tm_sec) || !fraction(&in, &ms) ||
 	    !offset(&in, &minutes) || in.len > 0)
-		return err_set(err, "'%.*s' is not a time like "
-			       "2026-12-05T22:00:00Z", (int)text.len, text.p);
+		return err_set(err,
+			       "'%.*s' is not a time like "
+			       "2026-12-05T22:00:00Z",
+			       (int)text.len, text.p);
 	tm.tm_year = year - 1900;
 	tm.tm_mon = month - 1;
 	check = tm;
@@ -156,7 +158,7 @@ static const struct unit {
 	const char *name;
 	int64_t ms;
 } units[] = {
-	{ "ms", 1 },	      { "s", 1000 },	    { "m", 60000 },
+	{ "ms", 1 },	      { "s", 1000 },	     { "m", 60000 },
 	{ "h", 3600 * 1000 }, { "d", 86400 * 1000 },
 };
 
@@ -176,8 +178,10 @@ int clock_parse_duration(struct slice text, int64_t *ms, struct err *err)
 		return 0;
 	}
 bad:
-	return err_set(err, "'%.*s' is not a duration like 90s, 15m, 72h or "
-		       "30d", (int)text.len, text.p);
+	return err_set(err,
+		       "'%.*s' is not a duration like 90s, 15m, 72h or "
+		       "30d",
+		       (int)text.len, text.p);
 }
 
 const char *clock_format_duration(int64_t ms, char text[CLOCK_TEXT])

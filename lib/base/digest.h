@@ -6,10 +6,10 @@
 
 #include "base/slice.h"
 
-#define DIGEST_LEN 32
-#define DIGEST_TEXT 65		/* hex and NUL */
+#define DIGEST_LEN  32
+#define DIGEST_TEXT 65 /* hex and NUL */
 
-struct digest;			/* a SHA-256 under way */
+struct digest; /* a SHA-256 under way */
 
 struct digest *digest_new(void);
 void digest_add(struct digest *digest, struct slice bytes);

@@ -37,7 +37,7 @@ bool decode_hex(struct slice text, struct buf *out)
 void encode_base64(struct slice bytes, struct buf *out)
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-		"abcdefghijklmnopqrstuvwxyz0123456789+/";
+				     "abcdefghijklmnopqrstuvwxyz0123456789+/";
 	const unsigned char *p = (const unsigned char *)bytes.p;
 
 	for (size_t i = 0; i < bytes.len; i += 3) {
@@ -59,12 +59,24 @@ void encode_html(struct slice text, struct buf *out)
 {
 	for (size_t i = 0; i < text.len; i++) {
 		switch (text.p[i]) {
-		case '&': buf_adds(out, "&amp;"); break;
-		case '<': buf_adds(out, "&lt;"); break;
-		case '>': buf_adds(out, "&gt;"); break;
-		case '"': buf_adds(out, "&quot;"); break;
-		case '\'': buf_adds(out, "&#39;"); break;
-		default: buf_addc(out, text.p[i]); break;
+		case '&':
+			buf_adds(out, "&amp;");
+			break;
+		case '<':
+			buf_adds(out, "&lt;");
+			break;
+		case '>':
+			buf_adds(out, "&gt;");
+			break;
+		case '"':
+			buf_adds(out, "&quot;");
+			break;
+		case '\'':
+			buf_adds(out, "&#39;");
+			break;
+		default:
+			buf_addc(out, text.p[i]);
+			break;
 		}
 	}
 }
@@ -110,8 +122,8 @@ static uint32_t crc_soft(uint32_t crc, struct slice bytes)
 
 #ifdef __x86_64__
 /* SSE 4.2 has this very polynomial as an instruction. */
-__attribute__((target("sse4.2")))
-static uint32_t crc_hard(uint32_t crc, struct slice bytes)
+__attribute__((target("sse4.2"))) static uint32_t crc_hard(uint32_t crc,
+							   struct slice bytes)
 {
 	uint64_t sum = crc;
 	const char *p = bytes.p;
@@ -124,8 +136,7 @@ static uint32_t crc_hard(uint32_t crc, struct slice bytes)
 		sum = __builtin_ia32_crc32di(sum, word);
 	}
 	for (; left > 0; left--, p++)
-		sum = __builtin_ia32_crc32qi((uint32_t)sum,
-					     (unsigned char)*p);
+		sum = __builtin_ia32_crc32qi((uint32_t)sum, (unsigned char)*p);
 	return (uint32_t)sum;
 }
 #endif

@@ -15,7 +15,10 @@ struct err {
 	char text[1024];
 };
 
-#define ERR_INIT { "" }
+#define ERR_INIT   \
+	{          \
+		"" \
+	}
 
 int err_set(struct err *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

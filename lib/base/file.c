@@ -73,8 +73,9 @@ int file_sync_dir(const char *path, struct err *err)
 int file_sync_parent(const char *path, struct err *err)
 {
 	ptrdiff_t at = slice_rfind(slice(path), '/');
-	char *parent = at < 0 ? mem_dup(".") :
-		slice_dup(slice_of(path, at > 0 ? (size_t)at : 1));
+	char *parent =
+		at < 0 ? mem_dup(".") :
+			 slice_dup(slice_of(path, at > 0 ? (size_t)at : 1));
 	int result = file_sync_dir(parent, err);
 
 	free(parent);

@@ -31,7 +31,7 @@ int file_write_all(int fd, struct slice bytes, struct err *err);
 bool file_exists(const char *path);
 
 struct file_space {
-	uint64_t free_bytes;	/* for us, not for root */
+	uint64_t free_bytes; /* for us, not for root */
 	uint64_t total_bytes;
 	uint64_t free_inodes;
 	uint64_t total_inodes;

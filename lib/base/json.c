@@ -9,7 +9,9 @@
  * A struct json is a cJSON item.  cJSON uses `valueint` for numbers alone, and
  * never when it prints; a parsed value keeps its line there.
  */
-enum { DEPTH_MAX = 64 };
+enum {
+	DEPTH_MAX = 64
+};
 
 static cJSON *item(const struct json *value)
 {
@@ -25,8 +27,12 @@ static struct json *value_of(cJSON *it)
 static size_t utf8_len(struct slice s)
 {
 	const unsigned char *p = (const unsigned char *)s.p;
-	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 :
-		p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+	size_t len = p[0] < 0x80 ? 1 :
+		     p[0] < 0xc2 ? 0 :
+		     p[0] < 0xe0 ? 2 :
+		     p[0] < 0xf0 ? 3 :
+		     p[0] < 0xf5 ? 4 :
+				   0;
 
 	if (len == 0 || len > s.len)
 		return 0;
@@ -53,7 +59,7 @@ static int check_text(struct slice text, struct err *err)
 	int depth = 0;
 	bool quoted = false;
 
-	for (size_t i = 0; i < text.len; ) {
+	for (size_t i = 0; i < text.len;) {
 		size_t len = utf8_len(slice_from(text, i));
 		char c = text.p[i];
 
@@ -88,8 +94,8 @@ struct walk {
 
 static void skip_blank(struct walk *w)
 {
-	for (; w->at < w->text.len &&
-	     (unsigned char)w->text.p[w->at] <= ' '; w->at++)
+	for (; w->at < w->text.len && (unsigned char)w->text.p[w->at] <= ' ';
+	     w->at++)
 		w->line += w->text.p[w->at] == '\n';
 }
 
@@ -127,8 +133,8 @@ static int mark(struct walk *w, cJSON *it, struct err *err)
 		return 0;
 	}
 	if (!cJSON_IsObject(it) && !cJSON_IsArray(it)) {
-		while (w->at < w->text.len && !strchr(",]} \t\r\n",
-						      w->text.p[w->at]))
+		while (w->at < w->text.len &&
+		       !strchr(",]} \t\r\n", w->text.p[w->at]))
 			w->at++;
 		return 0;
 	}
@@ -197,9 +203,9 @@ enum json_type json_type(const struct json *value)
 const char *json_type_name(enum json_type type)
 {
 	static const char *const names[] = {
-		[JSON_NULL] = "null",	      [JSON_BOOL] = "true or false",
-		[JSON_NUMBER] = "a number",   [JSON_STRING] = "a string",
-		[JSON_ARRAY] = "an array",    [JSON_OBJECT] = "an object",
+		[JSON_NULL] = "null",	    [JSON_BOOL] = "true or false",
+		[JSON_NUMBER] = "a number", [JSON_STRING] = "a string",
+		[JSON_ARRAY] = "an array",  [JSON_OBJECT] = "an object",
 	};
 
 	return names[type];

@@ -14,8 +14,14 @@
 
 struct json;
 
-enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY,
-		 JSON_OBJECT };
+enum json_type {
+	JSON_NULL,
+	JSON_BOOL,
+	JSON_NUMBER,
+	JSON_STRING,
+	JSON_ARRAY,
+	JSON_OBJECT
+};
 
 /* NULL with err ("line 3: duplicate key \"name\"") on anything wrong. */
 struct json *json_parse(struct slice text, struct err *err);

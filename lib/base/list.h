@@ -45,10 +45,10 @@ static inline void list_remove(struct list *item)
 }
 
 #define list_entry(link, type, member) \
-	((type *)(void *)((char *)(link) - offsetof(type, member)))
+	((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 /* The current item may be removed while walking. */
-#define list_each(it, tmp, head) \
+#define list_each(it, tmp, head)                                            \
 	for (struct list *it = (head)->next, *tmp = it->next; it != (head); \
 	     it = tmp, tmp = it->next)
 

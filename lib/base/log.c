@@ -46,7 +46,7 @@ void log_line(enum log_level level, const char *module, const char *format, ...)
 			line[i] = '?';
 	line[len++] = '\n';
 	if (write(STDERR_FILENO, line, (size_t)len) < 0)
-		return;	/* there is nobody left to tell */
+		return; /* there is nobody left to tell */
 }
 
 const char *log_addr(struct slice address, char *text, size_t size)

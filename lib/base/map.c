@@ -35,12 +35,19 @@ static uint64_t hash_key(struct slice key)
 	v1 = seed[1] ^ 0x646f72616e646f6du;
 	v2 = seed[0] ^ 0x6c7967656e657261u;
 	v3 = seed[1] ^ 0x7465646279746573u;
-#define ROUND() do { \
-	v0 += v1; v1 = rotate(v1, 13) ^ v0; v0 = rotate(v0, 32); \
-	v2 += v3; v3 = rotate(v3, 16) ^ v2; \
-	v0 += v3; v3 = rotate(v3, 21) ^ v0; \
-	v2 += v1; v1 = rotate(v1, 17) ^ v2; v2 = rotate(v2, 32); \
-} while (0)
+#define ROUND()                           \
+	do {                              \
+		v0 += v1;                 \
+		v1 = rotate(v1, 13) ^ v0; \
+		v0 = rotate(v0, 32);      \
+		v2 += v3;                 \
+		v3 = rotate(v3, 16) ^ v2; \
+		v0 += v3;                 \
+		v3 = rotate(v3, 21) ^ v0; \
+		v2 += v1;                 \
+		v1 = rotate(v1, 17) ^ v2; \
+		v2 = rotate(v2, 32);      \
+	} while (0)
 	for (; left >= 8; left -= 8, p += 8) {
 		memcpy(&m, p, 8);
 		v3 ^= m;
@@ -174,7 +181,7 @@ void map_each(const struct map *map,
 {
 	for (size_t i = 0; i < map->cap; i++)
 		if (map->slots[i].key)
-			each(ctx, slice_of(map->slots[i].key,
-					   map->slots[i].len),
+			each(ctx,
+			     slice_of(map->slots[i].key, map->slots[i].len),
 			     map->slots[i].value);
 }

@@ -18,7 +18,10 @@ struct map {
 	size_t cap;
 };
 
-#define MAP_INIT { 0 }
+#define MAP_INIT  \
+	{         \
+		0 \
+	}
 
 /* Frees the table and the keys, never the values. */
 void map_release(struct map *map);
@@ -30,6 +33,7 @@ void *map_put(struct map *map, struct slice key, void *value);
 void *map_remove(struct map *map, struct slice key);
 /* Calls `each` for every pair in no order; the map may not change meanwhile. */
 void map_each(const struct map *map,
-	      void (*each)(void *ctx, struct slice key, void *value), void *ctx);
+	      void (*each)(void *ctx, struct slice key, void *value),
+	      void *ctx);
 
 #endif

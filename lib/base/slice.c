@@ -49,8 +49,8 @@ bool slice_ends_nocase(struct slice s, const char *suffix)
 {
 	size_t len = strlen(suffix);
 
-	return s.len >= len && slice_is_nocase(slice_from(s, s.len - len),
-					       suffix);
+	return s.len >= len &&
+	       slice_is_nocase(slice_from(s, s.len - len), suffix);
 }
 
 ptrdiff_t slice_find(struct slice s, char c)

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define BIT(n) (1u << (n))
+#define BIT(n)	 (1u << (n))
 
 struct slice {
 	const char *p;

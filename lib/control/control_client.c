@@ -36,7 +36,7 @@ static enum control_result result_of(enum http_result result, int status,
 	switch (result) {
 	case HTTP_UNREACHABLE:
 		err_prefix(err, "no tideoverd answers (start one with "
-			   "`tideover start PLAN`)");
+				"`tideover start PLAN`)");
 		return CONTROL_UNREACHABLE;
 	case HTTP_TIMEOUT:
 		return CONTROL_TIMEOUT;
@@ -65,14 +65,16 @@ enum control_result control_call(const char *socket, const char *method,
 
 	if (body)
 		json_print(body, &text);
-	result = http_call(&(struct http_call){
-		.unix_socket = socket,
-		.method = method,
-		.url = url,
-		.body = buf_slice(&text),
-		.content_type = body ? "application/json" : NULL,
-		.timeout_ms = timeout_ms,
-	}, &status, &out, err);
+	result = http_call(
+		&(struct http_call){
+			.unix_socket = socket,
+			.method = method,
+			.url = url,
+			.body = buf_slice(&text),
+			.content_type = body ? "application/json" : NULL,
+			.timeout_ms = timeout_ms,
+		},
+		&status, &out, err);
 	if (result == HTTP_OK)
 		parsed = json_parse(buf_slice(&out), err);
 	outcome = result_of(result, status, parsed, err);
@@ -107,8 +109,8 @@ static int on_piece(void *ctx, struct slice bytes)
 	buf_add(&lines->rest, bytes);
 	left = buf_slice(&lines->rest);
 	while ((end = slice_find(left, '\n')) >= 0) {
-		struct json *line = json_parse(slice_of(left.p, (size_t)end),
-					       lines->err);
+		struct json *line =
+			json_parse(slice_of(left.p, (size_t)end), lines->err);
 		int result = line ? lines->each(lines->ctx, line) : -1;
 
 		json_free(line);
@@ -122,20 +124,23 @@ static int on_piece(void *ctx, struct slice bytes)
 }
 
 enum control_result control_bytes(const char *socket, const char *path,
-				  int (*on_bytes)(void *ctx, struct slice bytes),
+				  int (*on_bytes)(void *ctx,
+						  struct slice bytes),
 				  void *ctx, struct err *err)
 {
 	char *url = mem_printf("http://localhost%s", path);
 	enum http_result result;
 	int status = 0;
 
-	result = http_call(&(struct http_call){
-		.unix_socket = socket,
-		.method = "GET",
-		.url = url,
-		.on_bytes = on_bytes,
-		.ctx = ctx,
-	}, &status, NULL, err);
+	result = http_call(
+		&(struct http_call){
+			.unix_socket = socket,
+			.method = "GET",
+			.url = url,
+			.on_bytes = on_bytes,
+			.ctx = ctx,
+		},
+		&status, NULL, err);
 	free(url);
 	return result_of(result, status, NULL, err);
 }

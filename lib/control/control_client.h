@@ -10,9 +10,9 @@
 #include "base/json.h"
 
 enum control_result {
-	CONTROL_OK,		/* 2xx: *answer is the document */
-	CONTROL_REFUSED,	/* 4xx or 5xx: err is its "error" sentence */
-	CONTROL_UNREACHABLE,	/* no daemon answers at the socket */
+	CONTROL_OK,	     /* 2xx: *answer is the document */
+	CONTROL_REFUSED,     /* 4xx or 5xx: err is its "error" sentence */
+	CONTROL_UNREACHABLE, /* no daemon answers at the socket */
 	CONTROL_TIMEOUT,
 };
 
@@ -23,10 +23,12 @@ enum control_result control_call(const char *socket, const char *method,
 				 struct err *err);
 /* NDJSON: `each` for every line; raw: every piece goes to on_bytes. */
 enum control_result control_lines(const char *socket, const char *path,
-				  int (*each)(void *ctx, const struct json *line),
+				  int (*each)(void *ctx,
+					      const struct json *line),
 				  void *ctx, struct err *err);
 enum control_result control_bytes(const char *socket, const char *path,
-				  int (*on_bytes)(void *ctx, struct slice bytes),
+				  int (*on_bytes)(void *ctx,
+						  struct slice bytes),
 				  void *ctx, struct err *err);
 
 /*

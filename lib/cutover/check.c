@@ -5,7 +5,9 @@
 /* A waiver is for tonight, not for the next migration. */
 #define WAIVER_MS ((int64_t)24 * 3600 * 1000)
 /* A finding names a few culprits; the evidence names all. */
-enum { SENTENCES_MAX = 4 };
+enum {
+	SENTENCES_MAX = 4
+};
 
 #define P GATE_PLAN
 #define S GATE_START
@@ -17,103 +19,111 @@ enum { SENTENCES_MAX = 4 };
 
 /* id, title, gates, waivable, plain standby too, function */
 const struct check checks[] = {
-{ "dns-authority", "every authoritative server answers, with one serial",
-  P | S | W, true, true, check_dns_authority },
-{ "mx-baseline", "the MX set is what the plan calls old",
-  P, true, true, check_mx_baseline },
-{ "mx-sanity", "every MX names a host with an address",
-  P | S | F, true, true, check_mx_sanity },
-{ "ttl-lowered", "the MX records have the plan's low TTL",
-  P, true, false, check_ttl_lowered },
-{ "ttl-elapsed", "the low TTL has been served for longer than the old one",
-  S, true, false, NULL },
-{ "mx-horizon", "no cache can hold the other MX set any more",
-  D | C | W, false, true, check_mx_horizon },
-{ "negative-cache", "negative answers are not cached for long",
-  P, true, true, NULL },
-{ "dnssec", "the zone is signed validly, or unsigned",
-  P | F | C | W, true, true, NULL },
-{ "mta-sts-union", "the MTA-STS policy lists old, queue and new",
-  P | S | F | C, true, true, NULL },
-{ "queue-cert", "the queue's certificate is trusted and names it",
-  P | S | W, true, true, NULL },
-{ "queue-tlsa", "the queue's TLSA records match its certificate",
-  P | S | W, true, true, NULL },
-{ "dane-standby", "no secondary MX beside inbound DANE",
-  P, true, true, NULL },
-{ "caa", "CAA permits the queue's certificate authority",
-  P, true, true, NULL },
-{ "queue-identity", "PTR, forward and HELO name of the queue agree",
-  P | S, true, true, NULL },
-{ "queue-reachable", "port 25 of the queue can be reached from outside",
-  P | S | W, true, true, NULL },
-{ "no-open-relay", "the queue refuses mail for foreign domains",
-  S | W, false, true, check_no_open_relay },
-{ "queue-capacity", "there is room for the mail of the gap",
-  P | S | W, true, true, check_queue_capacity },
-{ "daemon-supervised", "something restarts tideoverd",
-  S | W, true, true, NULL },
-{ "clock", "the clock is right: times are evidence",
-  P | S, true, true, NULL },
-{ "recipients", "the list of recipients is fresh, and the same in both systems",
-  P | S | F, true, true, NULL },
-{ "recipients-proven", "refusing unknown recipients refuses nobody real",
-  S, true, true, NULL },
-{ "source-blockers", "nothing in the old tenant still refers to the domain",
-  P | S, true, false, NULL },
-{ "verify-txt", "the new tenant's verification record is published",
-  P | S, true, false, NULL },
-{ "target-trust", "the new system trusts what the queue replays",
-  P | S | F, true, false, NULL },
-{ "canary-initial", "a message through the queue reaches the new tenant",
-  S, true, false, NULL },
-{ "parked", "the queue is the only MX everywhere",
-  D | W, true, false, check_parked },
-{ "straggler-rate", "no mail arrives at the old system any more",
-  D | W, true, false, NULL },
-{ "detach-safe", "mx-horizon, parked and straggler-rate passed just now",
-  D, true, false, NULL },
-{ "domain-verified", "the new tenant has the domain, enabled for mail",
-  F | W, true, false, NULL },
-{ "accepted-type", "the new tenant accepts mail for the domain's recipients",
-  F | W, true, false, NULL },
-{ "rcpt-probe", "the new system accepts its recipients, and only them",
-  F | W, true, false, check_rcpt_probe },
-{ "canary-domain", "a message to sampled mailboxes arrives",
-  F, true, false, NULL },
-{ "ramp", "the first stages of the release are not refused",
-  W, true, false, NULL },
-{ "pacing", "the replay stays below the provider's limits",
-  W, true, true, NULL },
-{ "retention-clock", "no message nears the end of its retention",
-  W, true, true, NULL },
-{ "mx-not-old", "the old MX is gone before the release",
-  F, true, false, check_mx_not_old },
-{ "mx-final", "the MX set is the one to stay",
-  C, true, true, check_mx_final },
-{ "spf", "one SPF record, with the new system's include",
-  P | C, true, false, NULL },
-{ "dkim", "the DKIM selectors point at the new tenant",
-  C, true, false, NULL },
-{ "dmarc", "one valid DMARC record",
-  P | C, true, false, NULL },
-{ "tls-rpt", "TLS reports go outside of the moving domain",
-  P, true, false, NULL },
-{ "autodiscover", "autodiscover leads to the new system",
-  C, true, false, NULL },
-{ "standby-health", "the primary refuses connections during a window",
-  S | W, true, true, NULL },
-{ "ledger-balance", "every accepted envelope is accounted for",
-  C | W, false, true, check_ledger_balance },
-{ "stragglers-end", "no mail arrives at the queue any more",
-  C | W, true, true, NULL },
-{ "held-empty", "no envelope is held",
-  C, true, true, check_held_empty },
-{ "rollback-target", "the old system accepts its recipients, and only them",
-  R, true, false, check_rollback_target },
-{ "signoff", "waivers and exceptions are approved",
-  C, true, true, NULL },
-{ NULL, NULL, 0, false, false, NULL },
+	{ "dns-authority",
+	  "every authoritative server answers, with one serial", P | S | W,
+	  true, true, check_dns_authority },
+	{ "mx-baseline", "the MX set is what the plan calls old", P, true, true,
+	  check_mx_baseline },
+	{ "mx-sanity", "every MX names a host with an address", P | S | F, true,
+	  true, check_mx_sanity },
+	{ "ttl-lowered", "the MX records have the plan's low TTL", P, true,
+	  false, check_ttl_lowered },
+	{ "ttl-elapsed",
+	  "the low TTL has been served for longer than the old one", S, true,
+	  false, NULL },
+	{ "mx-horizon", "no cache can hold the other MX set any more",
+	  D | C | W, false, true, check_mx_horizon },
+	{ "negative-cache", "negative answers are not cached for long", P, true,
+	  true, NULL },
+	{ "dnssec", "the zone is signed validly, or unsigned", P | F | C | W,
+	  true, true, NULL },
+	{ "mta-sts-union", "the MTA-STS policy lists old, queue and new",
+	  P | S | F | C, true, true, NULL },
+	{ "queue-cert", "the queue's certificate is trusted and names it",
+	  P | S | W, true, true, NULL },
+	{ "queue-tlsa", "the queue's TLSA records match its certificate",
+	  P | S | W, true, true, NULL },
+	{ "dane-standby", "no secondary MX beside inbound DANE", P, true, true,
+	  NULL },
+	{ "caa", "CAA permits the queue's certificate authority", P, true, true,
+	  NULL },
+	{ "queue-identity", "PTR, forward and HELO name of the queue agree",
+	  P | S, true, true, NULL },
+	{ "queue-reachable", "port 25 of the queue can be reached from outside",
+	  P | S | W, true, true, NULL },
+	{ "no-open-relay", "the queue refuses mail for foreign domains", S | W,
+	  false, true, check_no_open_relay },
+	{ "queue-capacity", "there is room for the mail of the gap", P | S | W,
+	  true, true, check_queue_capacity },
+	{ "daemon-supervised", "something restarts tideoverd", S | W, true,
+	  true, NULL },
+	{ "clock", "the clock is right: times are evidence", P | S, true, true,
+	  NULL },
+	{ "recipients",
+	  "the list of recipients is fresh, and the same in both systems",
+	  P | S | F, true, true, NULL },
+	{ "recipients-proven",
+	  "refusing unknown recipients refuses nobody real", S, true, true,
+	  NULL },
+	{ "source-blockers",
+	  "nothing in the old tenant still refers to the domain", P | S, true,
+	  false, NULL },
+	{ "verify-txt", "the new tenant's verification record is published",
+	  P | S, true, false, NULL },
+	{ "target-trust", "the new system trusts what the queue replays",
+	  P | S | F, true, false, NULL },
+	{ "canary-initial",
+	  "a message through the queue reaches the new tenant", S, true, false,
+	  NULL },
+	{ "parked", "the queue is the only MX everywhere", D | W, true, false,
+	  check_parked },
+	{ "straggler-rate", "no mail arrives at the old system any more", D | W,
+	  true, false, NULL },
+	{ "detach-safe",
+	  "mx-horizon, parked and straggler-rate passed just now", D, true,
+	  false, NULL },
+	{ "domain-verified", "the new tenant has the domain, enabled for mail",
+	  F | W, true, false, NULL },
+	{ "accepted-type",
+	  "the new tenant accepts mail for the domain's recipients", F | W,
+	  true, false, NULL },
+	{ "rcpt-probe", "the new system accepts its recipients, and only them",
+	  F | W, true, false, check_rcpt_probe },
+	{ "canary-domain", "a message to sampled mailboxes arrives", F, true,
+	  false, NULL },
+	{ "ramp", "the first stages of the release are not refused", W, true,
+	  false, NULL },
+	{ "pacing", "the replay stays below the provider's limits", W, true,
+	  true, NULL },
+	{ "retention-clock", "no message nears the end of its retention", W,
+	  true, true, NULL },
+	{ "mx-not-old", "the old MX is gone before the release", F, true, false,
+	  check_mx_not_old },
+	{ "mx-final", "the MX set is the one to stay", C, true, true,
+	  check_mx_final },
+	{ "spf", "one SPF record, with the new system's include", P | C, true,
+	  false, NULL },
+	{ "dkim", "the DKIM selectors point at the new tenant", C, true, false,
+	  NULL },
+	{ "dmarc", "one valid DMARC record", P | C, true, false, NULL },
+	{ "tls-rpt", "TLS reports go outside of the moving domain", P, true,
+	  false, NULL },
+	{ "autodiscover", "autodiscover leads to the new system", C, true,
+	  false, NULL },
+	{ "standby-health", "the primary refuses connections during a window",
+	  S | W, true, true, NULL },
+	{ "ledger-balance", "every accepted envelope is accounted for", C | W,
+	  false, true, check_ledger_balance },
+	{ "stragglers-end", "no mail arrives at the queue any more", C | W,
+	  true, true, NULL },
+	{ "held-empty", "no envelope is held", C, true, true,
+	  check_held_empty },
+	{ "rollback-target",
+	  "the old system accepts its recipients, and only them", R, true,
+	  false, check_rollback_target },
+	{ "signoff", "waivers and exceptions are approved", C, true, true,
+	  NULL },
+	{ NULL, NULL, 0, false, false, NULL },
 };
 
 #undef P
@@ -124,7 +134,10 @@ const struct check checks[] = {
 #undef R
 #undef W
 
-static const struct { enum gate gate; const char *name; } gates[] = {
+static const struct {
+	enum gate gate;
+	const char *name;
+} gates[] = {
 	{ GATE_PLAN, "plan" },	   { GATE_START, "start" },
 	{ GATE_DETACH, "detach" }, { GATE_FINISH, "finish" },
 	{ GATE_CLOSE, "close" },   { GATE_ROLLBACK, "rollback" },
@@ -133,8 +146,8 @@ static const struct { enum gate gate; const char *name; } gates[] = {
 const char *verdict_name(enum verdict verdict)
 {
 	static const char *const names[] = {
-		[VERDICT_PASS] = "pass", [VERDICT_WARN] = "warn",
-		[VERDICT_FAIL] = "fail", [VERDICT_UNKNOWN] = "unknown",
+		[VERDICT_PASS] = "pass",     [VERDICT_WARN] = "warn",
+		[VERDICT_FAIL] = "fail",     [VERDICT_UNKNOWN] = "unknown",
 		[VERDICT_WAIVED] = "waived",
 	};
 
@@ -239,17 +252,20 @@ int check_waivable(const struct finding *finding, struct err *err)
 	enum verdict verdict = before_waiver(finding);
 
 	if (verdict == VERDICT_PASS || verdict == VERDICT_WARN)
-		return err_set(err, "%s does not block (%s): there is nothing "
-			       "to waive", check->id, verdict_name(verdict));
+		return err_set(err,
+			       "%s does not block (%s): there is nothing "
+			       "to waive",
+			       check->id, verdict_name(verdict));
 	if (!check->waivable)
 		return err_set(err, "%s is never waived: %s", check->id,
 			       *finding->remedy ? finding->remedy :
-			       finding->summary);
+						  finding->summary);
 	/* Without space the queue refuses mail, whoever signs for it. */
-	if (verdict == VERDICT_FAIL &&
-	    strcmp(check->id, "queue-capacity") == 0)
-		return err_set(err, "a failing queue-capacity is never "
-			       "waived: %s", finding->remedy);
+	if (verdict == VERDICT_FAIL && strcmp(check->id, "queue-capacity") == 0)
+		return err_set(err,
+			       "a failing queue-capacity is never "
+			       "waived: %s",
+			       finding->remedy);
 	return 0;
 }
 
@@ -275,7 +291,7 @@ static void apply_waivers(const struct facts *facts, enum gate gate,
 	if (check_waivable(finding, NULL) < 0)
 		return;
 	finding_fingerprint(finding, fingerprint);
-	for (size_t i = count; i-- > 0; ) {
+	for (size_t i = count; i-- > 0;) {
 		if (!waiver_fits(&waivers[i], gate, finding, fingerprint,
 				 facts->now.wall_ms))
 			continue;
@@ -295,10 +311,11 @@ static void ask(const struct check *check, const struct facts *facts,
 		check->run(facts, gate, finding);
 	} else {
 		finding_set(finding, VERDICT_UNKNOWN, "not in this version");
-		finding_remedy(finding, "look yourself; where it blocks, "
+		finding_remedy(finding,
+			       "look yourself; where it blocks, "
 			       "attest: tideover waive PLAN %s --gate %s "
-			       "--attest --by NAME --reason TEXT", check->id,
-			       gate_name(gate));
+			       "--attest --by NAME --reason TEXT",
+			       check->id, gate_name(gate));
 	}
 	if (!finding->remedy)
 		finding->remedy = mem_dup("");
@@ -386,7 +403,7 @@ struct json *findings_json(const struct findings *findings)
 static unsigned badness(enum verdict verdict)
 {
 	static const unsigned of[] = {
-		[VERDICT_PASS] = 0, [VERDICT_WAIVED] = 0, [VERDICT_WARN] = 1,
+		[VERDICT_PASS] = 0,    [VERDICT_WAIVED] = 0, [VERDICT_WARN] = 1,
 		[VERDICT_UNKNOWN] = 2, [VERDICT_FAIL] = 3,
 	};
 
@@ -429,8 +446,9 @@ void tally_end(struct tally *tally, struct finding *finding,
 	if (tally->said > SENTENCES_MAX)
 		buf_addf(&tally->summary, "; and %zu more",
 			 tally->said - SENTENCES_MAX);
-	finding_set(finding, tally->worst, "%s", tally->summary.len > 0 ?
-		    buf_text(&tally->summary) : all_well);
+	finding_set(finding, tally->worst, "%s",
+		    tally->summary.len > 0 ? buf_text(&tally->summary) :
+					     all_well);
 	finding_remedy(finding, "%s", buf_text(&tally->remedy));
 	finding->evidence = tally->evidence;
 	buf_release(&tally->summary);

@@ -16,12 +16,23 @@
 
 #include "cutover/facts.h"
 
-enum verdict { VERDICT_PASS, VERDICT_WARN, VERDICT_FAIL, VERDICT_UNKNOWN,
-	       VERDICT_WAIVED };
+enum verdict {
+	VERDICT_PASS,
+	VERDICT_WARN,
+	VERDICT_FAIL,
+	VERDICT_UNKNOWN,
+	VERDICT_WAIVED
+};
 const char *verdict_name(enum verdict verdict);
 
-enum gate { GATE_PLAN = 1, GATE_START = 2, GATE_DETACH = 4, GATE_FINISH = 8,
-	    GATE_CLOSE = 16, GATE_ROLLBACK = 32 };
+enum gate {
+	GATE_PLAN = 1,
+	GATE_START = 2,
+	GATE_DETACH = 4,
+	GATE_FINISH = 8,
+	GATE_CLOSE = 16,
+	GATE_ROLLBACK = 32
+};
 #define GATE_WATCHED 64
 const char *gate_name(enum gate gate);
 bool gate_parse(const char *name, enum gate *gate);
@@ -29,27 +40,27 @@ bool gate_parse(const char *name, enum gate *gate);
 struct finding {
 	const struct check *check;
 	enum verdict verdict;
-	char *summary;		/* one sentence: what was found */
-	char *remedy;		/* what to do; "" when nothing */
-	struct json *evidence;	/* raw: asked what, of whom, answer, when */
+	char *summary;	       /* one sentence: what was found */
+	char *remedy;	       /* what to do; "" when nothing */
+	struct json *evidence; /* raw: asked what, of whom, answer, when */
 	/* A waiver (verdict waived) or NULL. */
 	char *waived_by, *waived_reason;
 	enum verdict before_waiver;
 };
 
 struct check {
-	const char *id;		/* "mx-baseline" */
-	const char *title;	/* "the MX set is what the plan calls old" */
-	unsigned when;		/* gates, and GATE_WATCHED */
+	const char *id;	   /* "mx-baseline" */
+	const char *title; /* "the MX set is what the plan calls old" */
+	unsigned when;	   /* gates, and GATE_WATCHED */
 	bool waivable;
-	bool plain;		/* asked for a plain standby plan too */
+	bool plain; /* asked for a plain standby plan too */
 	/* NULL: not in this version.  Fills verdict, summary, remedy,
 	 * evidence. */
 	void (*run)(const struct facts *facts, enum gate gate,
 		    struct finding *finding);
 };
 
-extern const struct check checks[];	/* ended by a NULL id */
+extern const struct check checks[]; /* ended by a NULL id */
 const struct check *check_find(const char *id);
 
 /* A waiver names the finding it was given for by its fingerprint. */
@@ -59,14 +70,14 @@ struct waiver {
 	char fingerprint[DIGEST_TEXT];
 	char *by, *reason;
 	bool attest;
-	int64_t at_ms;		/* lapses after 24 h */
+	int64_t at_ms; /* lapses after 24 h */
 };
 
 struct findings {
 	struct finding *at;
 	size_t count;
 	enum gate gate;
-	bool open;		/* nothing blocks: finding_blocks() */
+	bool open; /* nothing blocks: finding_blocks() */
 	int64_t at_ms;
 };
 
@@ -87,8 +98,7 @@ bool finding_blocks(const struct finding *finding, enum gate gate);
  * summary holds no times, counts-down or texts of replies: those belong into
  * remedy and evidence.  Of a waived finding: what it was before.
  */
-void finding_fingerprint(const struct finding *finding,
-			 char text[DIGEST_TEXT]);
+void finding_fingerprint(const struct finding *finding, char text[DIGEST_TEXT]);
 /* 0 if a waiver for it may be given; else err says why not.  What does not
  * block needs none. */
 int check_waivable(const struct finding *finding, struct err *err);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 enum {
-	RESOLVERS_MIN = 3,	/* fewer are no sample of the world's caches */
+	RESOLVERS_MIN = 3, /* fewer are no sample of the world's caches */
 	TTL_BEARABLE_S = 3600,
 };
 
@@ -42,8 +42,7 @@ struct json *check_vantage_json(const struct dns_vantage *vantage)
 	json_put_text(json, "address", vantage->address);
 	json_put_bool(json, "authority", vantage->authority);
 	json_put_time(json, "asked", vantage->asked_ms);
-	json_put_text(json, "error",
-		      vantage->error[0] ? vantage->error : NULL);
+	json_put_text(json, "error", vantage->error[0] ? vantage->error : NULL);
 	json_put_text(json, "rcode", dns_rcode_name(vantage->rcode));
 	json_put_bool(json, "aa", vantage->aa);
 	json_put_bool(json, "ad", vantage->ad);
@@ -61,7 +60,7 @@ struct json *check_vantage_json(const struct dns_vantage *vantage)
 
 const char *check_time(int64_t wall_ms, char text[CLOCK_TEXT])
 {
-	clock_format(wall_ms, text);	/* 2026-12-05T22:00:00Z */
+	clock_format(wall_ms, text); /* 2026-12-05T22:00:00Z */
 	if (strlen(text) == 20) {
 		text[10] = ' ';
 		snprintf(text + 16, CLOCK_TEXT - 16, " UTC");
@@ -76,7 +75,7 @@ struct view {
 	const struct plan_domain *domain;
 	const struct facts_domain *known;
 	struct dns_wanted wanted;
-	bool skip_ipv6;		/* none answers: this host has no IPv6 */
+	bool skip_ipv6; /* none answers: this host has no IPv6 */
 };
 
 static const char *mx_text(const struct dns_mx_set *set, char *text,
@@ -155,11 +154,9 @@ static const struct dns_vantage *next_of(const struct view *view,
 }
 
 #define each_authority(view, at) \
-	(const struct dns_vantage *at = NULL; \
-	 (at = next_of(view, at, true)); )
+	(const struct dns_vantage *at = NULL; (at = next_of(view, at, true));)
 #define each_resolver(view, at) \
-	(const struct dns_vantage *at = NULL; \
-	 (at = next_of(view, at, false)); )
+	(const struct dns_vantage *at = NULL; (at = next_of(view, at, false));)
 
 /* False, and said, where nothing is known of the authorities. */
 static bool was_asked(const struct view *view, struct tally *tally)
@@ -179,8 +176,9 @@ static bool was_asked(const struct view *view, struct tally *tally)
 		  mem_printf("%s: its authoritative servers were not found",
 			     name),
 		  mem_printf("%s: %s; check its NS records and dns.resolvers",
-			     name, dns->error[0] ? dns->error :
-			     "no server is named"));
+			     name,
+			     dns->error[0] ? dns->error :
+					     "no server is named"));
 	return false;
 }
 
@@ -189,8 +187,8 @@ static void say_silent(const struct view *view, struct tally *tally,
 {
 	tally_add(tally, VERDICT_UNKNOWN,
 		  mem_printf("%s: %s (%s) does not answer: it may serve "
-			     "another MX set", view->domain->name, at->name,
-			     at->address),
+			     "another MX set",
+			     view->domain->name, at->name, at->address),
 		  mem_printf("repair %s (%s), or take it out of the NS set",
 			     at->name, at->error));
 }
@@ -199,14 +197,16 @@ static bool serials_differ(const struct view *view)
 {
 	const struct dns_vantage *first = NULL;
 
-	for each_authority(view, at) {
-		if (at->error[0] || !at->has_serial)
-			continue;
-		if (first && first->serial != at->serial)
-			return true;
-		if (!first)
-			first = at;
-	}
+	for
+		each_authority(view, at)
+		{
+			if (at->error[0] || !at->has_serial)
+				continue;
+			if (first && first->serial != at->serial)
+				return true;
+			if (!first)
+				first = at;
+		}
 	return false;
 }
 
@@ -235,8 +235,8 @@ static bool set_is(const struct view *view, const struct dns_mx_set *set,
 
 	if (dns_set_is(set, &view->wanted) & is)
 		return true;
-	return view->plan->strategy == STRATEGY_STANDBY &&
-	       !(is & IS_PARKED) && without_queue(view, set, &rest) &&
+	return view->plan->strategy == STRATEGY_STANDBY && !(is & IS_PARKED) &&
+	       without_queue(view, set, &rest) &&
 	       (dns_set_is(&rest, &view->wanted) & is);
 }
 
@@ -248,8 +248,8 @@ static const char *set_name(unsigned is)
 /* The records of a set as the zone file should have them. */
 static void records(const struct view *view, unsigned is, struct buf *out)
 {
-	const struct plan_system *system = &view->domain->systems[
-		is == IS_NEW ? SYSTEM_NEW : SYSTEM_OLD];
+	const struct plan_system *system =
+		&view->domain->systems[is == IS_NEW ? SYSTEM_NEW : SYSTEM_OLD];
 
 	if (is == IS_PARKED) {
 		buf_addf(out, "'%s. MX %d %s.'", view->domain->name,
@@ -318,34 +318,45 @@ static void authority_one(const struct view *view, enum gate gate,
 {
 	const char *name = view->domain->name;
 
-	for each_authority(view, at) {
-		if (at->error[0])
-			tally_add(tally, VERDICT_FAIL,
-				  mem_printf("%s: %s (%s) does not answer",
-					     name, at->name, at->address),
-				  mem_printf("repair %s (%s), or take it out "
-					     "of the NS set of %s", at->name,
-					     at->error, name));
-		else if (!at->aa || !at->has_serial)
-			tally_add(tally, VERDICT_FAIL,
-				  mem_printf("%s: %s (%s) is lame: it has no "
-					     "authority for the zone", name,
-					     at->name, at->address),
-				  mem_printf("load the zone on %s, or take it "
-					     "out of the NS set of %s",
-					     at->name, name));
-	}
+	for
+		each_authority(view, at)
+		{
+			if (at->error[0])
+				tally_add(
+					tally, VERDICT_FAIL,
+					mem_printf(
+						"%s: %s (%s) does not answer",
+						name, at->name, at->address),
+					mem_printf(
+						"repair %s (%s), or take it out "
+						"of the NS set of %s",
+						at->name, at->error, name));
+			else if (!at->aa || !at->has_serial)
+				tally_add(
+					tally, VERDICT_FAIL,
+					mem_printf(
+						"%s: %s (%s) is lame: it has no "
+						"authority for the zone",
+						name, at->name, at->address),
+					mem_printf(
+						"load the zone on %s, or take it "
+						"out of the NS set of %s",
+						at->name, name));
+		}
 	if (serials_differ(view))
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: its authoritative servers have "
-				     "different serials", name),
+				     "different serials",
+				     name),
 			  mem_printf("look at the zone transfer of %s: the "
 				     "evidence has each server's serial",
 				     name));
 	if (view->skip_ipv6)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: asked over IPv4 alone, as no IPv6 "
-				     "address answers from here", name), NULL);
+				     "address answers from here",
+				     name),
+			  NULL);
 }
 
 void check_dns_authority(const struct facts *facts, enum gate gate,
@@ -363,25 +374,32 @@ static void baseline_one(const struct view *view, enum gate gate,
 {
 	char has[512];
 
-	for each_authority(view, at) {
-		struct buf old = BUF_INIT;
+	for
+		each_authority(view, at)
+		{
+			struct buf old = BUF_INIT;
 
-		if (at->error[0]) {
-			say_silent(view, tally, at);
-			continue;
+			if (at->error[0]) {
+				say_silent(view, tally, at);
+				continue;
+			}
+			if (set_is(view, &at->mx, IS_OLD))
+				continue;
+			records(view, IS_OLD, &old);
+			tally_add(
+				tally, VERDICT_FAIL,
+				mem_printf(
+					"%s: its MX set is '%s', not what the "
+					"plan calls old",
+					view->domain->name,
+					mx_text(&at->mx, has, sizeof(has))),
+				mem_printf(
+					"the zone is not what the plan says (%s): "
+					"correct the plan's MX hosts or find out "
+					"who changed the zone",
+					buf_text(&old)));
+			buf_release(&old);
 		}
-		if (set_is(view, &at->mx, IS_OLD))
-			continue;
-		records(view, IS_OLD, &old);
-		tally_add(tally, VERDICT_FAIL,
-			  mem_printf("%s: its MX set is '%s', not what the "
-				     "plan calls old", view->domain->name,
-				     mx_text(&at->mx, has, sizeof(has))),
-			  mem_printf("the zone is not what the plan says (%s): "
-				     "correct the plan's MX hosts or find out "
-				     "who changed the zone", buf_text(&old)));
-		buf_release(&old);
-	}
 }
 
 void check_mx_baseline(const struct facts *facts, enum gate gate,
@@ -431,26 +449,31 @@ static void sane_name(const struct view *view, const char *host,
 	if (!*host)
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: a null MX: the domain says that it "
-				     "takes no mail", name),
+				     "takes no mail",
+				     name),
 			  mem_printf("remove '%s. MX 0 .'", name));
 	else if (plan_is_ip(host))
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: the MX '%s' is an address", name,
 				     host),
 			  mem_printf("an MX names a host: publish a name for "
-				     "%s and use it", host));
+				     "%s and use it",
+				     host));
 	else if (slice_ends_nocase(slice(host), ".invalid"))
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: the MX '%s' takes no mail", name,
 				     host),
 			  mem_printf("remove '%s. MX %s.': it is a leftover of "
-				     "domain verification", name, host));
+				     "domain verification",
+				     name, host));
 	else if (is_doubled(host, name))
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: the MX '%s' ends with the domain "
-				     "once too often", name, host),
+				     "once too often",
+				     name, host),
 			  mem_printf("the record lacks the dot behind its "
-				     "host: the zone appended '%s'", name));
+				     "host: the zone appended '%s'",
+				     name));
 }
 
 static void sane_host(const struct view *view, const struct dns_host *host,
@@ -463,7 +486,8 @@ static void sane_host(const struct view *view, const struct dns_host *host,
 			  mem_printf("%s: the MX host %s is a CNAME", name,
 				     host->name),
 			  mem_printf("give %s an A record of its own (RFC 5321 "
-				     "section 5.1)", host->name));
+				     "section 5.1)",
+				     host->name));
 	else if (!host->asked)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_printf("%s: no answer about the host %s", name,
@@ -480,7 +504,8 @@ static void sane_host(const struct view *view, const struct dns_host *host,
 	else if (host->addresses == 1)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: the host %s has one address only",
-				     name, host->name), NULL);
+				     name, host->name),
+			  NULL);
 }
 
 static bool seen_before(const struct dns_domain *dns, size_t vantage, size_t mx)
@@ -524,9 +549,10 @@ static void sanity_one(const struct view *view, enum gate gate,
 	if (!queue_known)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_printf("the queue's host %s was not asked for",
-				     view->plan->queue_mx.host), NULL);
-	for each_authority(view, at)
-		if (at->error[0])
+				     view->plan->queue_mx.host),
+			  NULL);
+	for
+		each_authority(view, at) if (at->error[0])
 			say_silent(view, tally, at);
 }
 
@@ -576,19 +602,23 @@ static void ttl_one(const struct view *view, enum gate gate,
 	int64_t old_ttl;
 	char when[CLOCK_TEXT];
 
-	for each_authority(view, at) {
-		if (at->error[0]) {
-			say_silent(view, tally, at);
-		} else if (at->mx.count > 0) {
-			any = true;
-			if (at->mx.ttl > ttl)
-				ttl = at->mx.ttl;
+	for
+		each_authority(view, at)
+		{
+			if (at->error[0]) {
+				say_silent(view, tally, at);
+			} else if (at->mx.count > 0) {
+				any = true;
+				if (at->mx.ttl > ttl)
+					ttl = at->mx.ttl;
+			}
 		}
-	}
 	if (!any) {
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_printf("%s: no authoritative server gave an MX "
-				     "record", view->domain->name), NULL);
+				     "record",
+				     view->domain->name),
+			  NULL);
 		return;
 	}
 	if (ttl <= plan->dns.ttl)
@@ -597,8 +627,9 @@ static void ttl_one(const struct view *view, enum gate gate,
 	check_time(view->facts->now.wall_ms + old_ttl * 1000, when);
 	tally_add(tally, ttl <= TTL_BEARABLE_S ? VERDICT_WARN : VERDICT_FAIL,
 		  mem_printf("%s: the TTL of its MX records is %u s, above the "
-			     "plan's %lld s", view->domain->name,
-			     (unsigned)ttl, (long long)plan->dns.ttl),
+			     "plan's %lld s",
+			     view->domain->name, (unsigned)ttl,
+			     (long long)plan->dns.ttl),
 		  mem_printf("set the TTL of the MX records of %s to %lld now; "
 			     "lowered now, the earliest start is %s",
 			     view->domain->name, (long long)plan->dns.ttl,
@@ -633,43 +664,54 @@ static unsigned set_for(const struct view *view, enum gate gate)
 static void want_at_authorities(const struct view *view, unsigned is,
 				enum verdict verdict, struct tally *tally)
 {
-	for each_authority(view, at) {
-		if (at->error[0])
-			say_silent(view, tally, at);
-		else if (!set_is(view, &at->mx, is))
-			tally_add(tally, verdict,
-				  mem_printf("%s: %s (%s) does not have the "
-					     "%s MX set", view->domain->name,
-					     at->name, at->address,
-					     set_name(is)),
-				  publish_remedy(view, is, at));
-	}
+	for
+		each_authority(view, at)
+		{
+			if (at->error[0])
+				say_silent(view, tally, at);
+			else if (!set_is(view, &at->mx, is))
+				tally_add(
+					tally, verdict,
+					mem_printf(
+						"%s: %s (%s) does not have the "
+						"%s MX set",
+						view->domain->name, at->name,
+						at->address, set_name(is)),
+					publish_remedy(view, is, at));
+		}
 }
 
 /* Resolvers that still have another set, with what is left of its TTL. */
 static void resolvers_lag(const struct view *view, unsigned is,
 			  enum verdict verdict, struct tally *tally)
 {
-	for each_resolver(view, at) {
-		char has[512], left[CLOCK_TEXT];
+	for
+		each_resolver(view, at)
+		{
+			char has[512], left[CLOCK_TEXT];
 
-		if (at->error[0] || set_is(view, &at->mx, is))
-			continue;
-		clock_format_duration((int64_t)at->mx.ttl * 1000, left);
-		tally_add(tally, verdict,
-			  mem_printf("%s: the resolver %s still has another MX "
-				     "set", view->domain->name, at->address),
-			  mem_printf("%s has '%s' for %s more", at->address,
-				     mx_text(&at->mx, has, sizeof(has)), left));
-	}
+			if (at->error[0] || set_is(view, &at->mx, is))
+				continue;
+			clock_format_duration((int64_t)at->mx.ttl * 1000, left);
+			tally_add(
+				tally, verdict,
+				mem_printf(
+					"%s: the resolver %s still has another MX "
+					"set",
+					view->domain->name, at->address),
+				mem_printf("%s has '%s' for %s more",
+					   at->address,
+					   mx_text(&at->mx, has, sizeof(has)),
+					   left));
+		}
 }
 
 static size_t resolvers_answering(const struct view *view)
 {
 	size_t count = 0;
 
-	for each_resolver(view, at)
-		count += !at->error[0];
+	for
+		each_resolver(view, at) count += !at->error[0];
 	return count;
 }
 
@@ -678,9 +720,11 @@ static void say_serials(const struct view *view, struct tally *tally)
 	if (serials_differ(view))
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: its authoritative servers have "
-				     "different serials", view->domain->name),
+				     "different serials",
+				     view->domain->name),
 			  mem_printf("wait for the zone transfer of %s, or "
-				     "repair it", view->domain->name));
+				     "repair it",
+				     view->domain->name));
 }
 
 /* Does the wanted set lack a host that old caches would still go to? */
@@ -744,7 +788,8 @@ static void horizon_one(const struct view *view, enum gate gate,
 		if (resolvers_answering(view) == 0)
 			tally_add(tally, VERDICT_UNKNOWN,
 				  mem_printf("%s: no resolver answered",
-					     view->domain->name), NULL);
+					     view->domain->name),
+				  NULL);
 	} else if (leaves_old(view, is)) {
 		horizon_left(view, tally);
 	}
@@ -760,8 +805,8 @@ static void horizon_evidence(const struct facts *facts, struct json *evidence)
 			 dns_horizon_json(&facts->domains[i].horizon));
 		json_put_number(json, "old_ttl",
 				(double)facts->plan->dns.old_ttl);
-		json_put_number(json, "margin_ms", (double)
-				facts->plan->timing.horizon_margin);
+		json_put_number(json, "margin_ms",
+				(double)facts->plan->timing.horizon_margin);
 		json_put_time(json, "now", facts->now.wall_ms);
 		json_add(evidence, json);
 	}
@@ -786,7 +831,8 @@ static void parked_one(const struct view *view, enum gate gate,
 			  mem_printf("%s: fewer than %d resolvers answered",
 				     view->domain->name, RESOLVERS_MIN),
 			  mem_printf("name at least %d reachable resolvers in "
-				     "dns.resolvers", RESOLVERS_MIN));
+				     "dns.resolvers",
+				     RESOLVERS_MIN));
 }
 
 void check_parked(const struct facts *facts, enum gate gate,
@@ -812,40 +858,56 @@ static void say_not_past(const struct view *view, const struct dns_vantage *at,
 	char has[512];
 
 	mx_text(&at->mx, has, sizeof(has));
-	tally_add(tally, VERDICT_FAIL, old ?
-		  mem_printf("%s: %s (%s) still has the old MX",
-			     view->domain->name, at->name, at->address) :
-		  mem_printf("%s: the MX set of %s (%s) is neither parked nor "
-			     "new", view->domain->name, at->name, at->address),
-		  old && view->plan->strategy == STRATEGY_PARK ?
-		  mem_printf("remove the old records from '%s' of %s: mail "
-			     "that falls back there bounces", has,
-			     view->domain->name) :
-		  publish_remedy(view, view->plan->strategy == STRATEGY_PARK ?
-				 IS_PARKED : IS_NEW, at));
+	tally_add(
+		tally, VERDICT_FAIL,
+		old ? mem_printf("%s: %s (%s) still has the old MX",
+				 view->domain->name, at->name, at->address) :
+		      mem_printf(
+			      "%s: the MX set of %s (%s) is neither parked nor "
+			      "new",
+			      view->domain->name, at->name, at->address),
+		old && view->plan->strategy == STRATEGY_PARK ?
+			mem_printf(
+				"remove the old records from '%s' of %s: mail "
+				"that falls back there bounces",
+				has, view->domain->name) :
+			publish_remedy(view,
+				       view->plan->strategy == STRATEGY_PARK ?
+					       IS_PARKED :
+					       IS_NEW,
+				       at));
 }
 
 static void not_old_one(const struct view *view, enum gate gate,
 			struct tally *tally)
 {
-	for each_authority(view, at) {
-		if (at->error[0])
-			say_silent(view, tally, at);
-		else if (!is_past_old(view, &at->mx))
-			say_not_past(view, at, tally);
-	}
-	for each_resolver(view, at) {
-		char has[512], left[CLOCK_TEXT];
+	for
+		each_authority(view, at)
+		{
+			if (at->error[0])
+				say_silent(view, tally, at);
+			else if (!is_past_old(view, &at->mx))
+				say_not_past(view, at, tally);
+		}
+	for
+		each_resolver(view, at)
+		{
+			char has[512], left[CLOCK_TEXT];
 
-		if (at->error[0] || is_past_old(view, &at->mx))
-			continue;
-		clock_format_duration((int64_t)at->mx.ttl * 1000, left);
-		tally_add(tally, VERDICT_WARN,
-			  mem_printf("%s: the resolver %s still has another MX "
-				     "set", view->domain->name, at->address),
-			  mem_printf("%s has '%s' for %s more", at->address,
-				     mx_text(&at->mx, has, sizeof(has)), left));
-	}
+			if (at->error[0] || is_past_old(view, &at->mx))
+				continue;
+			clock_format_duration((int64_t)at->mx.ttl * 1000, left);
+			tally_add(
+				tally, VERDICT_WARN,
+				mem_printf(
+					"%s: the resolver %s still has another MX "
+					"set",
+					view->domain->name, at->address),
+				mem_printf("%s has '%s' for %s more",
+					   at->address,
+					   mx_text(&at->mx, has, sizeof(has)),
+					   left));
+		}
 }
 
 void check_mx_not_old(const struct facts *facts, enum gate gate,
@@ -880,19 +942,22 @@ static void final_one(const struct view *view, enum gate gate,
 	unsigned is = set_for(view, GATE_CLOSE);
 
 	want_at_authorities(view, is, VERDICT_FAIL, tally);
-	for each_authority(view, at)
-		if (!at->error[0] && set_is(view, &at->mx, is) &&
-		    !queue_is_last(view, &at->mx))
+	for
+		each_authority(view, at) if (!at->error[0] &&
+					     set_is(view, &at->mx, is) &&
+					     !queue_is_last(view, &at->mx))
 			tally_add(tally, VERDICT_FAIL,
 				  mem_printf("%s: the queue is not the last MX "
-					     "at %s (%s)", view->domain->name,
-					     at->name, at->address),
+					     "at %s (%s)",
+					     view->domain->name, at->name,
+					     at->address),
 				  publish_remedy(view, is, at));
 	resolvers_lag(view, is, VERDICT_WARN, tally);
 	if (resolvers_answering(view) == 0)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: no resolver answered",
-				     view->domain->name), NULL);
+				     view->domain->name),
+			  NULL);
 }
 
 void check_mx_final(const struct facts *facts, enum gate gate,

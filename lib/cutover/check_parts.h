@@ -15,8 +15,8 @@
 struct tally {
 	enum verdict worst;
 	struct buf summary, remedy;
-	size_t said;		/* sentences of the worst verdict */
-	struct json *evidence;	/* array */
+	size_t said;	       /* sentences of the worst verdict */
+	struct json *evidence; /* array */
 };
 
 void tally_init(struct tally *tally);

@@ -68,10 +68,11 @@ void check_queue_capacity(const struct facts *facts, enum gate gate,
 	finding->evidence = json_array();
 	json_add(finding->evidence, capacity_json(facts, &need));
 	if (!known) {
-		finding_set(finding, VERDICT_UNKNOWN, "how much mail comes is "
+		finding_set(finding, VERDICT_UNKNOWN,
+			    "how much mail comes is "
 			    "not known: nothing expected, nothing measured");
 		finding_remedy(finding, "write expected.messages_per_day and "
-			       "expected.mean_bytes into the plan");
+					"expected.mean_bytes into the plan");
 		return;
 	}
 	if (!facts->space_known) {
@@ -87,13 +88,16 @@ void check_queue_capacity(const struct facts *facts, enum gate gate,
 		times = (double)space->free_inodes / need.inodes;
 		by_inodes = true;
 	}
-	finding_set(finding, times >= 3 ? VERDICT_PASS :
-		    times >= 1.5 ? VERDICT_WARN : VERDICT_FAIL,
+	finding_set(finding,
+		    times >= 3	 ? VERDICT_PASS :
+		    times >= 1.5 ? VERDICT_WARN :
+				   VERDICT_FAIL,
 		    "%s for %.1f times the mail of %.0f hours",
 		    by_inodes ? "inodes" : "space", floor(times * 10) / 10,
 		    need.hours);
 	if (times < 3)
-		finding_remedy(finding, "add %s to the state folder: it lasts "
+		finding_remedy(finding,
+			       "add %s to the state folder: it lasts "
 			       "%.0f hours at %.0f messages an hour",
 			       by_inodes ? "inodes" : "space",
 			       floor(times * need.hours), need.per_hour);
@@ -135,7 +139,7 @@ static bool ledger_is_known(const struct facts *facts, struct finding *finding)
 		return true;
 	finding_set(finding, VERDICT_UNKNOWN, "there is no ledger here");
 	finding_remedy(finding, "ask the daemon: tideover check PLAN --gate "
-		       "close");
+				"close");
 	return false;
 }
 
@@ -150,7 +154,7 @@ void check_ledger_balance(const struct facts *facts, enum gate gate,
 		finding_set(finding, VERDICT_FAIL,
 			    "the journal's chain is broken");
 		finding_remedy(finding, "do not sign; tideover journal verify "
-			       "PLAN names the line");
+					"PLAN names the line");
 		return;
 	}
 	for (size_t i = 0; i < facts->plan->domain_count; i++) {
@@ -158,12 +162,14 @@ void check_ledger_balance(const struct facts *facts, enum gate gate,
 
 		if (domain->accepted == sum_of(domain))
 			continue;
-		finding_set(finding, VERDICT_FAIL, "%s: %llu envelopes were "
+		finding_set(finding, VERDICT_FAIL,
+			    "%s: %llu envelopes were "
 			    "accepted, but %llu are accounted for",
 			    facts->plan->domains[i].name,
 			    (unsigned long long)domain->accepted,
 			    (unsigned long long)sum_of(domain));
-		finding_remedy(finding, "do not sign; compare tideover queue "
+		finding_remedy(finding,
+			       "do not sign; compare tideover queue "
 			       "list PLAN with the spool (tideover spool "
 			       "verify)");
 		return;
@@ -172,7 +178,8 @@ void check_ledger_balance(const struct facts *facts, enum gate gate,
 		finding_set(finding, VERDICT_FAIL,
 			    "the ledger does not balance: %s",
 			    *why ? why : "no reason given");
-		finding_remedy(finding, "do not sign; compare tideover queue "
+		finding_remedy(finding,
+			       "do not sign; compare tideover queue "
 			       "list PLAN with the spool (tideover spool "
 			       "verify)");
 		return;

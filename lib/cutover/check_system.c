@@ -1,7 +1,9 @@
 #include "cutover/check_parts.h"
 #include <stdlib.h>
 
-enum { GOOD_MIN = 3 };
+enum {
+	GOOD_MIN = 3
+};
 
 /* "550 5.4.1": without the text, which may hold a time or a queue's id. */
 static char *reply_code(const struct smtp_reply *reply)
@@ -23,7 +25,7 @@ struct ask {
 	const struct plan_system *system;
 	const struct facts_domain *known;
 	int id;
-	const char *way;	/* what a no means for the operator */
+	const char *way; /* what a no means for the operator */
 };
 
 static void say_reply(const struct ask *ask, const struct probe_result *probe,
@@ -46,8 +48,7 @@ static void say_reply(const struct ask *ask, const struct probe_result *probe,
 
 /* The session did not get as far as the recipients. */
 static void say_unhealthy(const struct ask *ask,
-			  const struct probe_result *probe,
-			  struct tally *tally)
+			  const struct probe_result *probe, struct tally *tally)
 {
 	if (probe->greeting.code >= 500) {
 		say_reply(ask, probe, ask->domain->name, SMTP_STAGE_GREETING,
@@ -71,8 +72,8 @@ static void judge_tls(const struct ask *ask, const struct probe_result *probe,
 	if (!probe->tls.active)
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: %s does not do STARTTLS, which "
-				     "replay.tls requires", ask->domain->name,
-				     probe->target),
+				     "replay.tls requires",
+				     ask->domain->name, probe->target),
 			  mem_printf("turn on STARTTLS at %s", probe->target));
 	else if (wants != PLAN_TLS_REQUIRED && !probe->tls.trusted)
 		tally_add(tally, VERDICT_FAIL,
@@ -93,7 +94,7 @@ static void judge_random(const struct ask *ask,
 		  mem_printf("%s: %s %s an address that nobody has",
 			     ask->domain->name, probe->target,
 			     reply->code / 100 == 2 ? "accepts" :
-			     "does not refuse"),
+						      "does not refuse"),
 		  mem_printf("so its yes proves little: look at a canary, and "
 			     "whether a catch-all is meant at %s",
 			     probe->target));
@@ -149,8 +150,10 @@ static void add_evidence(const struct ask *ask, struct tally *tally)
 	struct json *json = json_object();
 
 	json_put_text(json, "domain", ask->domain->name);
-	json_put(json, "probe", ask->known->systems[ask->id].probed ?
-		 probe_json(&ask->known->systems[ask->id].probe) : NULL);
+	json_put(json, "probe",
+		 ask->known->systems[ask->id].probed ?
+			 probe_json(&ask->known->systems[ask->id].probe) :
+			 NULL);
 	json_put_number(json, "good_count",
 			ask->known->systems[ask->id].good_count);
 	json_put_time(json, "good_since",
@@ -181,8 +184,8 @@ static void judge_system(const struct facts *facts, int id, const char *way,
 		if (!ask.known->systems[id].probed) {
 			tally_add(tally, VERDICT_UNKNOWN,
 				  mem_printf("%s: the %s system was not asked",
-					     ask.domain->name, id == SYSTEM_NEW
-					     ? "new" : "old"),
+					     ask.domain->name,
+					     id == SYSTEM_NEW ? "new" : "old"),
 				  mem_printf("ask again"));
 			continue;
 		}
@@ -205,7 +208,8 @@ void check_rcpt_probe(const struct facts *facts, enum gate gate,
 
 	tally_init(&tally);
 	judge_system(facts, SYSTEM_NEW, "the tenant is not ready", &tally);
-	tally_end(&tally, finding, "the new system accepts its recipients and "
+	tally_end(&tally, finding,
+		  "the new system accepts its recipients and "
 		  "refuses an address that nobody has");
 }
 
@@ -215,9 +219,12 @@ void check_rollback_target(const struct facts *facts, enum gate gate,
 	struct tally tally;
 
 	tally_init(&tally);
-	judge_system(facts, SYSTEM_OLD, "if the domain is detached there: stay "
-		     "parked, or attach it again", &tally);
-	tally_end(&tally, finding, "the old system accepts its recipients and "
+	judge_system(facts, SYSTEM_OLD,
+		     "if the domain is detached there: stay "
+		     "parked, or attach it again",
+		     &tally);
+	tally_end(&tally, finding,
+		  "the old system accepts its recipients and "
 		  "refuses an address that nobody has");
 }
 
@@ -232,25 +239,27 @@ void check_no_open_relay(const struct facts *facts, enum gate gate,
 		finding_set(finding, VERDICT_UNKNOWN,
 			    "the queue's listener was not asked");
 		finding_remedy(finding, "ask again while tideoverd runs: it is "
-			       "judged against the live listener");
+					"judged against the live listener");
 		return;
 	}
 	json_add(finding->evidence, probe_json(probe));
 	if (probe->rcpt_count == 0 || reply->code == 0) {
 		finding_set(finding, VERDICT_UNKNOWN,
 			    "the queue at %s gave no answer about a foreign "
-			    "domain", probe->target);
+			    "domain",
+			    probe->target);
 		finding_remedy(finding, "%s: %s", probe->target,
 			       probe->error[0] ? probe->error : "no reply");
 	} else if (reply->code / 100 == 2) {
 		finding_set(finding, VERDICT_FAIL,
 			    "%s accepts mail for a foreign domain",
 			    probe->target);
-		finding_remedy(finding, "something else than tideoverd listens "
+		finding_remedy(finding,
+			       "something else than tideoverd listens "
 			       "at %s, or it is broken: RCPT TO:<%s> was "
-			       "answered %d %s", probe->target,
-			       probe->rcpt[0].address, reply->code,
-			       reply->text);
+			       "answered %d %s",
+			       probe->target, probe->rcpt[0].address,
+			       reply->code, reply->text);
 	} else if (reply->code / 100 == 5) {
 		finding_set(finding, VERDICT_PASS,
 			    "%s refuses mail for a foreign domain",
@@ -258,7 +267,8 @@ void check_no_open_relay(const struct facts *facts, enum gate gate,
 	} else {
 		finding_set(finding, VERDICT_UNKNOWN,
 			    "%s neither accepts nor refuses mail for a foreign "
-			    "domain", probe->target);
+			    "domain",
+			    probe->target);
 		finding_remedy(finding, "it answered %d %s: ask again",
 			       reply->code, reply->text);
 	}

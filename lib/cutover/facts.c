@@ -6,8 +6,8 @@ struct facts *facts_new(const struct plan *plan)
 	struct facts *facts = mem_alloc(sizeof(*facts));
 
 	facts->plan = plan;
-	facts->domains = mem_alloc(plan->domain_count *
-				   sizeof(*facts->domains));
+	facts->domains =
+		mem_alloc(plan->domain_count * sizeof(*facts->domains));
 	dns_now(&facts->now);
 	return facts;
 }

@@ -13,11 +13,11 @@
 #include "dns/dns_propagation.h"
 
 struct facts_domain {
-	struct dns_domain dns;			/* latest survey */
+	struct dns_domain dns; /* latest survey */
 	bool surveyed;
-	struct dns_horizon horizon;		/* for the old set */
+	struct dns_horizon horizon; /* for the old set */
 	struct {
-		bool probed;			/* probe holds a result */
+		bool probed; /* probe holds a result */
 		struct probe_result probe;
 		/* first and last of the unbroken row of good rcpt probes */
 		int64_t good_since_ms, good_last_ms;
@@ -30,19 +30,19 @@ struct facts {
 	const struct plan *plan;
 	enum phase phase;
 	struct dns_now now;
-	struct facts_domain *domains;		/* plan->domain_count */
+	struct facts_domain *domains; /* plan->domain_count */
 
-	bool queue_probed;			/* RCPT to a foreign domain at us */
+	bool queue_probed; /* RCPT to a foreign domain at us */
 	struct probe_result queue_probe;
 
 	bool space_known;
 	struct file_space space;
-	double measured_per_hour;		/* messages; 0: not known */
+	double measured_per_hour; /* messages; 0: not known */
 	double measured_mean_bytes;
 
-	bool ledger_known;			/* the daemon has one */
+	bool ledger_known; /* the daemon has one */
 	bool ledger_balances;
-	char ledger_why[256];			/* why not */
+	char ledger_why[256]; /* why not */
 	bool journal_intact;
 
 	/* Trust for the probes, made by the first survey: loading the
@@ -51,6 +51,6 @@ struct facts {
 };
 
 struct facts *facts_new(const struct plan *plan);
-void facts_free(struct facts *facts);		/* NULL is fine */
+void facts_free(struct facts *facts); /* NULL is fine */
 
 #endif

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum {
-	RESERVE = 1024 * 1024,	/* written as zeros ahead of the lines */
+	RESERVE = 1024 * 1024, /* written as zeros ahead of the lines */
 	RESERVE_LOW = RESERVE / 4,
 	CHUNK = 64 * 1024,
 	SECTOR = 512,
@@ -19,17 +19,17 @@ enum {
 	HASH_TEXT = DIGEST_TEXT - 1,
 };
 
-#define HASH_KEY ",\"hash\":\""
-#define HASH_TAIL (sizeof(HASH_KEY) - 1 + HASH_TEXT + 2)	/* and "} */
+#define HASH_KEY  ",\"hash\":\""
+#define HASH_TAIL (sizeof(HASH_KEY) - 1 + HASH_TEXT + 2) /* and "} */
 
 struct journal {
 	char *path;
 	int fd;
-	off_t end;		/* where the next line goes */
-	off_t size;		/* of the file, zeros included */
+	off_t end;  /* where the next line goes */
+	off_t size; /* of the file, zeros included */
 	uint64_t count;
 	char head[DIGEST_TEXT];
-	bool failed;		/* nothing after it can be trusted */
+	bool failed; /* nothing after it can be trusted */
 };
 
 /* The chain up to here. */
@@ -38,7 +38,7 @@ struct chain {
 	void *ctx;
 	uint64_t count;
 	char head[DIGEST_TEXT];
-	off_t end;		/* behind the last whole line */
+	off_t end; /* behind the last whole line */
 };
 
 static void chain_init(struct chain *chain)
@@ -80,8 +80,10 @@ static int chain_line(struct chain *chain, struct slice line, struct err *err)
 	int result = -1;
 
 	if (!line_is_whole(line, hash))
-		return err_set(err, "line %llu: its hash does not fit: it was "
-			       "changed after it was written", n);
+		return err_set(err,
+			       "line %llu: its hash does not fit: it was "
+			       "changed after it was written",
+			       n);
 	json = json_parse(line, err);
 	if (!json) {
 		err_prefix(err, "line %llu", n);
@@ -89,8 +91,10 @@ static int chain_line(struct chain *chain, struct slice line, struct err *err)
 	}
 	prev = json_get_text(json, "prev");
 	if (!prev || strcmp(prev, chain->head) != 0) {
-		err_set(err, "line %llu: it does not follow the line before: "
-			"a line is missing, added or moved", n);
+		err_set(err,
+			"line %llu: it does not follow the line before: "
+			"a line is missing, added or moved",
+			n);
 	} else if (json_get_number(json, "n", 0) != (double)n) {
 		err_set(err, "line %llu: it is numbered %.0f", n,
 			json_get_number(json, "n", 0));
@@ -164,15 +168,16 @@ static int chain_tail(const struct chain *chain, struct slice tail,
 {
 	char hash[DIGEST_TEXT];
 
-	while (tail.len > 0 && (tail.p[tail.len - 1] == '\0' ||
-				tail.p[tail.len - 1] == ' '))
+	while (tail.len > 0 &&
+	       (tail.p[tail.len - 1] == '\0' || tail.p[tail.len - 1] == ' '))
 		tail.len--;
 	if (tail.len == 0)
 		return 0;
 	if (line_is_whole((struct slice){ tail.p, tail.len - 1 }, hash) ||
 	    (has_whole_line(tail) && !lacks_a_sector(tail, chain->end)) ||
 	    !holes_are_sectors(tail, chain->end))
-		return err_set(err, "line %llu: it was changed after it was "
+		return err_set(err,
+			       "line %llu: it was changed after it was "
 			       "written",
 			       (unsigned long long)chain->count + 1);
 	if (torn)
@@ -342,8 +347,7 @@ static int keep_torn(const struct journal *journal, struct slice torn,
 	    write_zeros(journal->fd, journal->end,
 			journal->end + (off_t)torn.len, err) < 0)
 		goto out;
-	result = fdatasync(journal->fd) < 0 ?
-		err_errno(err, "cannot sync") : 0;
+	result = fdatasync(journal->fd) < 0 ? err_errno(err, "cannot sync") : 0;
 out:
 	if (fd >= 0)
 		close(fd);
@@ -428,7 +432,7 @@ static void line_make(const struct journal *journal, const char *event,
 	json_put_text(json, "prev", journal->head);
 	json_print(json, line);
 	json_free(json);
-	line->len--;		/* the closing brace comes behind the hash */
+	line->len--; /* the closing brace comes behind the hash */
 	hash_of(buf_slice(line), hash);
 	buf_addf(line, HASH_KEY "%s\"}\n", hash);
 }
@@ -443,7 +447,7 @@ int journal_add(struct journal *journal, const char *event, struct json *data,
 	line_make(journal, event, data, &line, hash);
 	if (journal->failed) {
 		err_set(err, "a write failed before; nothing after it can be "
-			"trusted until a restart");
+			     "trusted until a restart");
 		goto out;
 	}
 	if (write_at(journal->fd, buf_slice(&line), journal->end, err) < 0) {

@@ -19,7 +19,7 @@ struct journal;
 /* Opens or makes it; a torn last line is moved to PATH.torn. An unbroken chain
  * is required: -1 names the line otherwise. */
 struct journal *journal_open(const char *path, struct err *err);
-void journal_close(struct journal *journal);	/* NULL is fine */
+void journal_close(struct journal *journal); /* NULL is fine */
 /* Takes `data`.  0 once the line is synced. */
 int journal_add(struct journal *journal, const char *event, struct json *data,
 		struct err *err);

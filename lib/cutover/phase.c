@@ -13,10 +13,10 @@ struct rule {
 	enum plan_system_id target;
 };
 
-#define FORTH	(BIT(PHASE_RELEASING) | BIT(PHASE_TRAILING))
-#define BACK	(BIT(PHASE_RETURNING) | BIT(PHASE_RETURNED))
-#define END	BIT(PHASE_FINISHED)
-#define BEGUN	(BIT(PHASE_HOLDING) | FORTH | BACK | END)
+#define FORTH (BIT(PHASE_RELEASING) | BIT(PHASE_TRAILING))
+#define BACK  (BIT(PHASE_RETURNING) | BIT(PHASE_RETURNED))
+#define END   BIT(PHASE_FINISHED)
+#define BEGUN (BIT(PHASE_HOLDING) | FORTH | BACK | END)
 
 static const struct rule rules[PHASE_COUNT] = {
 	[PHASE_PLANNED] = {
@@ -79,16 +79,16 @@ int phase_may_enter(enum phase from, enum phase to, const struct plan *plan,
 		    struct err *err)
 {
 	if (!(rules[from].next & BIT(to)))
-		return err_set(err, "cannot go from %s to %s",
-			       rules[from].name, rules[to].name);
+		return err_set(err, "cannot go from %s to %s", rules[from].name,
+			       rules[to].name);
 	/* Only what moves from one system to another has anything to hold. */
 	if (to == PHASE_STANDING && !plan->plain)
 		return err_set(err, "only a plan with a primary can be "
-			       "standing; this one goes from opening to "
-			       "holding");
+				    "standing; this one goes from opening to "
+				    "holding");
 	if (to == PHASE_HOLDING && plan->plain)
 		return err_set(err, "a plan with a primary goes from opening "
-			       "to standing");
+				    "to standing");
 	return 0;
 }
 

@@ -5,7 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ADDRESSES_MAX = 4, QUIT_MS = 2000, CONNECT_MS = 10000 };
+enum {
+	ADDRESSES_MAX = 4,
+	QUIT_MS = 2000,
+	CONNECT_MS = 10000
+};
 
 struct probe {
 	struct loop *loop;
@@ -14,7 +18,7 @@ struct probe {
 	char *host, *helo;
 	int port;
 	struct tls_client *tls;
-	struct addr server;		/* for names */
+	struct addr server; /* for names */
 	bool has_server;
 
 	/* Our own: freed with us, so that no answer comes too late. */
@@ -23,13 +27,13 @@ struct probe {
 	size_t address_count, address_next;
 	struct stream *stream;
 	struct smtp_client *client;
-	struct buf greeting;		/* until its reply is whole */
+	struct buf greeting; /* until its reply is whole */
 	bool greeted;
-	size_t answered;		/* recipients */
-	bool asked;			/* the session may be left with QUIT */
-	bool resetting;			/* all answered; RSET is under way */
+	size_t answered; /* recipients */
+	bool asked;	 /* the session may be left with QUIT */
+	bool resetting;	 /* all answered; RSET is under way */
 
-	struct loop_timer *step;	/* begins, and later tells the end */
+	struct loop_timer *step; /* begins, and later tells the end */
 	struct loop_timer *deadline;
 	bool ended;
 	int64_t started_mono_ms;
@@ -117,12 +121,13 @@ static void on_ready(void *ctx, const struct smtp_offers *offers)
 		end(probe, SMTP_STAGE_EHLO, NULL);
 		return;
 	}
-	smtp_client_transaction(probe->client, &(struct smtp_transaction){
-		.reverse_path = "",
-		.forward_paths = paths,
-		.count = result->rcpt_count,
-		.envelope_only = true,
-	});
+	smtp_client_transaction(probe->client,
+				&(struct smtp_transaction){
+					.reverse_path = "",
+					.forward_paths = paths,
+					.count = result->rcpt_count,
+					.envelope_only = true,
+				});
 }
 
 static void on_starttls(void *ctx)
@@ -231,7 +236,7 @@ static void on_end(void *ctx, const char *why)
 {
 	struct probe *probe = ctx;
 	enum smtp_stage stage = SMTP_STAGE_CONNECT;
-	char text[192];		/* `why` goes with the stream */
+	char text[192]; /* `why` goes with the stream */
 
 	snprintf(text, sizeof(text), "%s",
 		 why ? why : "the server closed the connection");
@@ -298,7 +303,8 @@ static void begin(struct probe *probe)
 		return;
 	}
 	if (!probe->has_server) {
-		end(probe, SMTP_STAGE_CONNECT, "no resolver to ask for its "
+		end(probe, SMTP_STAGE_CONNECT,
+		    "no resolver to ask for its "
 		    "address");
 		return;
 	}
@@ -334,7 +340,8 @@ static void on_deadline(void *ctx)
 {
 	struct probe *probe = ctx;
 	enum smtp_stage stage = probe->result.connected ?
-		smtp_client_stage(probe->client) : SMTP_STAGE_CONNECT;
+					smtp_client_stage(probe->client) :
+					SMTP_STAGE_CONNECT;
 
 	end_reply(probe, stage, &(struct smtp_reply){ 0 }, "timed out");
 }
@@ -458,8 +465,8 @@ struct json *probe_json(const struct probe_result *result)
 	json_put_text(json, "error", result->error[0] ? result->error : NULL);
 	json_put_text(json, "stage", smtp_stage_name(result->stage));
 	json_put(json, "greeting", reply_json(&result->greeting));
-	json_put_bool(json, "starttls", result->offers.starttls ||
-		      result->tls.active);
+	json_put_bool(json, "starttls",
+		      result->offers.starttls || result->tls.active);
 	json_put_number(json, "max_size", (double)result->offers.max_size);
 	json_put(json, "tls", tls_json(&result->tls));
 	for (size_t i = 0; i < result->rcpt_count; i++)

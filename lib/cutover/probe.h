@@ -19,13 +19,13 @@
 
 struct probe_rcpt {
 	char address[256];
-	bool random;			/* made up: nobody has it */
-	struct smtp_reply reply;	/* code 0: not asked */
+	bool random;		 /* made up: nobody has it */
+	struct smtp_reply reply; /* code 0: not asked */
 };
 
 struct probe_result {
-	char target[300];		/* "host:port" */
-	char address[ADDR_TEXT];	/* that was connected to */
+	char target[300];	 /* "host:port" */
+	char address[ADDR_TEXT]; /* that was connected to */
 	bool connected;
 	struct smtp_reply greeting;
 	struct smtp_offers offers;
@@ -34,8 +34,8 @@ struct probe_result {
 	size_t rcpt_count;
 	/* Healthy: greeted 220, EHLO 250, MAIL 250 (RCPT is judged apart). */
 	bool healthy;
-	enum smtp_stage stage;		/* where it ended if not healthy */
-	char error[256];		/* "" when healthy */
+	enum smtp_stage stage; /* where it ended if not healthy */
+	char error[256];       /* "" when healthy */
 	int64_t at_ms, took_ms;
 };
 
@@ -47,18 +47,18 @@ struct probe_spec {
 	const char *host;
 	int port;
 	const char *helo;
-	const char *const *recipients;	/* asked as they are */
+	const char *const *recipients; /* asked as they are */
 	size_t recipient_count;
-	const char *random_domain;	/* NULL: no random address */
-	struct tls_client *tls;		/* NULL: no STARTTLS */
+	const char *random_domain; /* NULL: no random address */
+	struct tls_client *tls;	   /* NULL: no STARTTLS */
 	/* Asked for names; NULL: only IP addresses can be probed. */
 	const struct addr *resolver;
-	int64_t timeout_ms;		/* of the whole probe */
+	int64_t timeout_ms; /* of the whole probe */
 };
 
 struct probe *probe_start(struct loop *loop, const struct probe_spec *spec,
 			  probe_fn *done, void *ctx);
-void probe_cancel(struct probe *probe);		/* NULL is fine */
+void probe_cancel(struct probe *probe); /* NULL is fine */
 
 /* Evidence: what was asked, the raw replies, when. */
 struct json *probe_json(const struct probe_result *result);

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 
 enum {
-	SURVEY_MS = 31000,	/* DNS ends by itself within 30 s */
+	SURVEY_MS = 31000, /* DNS ends by itself within 30 s */
 	PROBE_MS = 20000,
 	PROBES_AT_ONCE = 16,
-	IS_QUEUE = 2,		/* beside SYSTEM_OLD and SYSTEM_NEW */
+	IS_QUEUE = 2, /* beside SYSTEM_OLD and SYSTEM_NEW */
 };
 
 /* One probe to be made; `system` may be IS_QUEUE. */
@@ -25,11 +25,11 @@ struct survey {
 	loop_fn *done;
 	void *ctx;
 	struct dns_survey *dns;
-	struct addr resolver;		/* for the targets' names */
+	struct addr resolver; /* for the targets' names */
 	bool has_resolver;
 	char queue_host[ADDR_TEXT];
 	int queue_port;
-	char foreign[64];		/* an address of nobody's domain */
+	char foreign[64]; /* an address of nobody's domain */
 	struct job *jobs;
 	size_t job_count, job_next, job_open;
 	struct loop_timer *tell, *deadline;
@@ -109,8 +109,8 @@ static int start_dns(struct survey *survey, struct err *err)
 
 	for (size_t i = 0; i < plan->domain_count; i++)
 		names[i] = plan->domains[i].name;
-	survey->dns = dns_survey_start(survey->loop, &ask, dns_came, survey,
-				       err);
+	survey->dns =
+		dns_survey_start(survey->loop, &ask, dns_came, survey, err);
 	free(names);
 	return survey->dns ? 0 : -1;
 }
@@ -175,8 +175,8 @@ static size_t recipients_of(const struct plan *plan, const char *domain,
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < plan->probe_recipients.count &&
-	     count < PROBE_RCPT_MAX; i++) {
+	for (size_t i = 0;
+	     i < plan->probe_recipients.count && count < PROBE_RCPT_MAX; i++) {
 		const char *address = plan->probe_recipients.at[i];
 		const char *sign = strrchr(address, '@');
 
@@ -199,7 +199,8 @@ static void start_system(struct survey *survey, struct job *job)
 	char postmaster[300];
 	struct probe_spec spec = {
 		.host = system->deliver_host ? system->deliver_host :
-			system->mx.count ? system->mx.at[0] : "",
+			system->mx.count     ? system->mx.at[0] :
+					       "",
 		.port = system->deliver_port,
 		.helo = plan->queue_mx.host,
 		.recipients = recipients,
@@ -247,7 +248,9 @@ static void start_jobs(struct survey *survey)
 static void add_job(struct survey *survey, size_t domain, int system)
 {
 	survey->jobs[survey->job_count++] = (struct job){
-		.survey = survey, .domain = domain, .system = system,
+		.survey = survey,
+		.domain = domain,
+		.system = system,
 	};
 }
 
@@ -282,8 +285,7 @@ static int queue_endpoint(struct survey *survey, const char *address,
 		snprintf(survey->queue_host, sizeof(survey->queue_host),
 			 "127.0.0.1");
 	else if (strcmp(survey->queue_host, "::") == 0)
-		snprintf(survey->queue_host, sizeof(survey->queue_host),
-			 "::1");
+		snprintf(survey->queue_host, sizeof(survey->queue_host), "::1");
 	return 0;
 }
 
@@ -336,8 +338,8 @@ static int make_trust(struct facts *facts, struct err *err)
 		facts->probe_tls = tls_client_new(TLS_OPPORTUNISTIC, NULL,
 						  certificate, key, NULL);
 	if (!facts->probe_tls)
-		facts->probe_tls = tls_client_new(TLS_OPPORTUNISTIC, NULL,
-						  NULL, NULL, err);
+		facts->probe_tls = tls_client_new(TLS_OPPORTUNISTIC, NULL, NULL,
+						  NULL, err);
 	return facts->probe_tls ? 0 : -1;
 }
 
@@ -363,7 +365,8 @@ static void on_deadline(void *ctx)
 			survey->facts->queue_probed = false;
 		else
 			survey->facts->domains[job->domain]
-				.systems[job->system].probed = false;
+				.systems[job->system]
+				.probed = false;
 	}
 	survey->job_next = survey->job_count;
 	survey->job_open = 0;
@@ -433,9 +436,12 @@ static struct json *domain_json(const struct facts *facts, size_t at)
 		const struct dns_vantage *vantage = &domain->dns.vantages[i];
 		struct json *one = check_vantage_json(vantage);
 
-		json_put_text(one, "view", dns_view_name(vantage->error[0] ?
-			      VIEW_ERROR : dns_view_of(&vantage->mx, &wanted,
-						       IS_OLD)));
+		json_put_text(one, "view",
+			      dns_view_name(vantage->error[0] ?
+						    VIEW_ERROR :
+						    dns_view_of(&vantage->mx,
+								&wanted,
+								IS_OLD)));
 		json_add(vantages, one);
 	}
 	for (size_t i = 0; i < domain->dns.host_count; i++)
@@ -449,10 +455,14 @@ static struct json *domain_json(const struct facts *facts, size_t at)
 	json_put(json, "horizon", dns_horizon_json(&domain->horizon));
 	json_put(json, facts->plan->plain ? "primary" : "old",
 		 domain->systems[SYSTEM_OLD].probed ?
-		 probe_json(&domain->systems[SYSTEM_OLD].probe) : NULL);
+			 probe_json(&domain->systems[SYSTEM_OLD].probe) :
+			 NULL);
 	if (!facts->plan->plain)
-		json_put(json, "new", domain->systems[SYSTEM_NEW].probed ?
-			 probe_json(&domain->systems[SYSTEM_NEW].probe) : NULL);
+		json_put(
+			json, "new",
+			domain->systems[SYSTEM_NEW].probed ?
+				probe_json(&domain->systems[SYSTEM_NEW].probe) :
+				NULL);
 	return json;
 }
 
@@ -465,7 +475,7 @@ struct json *facts_json(const struct facts *facts)
 	json_put_time(json, "at", facts->now.wall_ms);
 	json_put_text(json, "phase", phase_name(facts->phase));
 	json_put(json, "domains", domains);
-	json_put(json, "queue", facts->queue_probed ?
-		 probe_json(&facts->queue_probe) : NULL);
+	json_put(json, "queue",
+		 facts->queue_probed ? probe_json(&facts->queue_probe) : NULL);
 	return json;
 }

@@ -16,12 +16,17 @@
 
 struct survey;
 
-enum { SURVEY_DNS = 1, SURVEY_OLD = 2, SURVEY_NEW = 4, SURVEY_QUEUE = 8 };
+enum {
+	SURVEY_DNS = 1,
+	SURVEY_OLD = 2,
+	SURVEY_NEW = 4,
+	SURVEY_QUEUE = 8
+};
 
 struct survey *survey_start(struct loop *loop, struct facts *facts,
 			    unsigned what, const char *queue_address,
 			    loop_fn *done, void *ctx, struct err *err);
-void survey_cancel(struct survey *survey);	/* NULL is fine */
+void survey_cancel(struct survey *survey); /* NULL is fine */
 
 /* Everything as JSON: per domain the vantages, hosts, probes (status, report). */
 struct json *facts_json(const struct facts *facts);

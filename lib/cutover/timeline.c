@@ -3,13 +3,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TTL_UNKNOWN_S = 86400, TTL_LATER_S = 3600 };
+enum {
+	TTL_UNKNOWN_S = 86400,
+	TTL_LATER_S = 3600
+};
 
 struct timeline {
 	const struct facts *facts;
 	const struct plan *plan;
 	struct json *steps;
-	int64_t at_ms;		/* earliest time of the step at hand; 0: open */
+	int64_t at_ms; /* earliest time of the step at hand; 0: open */
 };
 
 static struct json *step(struct timeline *timeline, const char *title,
@@ -17,8 +20,7 @@ static struct json *step(struct timeline *timeline, const char *title,
 {
 	struct json *json = json_object();
 
-	json_put_number(json, "step",
-			(double)json_count(timeline->steps) + 1);
+	json_put_number(json, "step", (double)json_count(timeline->steps) + 1);
 	json_put_text(json, "title", title);
 	json_put_text(json, "who", who);
 	json_put_time(json, "earliest", earliest_ms);
@@ -44,8 +46,9 @@ static void command(struct timeline *timeline, struct json *json,
 {
 	const char *path = timeline->plan->path;
 
-	add(json, "commands", mem_printf("tideover %s %s", verb,
-					 path ? path : timeline->plan->name));
+	add(json, "commands",
+	    mem_printf("tideover %s %s", verb,
+		       path ? path : timeline->plan->name));
 }
 
 /* Records, in zone-file form. */
@@ -53,8 +56,9 @@ static void command(struct timeline *timeline, struct json *json,
 static void record(struct json *json, const char *domain, int64_t ttl,
 		   unsigned preference, const char *host)
 {
-	add(json, "records", mem_printf("%s. %lld IN MX %u %s.", domain,
-					(long long)ttl, preference, host));
+	add(json, "records",
+	    mem_printf("%s. %lld IN MX %u %s.", domain, (long long)ttl,
+		       preference, host));
 }
 
 /* What the authority says now, or the provider's usual numbers. */
@@ -85,8 +89,8 @@ static unsigned system_records(const struct timeline *timeline,
 	unsigned last = 0;
 
 	for (size_t i = 0; i < d->systems[system].mx.count; i++) {
-		unsigned preference = preference_of(timeline, domain, system,
-						    i);
+		unsigned preference =
+			preference_of(timeline, domain, system, i);
 
 		record(json, d->name, ttl, preference,
 		       d->systems[system].mx.at[i]);
@@ -108,7 +112,13 @@ static void queue_record(const struct timeline *timeline, struct json *json,
 	       timeline->plan->queue_mx.host);
 }
 
-enum set { SET_OLD, SET_NEW, SET_QUEUE, SET_OLD_QUEUE, SET_NEW_QUEUE };
+enum set {
+	SET_OLD,
+	SET_NEW,
+	SET_QUEUE,
+	SET_OLD_QUEUE,
+	SET_NEW_QUEUE
+};
 
 static void records(const struct timeline *timeline, struct json *json,
 		    enum set set, int64_t ttl)
@@ -212,8 +222,10 @@ static void lower_ttl(struct timeline *timeline)
 	}
 	json = step(timeline, "Lower the TTL of the MX records", "DNS operator",
 		    now_ms);
-	snprintf(text, sizeof(text), "now; it takes effect one old TTL later "
-		 "(%s%s)", clock_format_duration(old * 1000, wait),
+	snprintf(text, sizeof(text),
+		 "now; it takes effect one old TTL later "
+		 "(%s%s)",
+		 clock_format_duration(old * 1000, wait),
 		 guessed ? ", assumed: no MX record was seen" : "");
 	json_put_text(json, "after", text);
 	records(timeline, json, SET_OLD, plan->dns.ttl);
@@ -226,13 +238,14 @@ static void lower_ttl(struct timeline *timeline)
 static void start(struct timeline *timeline, const char *after)
 {
 	int64_t at_ms = later(timeline->at_ms, timeline->plan->opens_ms);
-	struct json *json = step(timeline, "Start the queue",
-				 "migration engineer", at_ms);
+	struct json *json =
+		step(timeline, "Start the queue", "migration engineer", at_ms);
 
 	json_put_text(json, "after", after);
 	command(timeline, json, "start");
 	json_put_text(json, "confirm", "no-open-relay");
-	json_put_text(json, "way_back", "tideover start --abort, as long as "
+	json_put_text(json, "way_back",
+		      "tideover start --abort, as long as "
 		      "nothing was accepted");
 	timeline->at_ms = at_ms;
 }
@@ -252,9 +265,10 @@ static int64_t horizon_ms(const struct timeline *timeline)
 static void finish(struct timeline *timeline, const char *after,
 		   const char *way_back)
 {
-	struct json *json = step(timeline, "Release the queue to the new "
-				 "system", "migration engineer",
-				 timeline->at_ms);
+	struct json *json = step(timeline,
+				 "Release the queue to the new "
+				 "system",
+				 "migration engineer", timeline->at_ms);
 
 	json_put_text(json, "after", after);
 	command(timeline, json, "finish");
@@ -268,7 +282,8 @@ static void close_plan(struct timeline *timeline)
 	char text[120], trail[CLOCK_TEXT];
 	int64_t trail_ms = timeline->plan->timing.trail;
 
-	snprintf(text, sizeof(text), "the new MX set was everywhere for %s; "
+	snprintf(text, sizeof(text),
+		 "the new MX set was everywhere for %s; "
 		 "stragglers still reach the queue",
 		 clock_format_duration(trail_ms, trail));
 	json = step(timeline, "End the trail", "migration engineer",
@@ -276,14 +291,15 @@ static void close_plan(struct timeline *timeline)
 	json_put_text(json, "after", text);
 	command(timeline, json, "finish");
 	json_put_text(json, "confirm", "ledger-balance");
-	json_put_text(json, "way_back", "none: afterwards the queue answers "
+	json_put_text(json, "way_back",
+		      "none: afterwards the queue answers "
 		      "451 and the sender finds the new MX");
 }
 
 static void raise_ttl(struct timeline *timeline, enum set set)
 {
-	struct json *json = step(timeline, "Raise the TTL again",
-				 "DNS operator", 0);
+	struct json *json =
+		step(timeline, "Raise the TTL again", "DNS operator", 0);
 
 	json_put_text(json, "after", "the plan is finished");
 	records(timeline, json, set, TTL_LATER_S);
@@ -303,46 +319,56 @@ static void park_move(struct timeline *timeline)
 
 	json = step(timeline, "Make the queue the only MX", "DNS operator",
 		    timeline->at_ms);
-	json_put_text(json, "after", "the phase is holding; remove every other "
+	json_put_text(json, "after",
+		      "the phase is holding; remove every other "
 		      "MX record");
 	records(timeline, json, SET_QUEUE, plan->dns.ttl);
 	command(timeline, json, "status");
 	json_put_text(json, "confirm", "parked");
-	json_put_text(json, "way_back", "publish the old MX records, then "
+	json_put_text(json, "way_back",
+		      "publish the old MX records, then "
 		      "tideover rollback");
 	if (timeline->at_ms)
 		timeline->at_ms += horizon_ms(timeline);
 
 	json = step(timeline, "Is the gate detach open?", "migration engineer",
 		    timeline->at_ms);
-	json_put_text(json, "after", "no cache can hold the old MX set any "
+	json_put_text(json, "after",
+		      "no cache can hold the old MX set any "
 		      "more, and no mail arrives at the old system");
-	add(json, "commands", mem_printf("tideover check %s --gate detach",
-					 plan->path ? plan->path :
-					 plan->name));
+	add(json, "commands",
+	    mem_printf("tideover check %s --gate detach",
+		       plan->path ? plan->path : plan->name));
 	json_put_text(json, "confirm", "mx-horizon");
-	json_put_text(json, "way_back", "publish the old MX records, then "
+	json_put_text(json, "way_back",
+		      "publish the old MX records, then "
 		      "tideover rollback");
 
 	json = step(timeline, "Detach the domain from the old tenant",
 		    "tenant administrator", timeline->at_ms);
-	snprintf(text, sizeof(text), "the gate detach is open; in %s remove "
-		 "every reference to the domain, then the domain", old);
+	snprintf(text, sizeof(text),
+		 "the gate detach is open; in %s remove "
+		 "every reference to the domain, then the domain",
+		 old);
 	json_put_text(json, "after", text);
 	json_put_text(json, "confirm", "detach-safe");
-	json_put_text(json, "way_back", "none at once: the domain would have "
+	json_put_text(json, "way_back",
+		      "none at once: the domain would have "
 		      "to be attached to the old tenant again; parked mail is "
 		      "safe meanwhile");
 	json_put_bool(json, "no_return", true);
 
 	json = step(timeline, "Attach the domain to the new tenant",
 		    "tenant administrator", 0);
-	snprintf(text, sizeof(text), "the old tenant has let go (minutes to a "
+	snprintf(text, sizeof(text),
+		 "the old tenant has let go (minutes to a "
 		 "day or more); in %s verify the domain and give every mailbox "
-		 "its address", new);
+		 "its address",
+		 new);
 	json_put_text(json, "after", text);
 	json_put_text(json, "confirm", "rcpt-probe");
-	json_put_text(json, "way_back", "stay parked, or attach it to the old "
+	json_put_text(json, "way_back",
+		      "stay parked, or attach it to the old "
 		      "tenant again");
 	timeline->at_ms = 0;
 }
@@ -355,9 +381,10 @@ static void flip(struct timeline *timeline, enum set set, const char *after)
 	json_put_text(json, "after", after);
 	records(timeline, json, set, timeline->plan->dns.ttl);
 	command(timeline, json, "status");
-	json_put_text(json, "confirm", set == SET_NEW ? "mx-final" :
-		      "mx-not-old");
-	json_put_text(json, "way_back", "publish the MX records of the step "
+	json_put_text(json, "confirm",
+		      set == SET_NEW ? "mx-final" : "mx-not-old");
+	json_put_text(json, "way_back",
+		      "publish the MX records of the step "
 		      "before");
 }
 
@@ -366,7 +393,8 @@ static void park(struct timeline *timeline)
 	lower_ttl(timeline);
 	start(timeline, "the low TTL has been served for one old TTL");
 	park_move(timeline);
-	finish(timeline, "the gate finish is open: the new system accepts the "
+	finish(timeline,
+	       "the gate finish is open: the new system accepts the "
 	       "domain's recipients; new mail still comes through the queue, "
 	       "behind the older",
 	       "tideover rollback, if the old system has the domain again");
@@ -389,13 +417,16 @@ static void standby(struct timeline *timeline)
 	records(timeline, json, SET_OLD_QUEUE, timeline->plan->dns.ttl);
 	command(timeline, json, "status");
 	json_put_text(json, "confirm", "mx-sanity");
-	json_put_text(json, "way_back", "remove the queue's record, then "
+	json_put_text(json, "way_back",
+		      "remove the queue's record, then "
 		      "tideover rollback");
-	flip(timeline, SET_NEW_QUEUE, "the new system has every mailbox; both "
+	flip(timeline, SET_NEW_QUEUE,
+	     "the new system has every mailbox; both "
 	     "accept the domain, so the MX changes before the release");
 	if (timeline->at_ms)
 		timeline->at_ms += horizon_ms(timeline);
-	finish(timeline, "the gate finish is open: no old MX is published and "
+	finish(timeline,
+	       "the gate finish is open: no old MX is published and "
 	       "the new system accepts the domain's recipients",
 	       "publish the old MX records, then tideover rollback");
 	close_plan(timeline);
@@ -418,14 +449,18 @@ static void plain(struct timeline *timeline)
 	command(timeline, json, "status");
 	json_put_text(json, "confirm", "mx-sanity");
 	json_put_text(json, "way_back", "remove the queue's record");
-	json = step(timeline, "For maintenance: let the primary refuse "
-		    "connections", "primary's operator", 0);
-	json_put_text(json, "after", "the queue's record was published for one "
+	json = step(timeline,
+		    "For maintenance: let the primary refuse "
+		    "connections",
+		    "primary's operator", 0);
+	json_put_text(json, "after",
+		      "the queue's record was published for one "
 		      "TTL; close its port 25: a 5xx greeting would bounce "
 		      "mail");
 	command(timeline, json, "status");
 	json_put_text(json, "confirm", "standby-health");
-	json_put_text(json, "way_back", "open the port again: the queue drains "
+	json_put_text(json, "way_back",
+		      "open the port again: the queue drains "
 		      "by itself");
 	json = step(timeline, "To end it: remove the queue's MX record",
 		    "DNS operator", 0);
@@ -455,8 +490,8 @@ static void correct_detach(struct timeline *timeline)
 		if (!json_get_bool(it, "no_return") &&
 		    strcmp(json_get_text(it, "confirm"), "mx-horizon") != 0)
 			continue;
-		json_put_time(json, "earliest", left < 0 ? 0 :
-			      facts->now.wall_ms + left);
+		json_put_time(json, "earliest",
+			      left < 0 ? 0 : facts->now.wall_ms + left);
 	}
 }
 

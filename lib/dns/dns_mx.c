@@ -7,9 +7,9 @@
 const char *dns_view_name(enum dns_view view)
 {
 	static const char *const names[] = {
-		[VIEW_ERROR] = "error", [VIEW_OLD] = "old",
+		[VIEW_ERROR] = "error",	  [VIEW_OLD] = "old",
 		[VIEW_PARKED] = "parked", [VIEW_NEW] = "new",
-		[VIEW_MIXED] = "mixed", [VIEW_OTHER] = "other",
+		[VIEW_MIXED] = "mixed",	  [VIEW_OTHER] = "other",
 	};
 
 	assert((size_t)view < COUNT(names));
@@ -158,8 +158,7 @@ static const struct dns_record *find_soa(const struct dns_record *records,
 }
 
 void dns_vantage_take_soa(struct dns_vantage *vantage, const char *domain,
-			  const struct dns_answer *answer,
-			  char zone[DNS_NAME])
+			  const struct dns_answer *answer, char zone[DNS_NAME])
 {
 	const struct dns_record *soa;
 

@@ -16,36 +16,42 @@
 
 struct dns_mx {
 	unsigned preference;
-	char host[DNS_NAME];		/* "" is a null MX (RFC 7505) */
+	char host[DNS_NAME]; /* "" is a null MX (RFC 7505) */
 };
 
 struct dns_mx_set {
-	size_t count;			/* sorted by preference, then host */
+	size_t count; /* sorted by preference, then host */
 	struct dns_mx at[DNS_MX_MAX];
-	uint32_t ttl;			/* smallest of the answer */
+	uint32_t ttl; /* smallest of the answer */
 };
 
 /* What a set is, held against the plan's: see dns_propagation.h. */
-enum dns_view { VIEW_ERROR, VIEW_OLD, VIEW_PARKED, VIEW_NEW, VIEW_MIXED,
-		VIEW_OTHER };
+enum dns_view {
+	VIEW_ERROR,
+	VIEW_OLD,
+	VIEW_PARKED,
+	VIEW_NEW,
+	VIEW_MIXED,
+	VIEW_OTHER
+};
 const char *dns_view_name(enum dns_view view);
 
 struct dns_vantage {
 	bool authority;
-	char name[DNS_NAME];		/* ns1.example.net, or "resolver" */
-	char address[ADDR_TEXT];	/* 192.0.2.53:53 */
-	char error[160];		/* "" if an MX answer (or NODATA) came */
+	char name[DNS_NAME];	 /* ns1.example.net, or "resolver" */
+	char address[ADDR_TEXT]; /* 192.0.2.53:53 */
+	char error[160];	 /* "" if an MX answer (or NODATA) came */
 	unsigned rcode;
 	bool aa, ad;
 	bool has_serial;
 	uint32_t serial, soa_minimum, soa_ttl;
 	struct dns_mx_set mx;
-	int64_t asked_ms;		/* wall */
+	int64_t asked_ms; /* wall */
 };
 
 struct dns_host {
 	char name[DNS_NAME];
-	bool asked;			/* an answer came */
+	bool asked; /* an answer came */
 	bool cname;
 	size_t addresses;
 	char first[48];
@@ -54,11 +60,11 @@ struct dns_host {
 
 struct dns_domain {
 	char name[DNS_NAME];
-	struct dns_vantage *vantages;	/* authorities first */
+	struct dns_vantage *vantages; /* authorities first */
 	size_t vantage_count;
-	struct dns_host *hosts;		/* every MX host seen, and the queue's */
+	struct dns_host *hosts; /* every MX host seen, and the queue's */
 	size_t host_count;
-	char error[160];		/* authorities could not be found: why */
+	char error[160]; /* authorities could not be found: why */
 };
 
 struct dns_survey;
@@ -69,11 +75,12 @@ typedef void dns_survey_fn(void *ctx, const struct dns_domain *domains,
 struct dns_survey_plan {
 	const char *const *domains;
 	size_t domain_count;
-	const char *const *resolvers;	/* "system" or "ip[:port]" */
+	const char *const *resolvers; /* "system" or "ip[:port]" */
 	size_t resolver_count;
-	const char *const *authorities;	/* "ip[:port]", instead of NS; or none */
+	const char *const
+		*authorities; /* "ip[:port]", instead of NS; or none */
 	size_t authority_count;
-	const char *queue_host;		/* may be NULL */
+	const char *queue_host; /* may be NULL */
 };
 
 /* Strings are copied.  Bounded queries in flight; ends within 30 s. */
@@ -81,7 +88,7 @@ struct dns_survey *dns_survey_start(struct loop *loop,
 				    const struct dns_survey_plan *plan,
 				    dns_survey_fn *done, void *ctx,
 				    struct err *err);
-void dns_survey_cancel(struct dns_survey *survey);	/* NULL is fine */
+void dns_survey_cancel(struct dns_survey *survey); /* NULL is fine */
 
 void dns_domain_release(struct dns_domain *domain);
 void dns_domain_copy(struct dns_domain *to, const struct dns_domain *from);

@@ -7,8 +7,7 @@
 
 #define SECOND_MS 1000
 
-static bool names_have(const char *const *names, size_t count,
-		       const char *host)
+static bool names_have(const char *const *names, size_t count, const char *host)
 {
 	for (size_t i = 0; i < count; i++)
 		if (strcasecmp(names[i], host) == 0)
@@ -53,8 +52,8 @@ static bool is_old_host(const struct dns_wanted *wanted, const char *host)
 static bool is_kept_host(const struct dns_wanted *wanted, const char *host)
 {
 	return names_have(wanted->new_mx, wanted->new_count, host) ||
-		(wanted->queue_host &&
-		 strcasecmp(wanted->queue_host, host) == 0);
+	       (wanted->queue_host &&
+		strcasecmp(wanted->queue_host, host) == 0);
 }
 
 enum dns_view dns_view_of(const struct dns_mx_set *set,
@@ -118,8 +117,8 @@ void dns_now(struct dns_now *now)
 
 	*now = (struct dns_now){ .wall_ms = clock_wall_ms(),
 				 .boot_ms = clock_boot_ms() };
-	if (file_read("/proc/sys/kernel/random/boot_id", 4096, &text,
-		      NULL) == 0)
+	if (file_read("/proc/sys/kernel/random/boot_id", 4096, &text, NULL) ==
+	    0)
 		id = slice_trim(buf_slice(&text));
 	while (id.len > 0 && id.p[id.len - 1] == '\n')
 		id.len--;
@@ -132,8 +131,8 @@ void dns_now(struct dns_now *now)
  * The lesser of what both clocks say.  Where the boot cannot be told (no
  * /proc), CLOCK_BOOTTIME counts as long as it has not fallen back.
  */
-static int64_t elapsed_ms(int64_t wall_ms, int64_t boot_ms,
-			  const char *boot_id, const struct dns_now *now)
+static int64_t elapsed_ms(int64_t wall_ms, int64_t boot_ms, const char *boot_id,
+			  const struct dns_now *now)
 {
 	int64_t elapsed = now->wall_ms - wall_ms;
 	int64_t by_boot = now->boot_ms - boot_ms;
@@ -199,7 +198,7 @@ void dns_horizon_observe(struct dns_horizon *horizon,
 		 */
 		if (!at->authority)
 			ago_ms = ((int64_t)horizon->max_ttl - at->mx.ttl) *
-				SECOND_MS;
+				 SECOND_MS;
 		sight(horizon, now, ago_ms);
 	}
 }
@@ -209,8 +208,8 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 			 const struct dns_now *now, bool *known)
 {
 	/* Never seen: it may have gone just before we began to look. */
-	int64_t since_ms = horizon->old_seen_ms ? horizon->old_seen_ms :
-		horizon->first_ms;
+	int64_t since_ms =
+		horizon->old_seen_ms ? horizon->old_seen_ms : horizon->first_ms;
 	int64_t ttl_s = horizon->max_ttl, total, elapsed, observed = 0;
 
 	if (old_ttl_s > ttl_s)
@@ -218,8 +217,8 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 	total = ttl_s * SECOND_MS + margin_ms;
 	if (horizon->first_ms)
 		observed = now->wall_ms - horizon->first_ms;
-	*known = old_ttl_s >= 0 ||
-		(horizon->first_ms && observed >= observe_ms);
+	*known =
+		old_ttl_s >= 0 || (horizon->first_ms && observed >= observe_ms);
 	if (!since_ms)
 		return total;
 	elapsed = elapsed_ms(since_ms, horizon->old_seen_boot_ms,

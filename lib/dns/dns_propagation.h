@@ -28,7 +28,11 @@ struct dns_wanted {
 	const char *queue_host;
 };
 
-enum { IS_OLD = 1, IS_PARKED = 2, IS_NEW = 4 };
+enum {
+	IS_OLD = 1,
+	IS_PARKED = 2,
+	IS_NEW = 4
+};
 /*
  * IS_OLD: exactly the old hosts; IS_NEW: exactly the new; IS_PARKED: the
  * queue's host alone.  0: none of them (see dns_view_of for mixed/other).
@@ -44,11 +48,11 @@ bool dns_set_has_old(const struct dns_mx_set *set,
 
 /* What is kept per domain over restarts. */
 struct dns_horizon {
-	uint32_t max_ttl;	/* seconds, largest seen of an old set */
-	int64_t first_ms;	/* wall, first observation at all; 0 none */
-	int64_t old_seen_ms;	/* wall, last sighting of the old set; 0 never */
-	int64_t old_seen_boot_ms;	/* CLOCK_BOOTTIME of it */
-	char boot_id[40];	/* which boot that was */
+	uint32_t max_ttl;    /* seconds, largest seen of an old set */
+	int64_t first_ms;    /* wall, first observation at all; 0 none */
+	int64_t old_seen_ms; /* wall, last sighting of the old set; 0 never */
+	int64_t old_seen_boot_ms; /* CLOCK_BOOTTIME of it */
+	char boot_id[40];	  /* which boot that was */
 };
 
 struct dns_now {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HEADER 12
+#define HEADER	 12
 #define CLASS_IN 1
 
 /* A place in a packet; reads past the end give 0 and set `bad`. */
@@ -74,7 +74,7 @@ static int read_name(struct reader *in, char out[DNS_NAME], struct err *err)
 				return err_set(err, "a name runs past the end");
 			if (to >= run)
 				return err_set(err, "a compression pointer does"
-					       " not point back");
+						    " not point back");
 			if (!jumped)
 				in->at = at.at;
 			jumped = true;
@@ -99,7 +99,7 @@ static int read_name(struct reader *in, char out[DNS_NAME], struct err *err)
 			/* Room for this, the next dot and the NUL. */
 			if (len + n + 2 > DNS_NAME)
 				return err_set(err, "a name is too long as"
-					       " text");
+						    " text");
 			memcpy(out + len, text, n);
 			len += n;
 		}
@@ -122,7 +122,7 @@ static int read_text(struct reader *in, struct dns_record *record,
 		if (size > in->packet.len - in->at) {
 			buf_release(&text);
 			return err_set(err, "a TXT string runs past its "
-				       "record");
+					    "record");
 		}
 		while (size-- > 0) {
 			unsigned c = read_u8(in);
@@ -143,7 +143,7 @@ static int read_soa(struct reader *in, struct dns_record *record,
 	    read_name(in, rname, err) < 0)
 		return -1;
 	record->serial = read_u32(in);
-	read_u32(in);	/* refresh, retry, expire: for secondaries */
+	read_u32(in); /* refresh, retry, expire: for secondaries */
 	read_u32(in);
 	read_u32(in);
 	record->minimum = read_u32(in);
@@ -195,8 +195,10 @@ static int read_data(struct reader *in, struct dns_record *record,
 		in->at = end;
 	}
 	if (in->bad || in->at != end)
-		return err_set(err, "the data of a %s record have the wrong "
-			       "length", dns_type_name(record->type));
+		return err_set(err,
+			       "the data of a %s record have the wrong "
+			       "length",
+			       dns_type_name(record->type));
 	return 0;
 }
 
@@ -218,7 +220,7 @@ static int read_record(struct reader *in, struct dns_record *record,
 	data.packet.len = in->at + size;
 	in->at += size;
 	if (record->type == DNS_OPT)
-		return 0;	/* its class and TTL mean other things */
+		return 0; /* its class and TTL mean other things */
 	if (class != CLASS_IN)
 		return err_set(err, "a record of class %u", class);
 	/* RFC 2181, section 8. */
@@ -252,7 +254,7 @@ static int read_section(struct reader *in, unsigned count,
 		/* RFC 6891, section 6.1.1. */
 		if ((*records)[*kept - 1].type == DNS_OPT)
 			return err_set(err, "an OPT record outside of the "
-				       "additional section");
+					    "additional section");
 	}
 	return 0;
 }
@@ -337,9 +339,9 @@ void dns_answer_release(struct dns_answer *answer)
 const char *dns_rcode_name(unsigned rcode)
 {
 	static const char *const names[] = {
-		"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP",
-		"REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
-		"NOTZONE",
+		"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN",
+		"NOTIMP",  "REFUSED", "YXDOMAIN", "YXRRSET",
+		"NXRRSET", "NOTAUTH", "NOTZONE",
 	};
 
 	if (rcode == 16)
@@ -349,10 +351,15 @@ const char *dns_rcode_name(unsigned rcode)
 
 const char *dns_type_name(unsigned type)
 {
-	static const struct { unsigned type; const char *name; } names[] = {
-		{ DNS_A, "A" }, { DNS_NS, "NS" }, { DNS_CNAME, "CNAME" },
-		{ DNS_SOA, "SOA" }, { DNS_PTR, "PTR" }, { DNS_MX, "MX" },
-		{ DNS_TXT, "TXT" }, { DNS_AAAA, "AAAA" }, { DNS_OPT, "OPT" },
+	static const struct {
+		unsigned type;
+		const char *name;
+	} names[] = {
+		{ DNS_A, "A" },		{ DNS_NS, "NS" },
+		{ DNS_CNAME, "CNAME" }, { DNS_SOA, "SOA" },
+		{ DNS_PTR, "PTR" },	{ DNS_MX, "MX" },
+		{ DNS_TXT, "TXT" },	{ DNS_AAAA, "AAAA" },
+		{ DNS_OPT, "OPT" },
 	};
 
 	for (size_t i = 0; i < COUNT(names); i++)
@@ -364,7 +371,7 @@ const char *dns_type_name(unsigned type)
 static bool is_name_byte(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
-		c == '_' || c == '*' || c == '/';
+	       c == '_' || c == '*' || c == '/';
 }
 
 bool dns_name_normal(struct slice in, char out[DNS_NAME])

@@ -10,31 +10,45 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_CNAME = 5, DNS_SOA = 6, DNS_PTR = 12,
-		DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_OPT = 41 };
-enum dns_rcode { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2,
-		 DNS_NXDOMAIN = 3, DNS_REFUSED = 5 };
+enum dns_type {
+	DNS_A = 1,
+	DNS_NS = 2,
+	DNS_CNAME = 5,
+	DNS_SOA = 6,
+	DNS_PTR = 12,
+	DNS_MX = 15,
+	DNS_TXT = 16,
+	DNS_AAAA = 28,
+	DNS_OPT = 41
+};
+enum dns_rcode {
+	DNS_NOERROR = 0,
+	DNS_FORMERR = 1,
+	DNS_SERVFAIL = 2,
+	DNS_NXDOMAIN = 3,
+	DNS_REFUSED = 5
+};
 
-#define DNS_NAME 256		/* text with NUL, no final dot, lower case */
+#define DNS_NAME 256 /* text with NUL, no final dot, lower case */
 
 struct dns_record {
 	char name[DNS_NAME];
 	unsigned type;
 	uint32_t ttl;
-	char target[DNS_NAME];	/* NS, CNAME, PTR, MX host, SOA mname; "" is
+	char target[DNS_NAME];	  /* NS, CNAME, PTR, MX host, SOA mname; "" is
 				   the root ("." of a null MX) */
-	unsigned preference;	/* MX */
-	uint32_t serial, minimum;	/* SOA */
-	char address[48];	/* A, AAAA as text */
-	char *text;		/* TXT, strings joined; owned, may be NULL */
+	unsigned preference;	  /* MX */
+	uint32_t serial, minimum; /* SOA */
+	char address[48];	  /* A, AAAA as text */
+	char *text;		  /* TXT, strings joined; owned, may be NULL */
 };
 
 struct dns_answer {
 	unsigned rcode;
 	bool aa, tc, ad;
-	struct dns_record *answers;	/* the answer section */
+	struct dns_record *answers; /* the answer section */
 	size_t answer_count;
-	struct dns_record *authority;	/* the authority section */
+	struct dns_record *authority; /* the authority section */
 	size_t authority_count;
 };
 

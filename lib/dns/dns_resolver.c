@@ -7,19 +7,19 @@
 
 /* 1.5 s, then 3 s more for the second try: one lost packet is forgiven. */
 #define TIMEOUT_MS 1500
-#define TRIES 2
+#define TRIES	   2
 /* The size that crosses any path unfragmented (DNS flag day 2020). */
-#define UDP_MAX 1232
+#define UDP_MAX	   1232
 #define HOST_ADDRS 16
 
 struct question {
-	struct list link;	/* open: with c-ares; ready: its answer came */
+	struct list link; /* open: with c-ares; ready: its answer came */
 	struct dns_resolver *resolver;
 	char name[DNS_NAME];
 	unsigned type;
 	bool recurse;
-	bool plain;		/* without OPT, after a FORMERR */
-	bool again;		/* to be sent once more, not delivered */
+	bool plain; /* without OPT, after a FORMERR */
+	bool again; /* to be sent once more, not delivered */
 	dns_done_fn *done;
 	void *ctx;
 	bool answered;
@@ -50,8 +50,8 @@ struct host {
 struct dns_resolver {
 	struct loop *loop;
 	ares_channel channel;
-	struct loop_timer *timeout;	/* c-ares wants to be called */
-	struct loop_timer *deliver;	/* something is ready */
+	struct loop_timer *timeout; /* c-ares wants to be called */
+	struct loop_timer *deliver; /* something is ready */
 	struct list open, ready, hosts, hosts_ready, sockets;
 };
 
@@ -95,7 +95,7 @@ static void on_socket_state(void *ctx, ares_socket_t fd, int readable,
 	struct dns_resolver *resolver = ctx;
 	struct socket_watch *found = NULL;
 
-	list_each(it, next, &resolver->sockets) {
+	list_each (it, next, &resolver->sockets) {
 		struct socket_watch *watch =
 			list_entry(it, struct socket_watch, link);
 
@@ -121,7 +121,7 @@ static void on_socket_state(void *ctx, ares_socket_t fd, int readable,
 	}
 	found->watch = loop_watch_new(resolver->loop, fd,
 				      (readable ? LOOP_READ : 0) |
-				      (writable ? LOOP_WRITE : 0),
+					      (writable ? LOOP_WRITE : 0),
 				      on_socket, found);
 }
 
@@ -156,7 +156,7 @@ static void on_answer(void *ctx, int status, int timeouts,
 	struct err why = ERR_INIT;
 
 	if (status == ARES_EDESTRUCTION)
-		return;		/* the resolver goes and frees us */
+		return; /* the resolver goes and frees us */
 	/* With NOCHECKRESP any rcode comes with ARES_SUCCESS. */
 	if (status != ARES_SUCCESS || !packet) {
 		err_set(&question->why, "%s", status_text(status));
@@ -182,9 +182,9 @@ static void send_question(struct question *question)
 	int size, status;
 
 	random_bytes(&id, sizeof(id));
-	status = ares_create_query(question->name[0] ? question->name : ".",
-				   1, (int)question->type, id,
-				   question->recurse, &packet, &size,
+	status = ares_create_query(question->name[0] ? question->name : ".", 1,
+				   (int)question->type, id, question->recurse,
+				   &packet, &size,
 				   question->plain ? 0 : UDP_MAX);
 	if (status != ARES_SUCCESS) {
 		err_set(&question->why, "%s", status_text(status));
@@ -192,7 +192,7 @@ static void send_question(struct question *question)
 		return;
 	}
 	if (question->recurse)
-		packet[3] |= 0x20;	/* AD, RFC 6840 section 5.7 */
+		packet[3] |= 0x20; /* AD, RFC 6840 section 5.7 */
 	ares_send(resolver->channel, packet, size, on_answer, question);
 	ares_free_string(packet);
 	arm_timeout(resolver);
@@ -214,7 +214,7 @@ static void host_free(struct host *host)
 static bool has_ready(const struct dns_resolver *resolver)
 {
 	return !list_is_empty(&resolver->ready) ||
-		!list_is_empty(&resolver->hosts_ready);
+	       !list_is_empty(&resolver->hosts_ready);
 }
 
 static void deliver_question(struct dns_resolver *resolver)
@@ -269,7 +269,7 @@ static int open_channel(struct dns_resolver *resolver,
 {
 	struct ares_options options = {
 		.flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH |
-			ARES_FLAG_NOALIASES,
+			 ARES_FLAG_NOALIASES,
 		.timeout = TIMEOUT_MS,
 		.tries = TRIES,
 		.sock_state_cb = on_socket_state,
@@ -288,8 +288,8 @@ static int open_channel(struct dns_resolver *resolver,
 		return err_set(err, "'%s' is no server address", ip);
 	status = ares_init_options(&resolver->channel, &options,
 				   ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS |
-				   ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
-				   ARES_OPT_SOCK_STATE_CB);
+					   ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
+					   ARES_OPT_SOCK_STATE_CB);
 	if (status != ARES_SUCCESS) {
 		resolver->channel = NULL;
 		return err_set(err, "cannot ask DNS: %s",
@@ -302,9 +302,8 @@ static int open_channel(struct dns_resolver *resolver,
 	return 0;
 }
 
-struct dns_resolver *dns_resolver_new(struct loop *loop,
-				      const struct addr *server,
-				      struct err *err)
+struct dns_resolver *
+dns_resolver_new(struct loop *loop, const struct addr *server, struct err *err)
 {
 	struct dns_resolver *resolver = mem_alloc(sizeof(*resolver));
 
@@ -330,13 +329,13 @@ void dns_resolver_free(struct dns_resolver *resolver)
 	/* Ends every open question with ARES_EDESTRUCTION, frees no one. */
 	if (resolver->channel)
 		ares_destroy(resolver->channel);
-	list_each(it, next, &resolver->open)
+	list_each (it, next, &resolver->open)
 		question_free(list_entry(it, struct question, link));
-	list_each(it, next, &resolver->ready)
+	list_each (it, next, &resolver->ready)
 		question_free(list_entry(it, struct question, link));
-	list_each(it, next, &resolver->hosts)
+	list_each (it, next, &resolver->hosts)
 		host_free(list_entry(it, struct host, link));
-	list_each(it, next, &resolver->hosts_ready)
+	list_each (it, next, &resolver->hosts_ready)
 		host_free(list_entry(it, struct host, link));
 	loop_timer_free(resolver->timeout);
 	loop_timer_free(resolver->deliver);
@@ -344,8 +343,7 @@ void dns_resolver_free(struct dns_resolver *resolver)
 }
 
 void dns_resolver_ask(struct dns_resolver *resolver, const char *name,
-		      unsigned type, bool recurse, dns_done_fn *done,
-		      void *ctx)
+		      unsigned type, bool recurse, dns_done_fn *done, void *ctx)
 {
 	struct question *question = mem_alloc(sizeof(*question));
 
@@ -420,8 +418,7 @@ static void take_addresses(struct host *host, const struct dns_answer *answer,
 	}
 }
 
-static void on_aaaa(void *ctx, const struct dns_answer *answer,
-		    const char *why)
+static void on_aaaa(void *ctx, const struct dns_answer *answer, const char *why)
 {
 	struct host *host = ctx;
 
@@ -437,7 +434,7 @@ static void on_a(void *ctx, const struct dns_answer *answer, const char *why)
 
 	take_addresses(host, answer, why);
 	if (answer && answer->rcode == DNS_NXDOMAIN) {
-		host_ready(host);	/* then there is no AAAA either */
+		host_ready(host); /* then there is no AAAA either */
 		return;
 	}
 	dns_resolver_ask(host->resolver, host->name, DNS_AAAA, true, on_aaaa,

@@ -18,9 +18,8 @@ struct dns_resolver;
 typedef void dns_done_fn(void *ctx, const struct dns_answer *answer,
 			 const char *why);
 
-struct dns_resolver *dns_resolver_new(struct loop *loop,
-				      const struct addr *server,
-				      struct err *err);
+struct dns_resolver *
+dns_resolver_new(struct loop *loop, const struct addr *server, struct err *err);
 void dns_resolver_free(struct dns_resolver *resolver);
 /* `recurse`: RD=1 for resolvers, 0 for authoritative servers.  TCP on TC. */
 void dns_resolver_ask(struct dns_resolver *resolver, const char *name,

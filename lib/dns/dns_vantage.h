@@ -18,8 +18,7 @@ void dns_vantage_take_mx(struct dns_vantage *vantage, const char *domain,
  * zone goes to `zone`, which stays as it is if the answer does not say.
  */
 void dns_vantage_take_soa(struct dns_vantage *vantage, const char *domain,
-			  const struct dns_answer *answer,
-			  char zone[DNS_NAME]);
+			  const struct dns_answer *answer, char zone[DNS_NAME]);
 /* "example.org" holds itself and "a.example.org"; the root holds all. */
 bool dns_name_is_in(const char *name, const char *zone);
 

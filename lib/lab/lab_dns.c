@@ -9,9 +9,9 @@ struct entry {
 	char name[DNS_NAME];
 	unsigned type;
 	uint32_t ttl;
-	char target[DNS_NAME];		/* CNAME; SOA: its mname */
-	uint32_t serial, minimum;	/* SOA */
-	struct buf data;		/* on the wire; a SOA's is made late */
+	char target[DNS_NAME];	  /* CNAME; SOA: its mname */
+	uint32_t serial, minimum; /* SOA */
+	struct buf data;	  /* on the wire; a SOA's is made late */
 };
 
 struct entries {
@@ -59,14 +59,13 @@ static void put_soa(struct buf *out, const struct entry *entry)
 	put_name(out, entry->target);
 	put_name(out, "hostmaster.invalid");
 	put_u32(out, entry->serial);
-	put_u32(out, 3600);		/* refresh, retry, expire */
+	put_u32(out, 3600); /* refresh, retry, expire */
 	put_u32(out, 600);
 	put_u32(out, 604800);
 	put_u32(out, entry->minimum);
 }
 
-static void put_record(struct buf *out, const struct entry *entry,
-		       uint32_t ttl)
+static void put_record(struct buf *out, const struct entry *entry, uint32_t ttl)
 {
 	struct buf soa = BUF_INIT;
 	const struct buf *data = &entry->data;
@@ -159,8 +158,8 @@ static bool take_value(struct slice *rest, struct entry *entry)
 		return true;
 	case DNS_SOA:
 		return take_name(rest, entry->target) &&
-			take_u32(rest, &entry->serial) &&
-			take_u32(rest, &entry->minimum);
+		       take_u32(rest, &entry->serial) &&
+		       take_u32(rest, &entry->minimum);
 	case DNS_MX:
 		if (!take_u32(rest, &preference) || preference > 65535)
 			return false;
@@ -181,8 +180,10 @@ static bool take_value(struct slice *rest, struct entry *entry)
 
 static unsigned type_of(struct slice word)
 {
-	static const unsigned types[] = { DNS_A, DNS_NS, DNS_CNAME, DNS_SOA,
-					  DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA };
+	static const unsigned types[] = {
+		DNS_A,	 DNS_NS, DNS_CNAME, DNS_SOA,
+		DNS_PTR, DNS_MX, DNS_TXT,   DNS_AAAA
+	};
 
 	for (size_t i = 0; i < COUNT(types); i++)
 		if (slice_is_nocase(word, dns_type_name(types[i])))
@@ -190,16 +191,15 @@ static unsigned type_of(struct slice word)
 	return 0;
 }
 
-static int entry_parse(struct slice value, struct entry *entry,
-		       struct err *err)
+static int entry_parse(struct slice value, struct entry *entry, struct err *err)
 {
 	struct slice rest = value;
 
 	if (take_value(&rest, entry) && rest.len == 0)
 		return 0;
 	buf_release(&entry->data);
-	return err_set(err, "'%.*s' is no value of %s records",
-		       (int)value.len, value.p, dns_type_name(entry->type));
+	return err_set(err, "'%.*s' is no value of %s records", (int)value.len,
+		       value.p, dns_type_name(entry->type));
 }
 
 static int line_parse(struct slice line, struct entry *entry, struct err *err)
@@ -222,8 +222,8 @@ static int line_parse(struct slice line, struct entry *entry, struct err *err)
 
 static void entries_add(struct entries *entries, struct entry entry)
 {
-	entries->at = mem_grow(entries->at, (entries->count + 1) *
-			       sizeof(*entries->at));
+	entries->at = mem_grow(entries->at,
+			       (entries->count + 1) * sizeof(*entries->at));
 	entries->at[entries->count++] = entry;
 }
 
@@ -243,8 +243,7 @@ static void entries_move(struct entries *to, struct entries *from)
 	entries_release(from);
 }
 
-static void remove_all(struct entries *entries, const char *name,
-		       unsigned type)
+static void remove_all(struct entries *entries, const char *name, unsigned type)
 {
 	size_t kept = 0;
 
@@ -318,8 +317,8 @@ int lab_dns_set(struct lab_dns *lab, const char *name, unsigned type,
 		struct entry entry = { .type = type, .ttl = ttl };
 
 		memcpy(entry.name, normal, sizeof(normal));
-		if (entry_parse(slice_trim(slice(values[i])), &entry,
-				err) < 0) {
+		if (entry_parse(slice_trim(slice(values[i])), &entry, err) <
+		    0) {
 			entries_release(&set);
 			return -1;
 		}
@@ -339,7 +338,7 @@ struct reply {
 	const struct lab_dns *lab;
 	struct buf answers;
 	unsigned count;
-	bool exists;		/* the name at the end of the CNAMEs */
+	bool exists; /* the name at the end of the CNAMEs */
 };
 
 /* Adds what there is at one name; the CNAME to follow, or NULL. */
@@ -367,9 +366,8 @@ static const char *add_answers(struct reply *reply, const char *name,
 	return alias;
 }
 
-static void put_message(struct buf *out, const struct lab_query *query,
-			bool aa, unsigned rcode, unsigned answers,
-			unsigned authorities)
+static void put_message(struct buf *out, const struct lab_query *query, bool aa,
+			unsigned rcode, unsigned answers, unsigned authorities)
 {
 	put_u16(out, 0);
 	put_u16(out, 0x8000 | (aa ? 0x0400 : 0) | rcode);
@@ -400,15 +398,16 @@ static void put_reply(const struct lab_dns *lab, const struct lab_query *query,
 	}
 	/* A CNAME out of our zones: the asker goes on by itself. */
 	rcode = !zone || reply.exists || reply.count > before ? DNS_NOERROR :
-		DNS_NXDOMAIN;
+								DNS_NXDOMAIN;
 	if (reply.count > before)
 		zone = NULL;
 	put_message(out, query, lab->mood != LAB_DNS_LAME, rcode, reply.count,
 		    zone ? 1 : 0);
 	buf_add(out, buf_slice(&reply.answers));
 	if (zone)
-		put_record(out, zone, zone->ttl < zone->minimum ? zone->ttl :
-			   zone->minimum);
+		put_record(out, zone,
+			   zone->ttl < zone->minimum ? zone->ttl :
+						       zone->minimum);
 	buf_release(&reply.answers);
 }
 

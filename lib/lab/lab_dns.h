@@ -20,13 +20,19 @@ struct lab_dns;
  * How it behaves as a whole.  LAB_DNS_LAME answers without AA; LAB_DNS_OLD
  * knows no OPT record and answers FORMERR to it.
  */
-enum lab_dns_mood { LAB_DNS_WELL, LAB_DNS_SILENT, LAB_DNS_SERVFAIL,
-		    LAB_DNS_REFUSED, LAB_DNS_LAME, LAB_DNS_OLD };
+enum lab_dns_mood {
+	LAB_DNS_WELL,
+	LAB_DNS_SILENT,
+	LAB_DNS_SERVFAIL,
+	LAB_DNS_REFUSED,
+	LAB_DNS_LAME,
+	LAB_DNS_OLD
+};
 
 /* `listen` with port 0 takes a free port: see lab_dns_addr(). */
 struct lab_dns *lab_dns_new(struct loop *loop, const struct addr *listen,
 			    struct err *err);
-void lab_dns_free(struct lab_dns *lab);		/* NULL is fine */
+void lab_dns_free(struct lab_dns *lab); /* NULL is fine */
 const struct addr *lab_dns_addr(const struct lab_dns *lab);
 
 /*

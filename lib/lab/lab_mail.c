@@ -1,6 +1,9 @@
 #include "lab/lab_mail.h"
 
-#define TEXT(s) { s, sizeof(s) - 1 }
+#define TEXT(s)                  \
+	{                        \
+		s, sizeof(s) - 1 \
+	}
 
 const struct slice lab_mail[] = {
 	TEXT("From: Mira Olsen <mira@sender.example>\r\n"
@@ -38,14 +41,16 @@ const struct slice lab_mail[] = {
 	     "Action: failed\r\n"
 	     "Status: 5.2.2\r\n"
 	     "--=_b1--\r\n"),
-	TEXT("From: \"Ren\xc3\xa9 Stra\xc3\x9f" "er\" <rene@sender.example>\r\n"
+	TEXT("From: \"Ren\xc3\xa9 Stra\xc3\x9f"
+	     "er\" <rene@sender.example>\r\n"
 	     "To: support@acme.example\r\n"
 	     "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe_aus_K=C3=B6ln?=\r\n"
 	     "MIME-Version: 1.0\r\n"
 	     "Content-Type: text/plain; charset=utf-8\r\n"
 	     "Content-Transfer-Encoding: 8bit\r\n"
 	     "\r\n"
-	     "Gr\xc3\xbc\xc3\x9f" "e, \xe4\xbd\xa0\xe5\xa5\xbd, "
+	     "Gr\xc3\xbc\xc3\x9f"
+	     "e, \xe4\xbd\xa0\xe5\xa5\xbd, "
 	     "\xd0\xbf\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82.\r\n"),
 	TEXT("From: invoices@sender.example\r\n"
 	     "To: accounts@acme.example\r\n"

@@ -11,7 +11,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MAX_MESSAGE = 64 * 1024 * 1024, FINISH_MS = 1000 };
+enum {
+	MAX_MESSAGE = 64 * 1024 * 1024,
+	FINISH_MS = 1000
+};
 
 struct session {
 	struct list link;
@@ -92,11 +95,12 @@ static void on_rcpt(void *ctx, const struct smtp_path *path,
 	/* The addresses of this lab: what lab_sender writes to, and
 	 * postmaster.  Everything else nobody has. */
 	bool known = slice_starts_nocase(address, LAB_SENDER_LOCAL) ||
-		slice_starts_nocase(address, "postmaster@");
+		     slice_starts_nocase(address, "postmaster@");
 
 	if (mx->mode == LAB_MX_NO_DOMAIN) {
 		mx->refused += slice_starts_nocase(address, LAB_SENDER_LOCAL);
-		smtp_server_answer(session->server, 550, "5.4.1 recipient "
+		smtp_server_answer(session->server, 550,
+				   "5.4.1 recipient "
 				   "address rejected: access denied");
 		return;
 	}
@@ -105,8 +109,9 @@ static void on_rcpt(void *ctx, const struct smtp_path *path,
 				   "5.1.1 nobody here has that address");
 		return;
 	}
-	session->paths = mem_grow(session->paths, (session->path_count + 1) *
-				  sizeof(*session->paths));
+	session->paths =
+		mem_grow(session->paths,
+			 (session->path_count + 1) * sizeof(*session->paths));
 	session->paths[session->path_count++] = slice_dup(address);
 	smtp_server_answer(session->server, 250, "2.1.5 recipient ok");
 }
@@ -154,7 +159,7 @@ static void arrived(struct lab_mx *mx, const char *mailbox, struct slice body)
 	uintptr_t last = (uintptr_t)map_get(&mx->last, slice(mailbox));
 
 	mx->arrivals = mem_grow(mx->arrivals, (mx->arrival_count + 1) *
-				sizeof(*mx->arrivals));
+						      sizeof(*mx->arrivals));
 	arrival = &mx->arrivals[mx->arrival_count++];
 	digest_sha256(body, digest);
 	*arrival = (struct lab_mx_arrival){
@@ -261,15 +266,21 @@ static void on_accept(void *ctx, int listening, int what)
 
 	if (fd < 0)
 		return;
+	if (mx->mode == LAB_MX_DOWN) {
+		close(fd);
+		return;
+	}
 	session = mem_alloc(sizeof(*session));
 	session->mx = mx;
 	list_append(mx->sessions, &session->link);
 	session->over = loop_timer_new(mx->loop, over, session);
 	session->stream = stream_accept(mx->loop, fd, &events, session);
-	session->server = smtp_server_new(&owner, session, mx->title,
+	session->server = smtp_server_new(
+		&owner, session, mx->title,
 		&(struct smtp_server_limits){ .max_size = MAX_MESSAGE,
 					      .max_recipients = 1000,
-					      .utf8 = true }, true);
+					      .utf8 = true },
+		true);
 	smtp_server_greet(session->server);
 	flush(session);
 }
@@ -286,8 +297,7 @@ struct lab_mx *lab_mx_new(struct loop *loop, const char *title,
 	mx->sessions = mem_alloc(sizeof(*mx->sessions));
 	list_init(mx->sessions);
 	mx->tls = tls_server_new_selfsigned(host, err);
-	if (!mx->tls ||
-	    addr_from_ip(slice("127.0.0.1"), 0, &addr, err) < 0)
+	if (!mx->tls || addr_from_ip(slice("127.0.0.1"), 0, &addr, err) < 0)
 		goto fail;
 	mx->fd = addr_listen(&addr, 128, err);
 	if (mx->fd < 0 || addr_of_socket(mx->fd, &addr, err) < 0)
@@ -307,7 +317,7 @@ void lab_mx_free(struct lab_mx *mx)
 	loop_watch_free(mx->watch);
 	if (mx->fd >= 0)
 		close(mx->fd);
-	list_each(it, next, mx->sessions)
+	list_each (it, next, mx->sessions)
 		session_free(list_entry(it, struct session, link));
 	free(mx->sessions);
 	for (size_t i = 0; i < mx->arrival_count; i++) {
@@ -327,6 +337,6 @@ unsigned lab_mx_copies(const struct lab_mx *mx, const char *mailbox,
 
 	for (size_t i = 0; i < mx->arrival_count; i++)
 		copies += mx->arrivals[i].number == number &&
-			strcmp(mx->arrivals[i].mailbox, mailbox) == 0;
+			  strcmp(mx->arrivals[i].mailbox, mailbox) == 0;
 	return copies;
 }

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define HEADER 12
+#define HEADER	    12
 #define MESSAGE_MAX 65535
-#define UDP_PLAIN 512
-#define CONNS_MAX 64
+#define UDP_PLAIN   512
+#define CONNS_MAX   64
 /* The OPT record of our answers: root name, type, the size we take. */
 #define OPT_SIZE 11
 
@@ -23,7 +23,7 @@ struct conn {
 struct lab_asker {
 	struct list link;
 	struct lab_port *port;
-	struct conn *conn;	/* NULL: UDP, or the connection has gone */
+	struct conn *conn; /* NULL: UDP, or the connection has gone */
 	bool udp;
 	struct addr peer;
 	struct lab_query query;
@@ -196,11 +196,9 @@ static int parse_query(struct slice packet, struct lab_query *query)
 }
 
 static void refuse(struct lab_port *port, struct conn *conn,
-		   const struct addr *peer, struct slice packet,
-		   unsigned rcode)
+		   const struct addr *peer, struct slice packet, unsigned rcode)
 {
-	struct lab_asker asker = { .port = port, .conn = conn,
-				   .udp = !conn };
+	struct lab_asker asker = { .port = port, .conn = conn, .udp = !conn };
 	char header[HEADER] = { packet.p[0], packet.p[1],
 				(char)(0x80 | (packet.p[2] & 0x79)),
 				(char)rcode };
@@ -227,8 +225,7 @@ static void take_packet(struct lab_port *port, struct conn *conn,
 		refuse(port, conn, peer, packet, DNS_FORMERR);
 		return;
 	}
-	port->on_query(port->ctx, &query,
-		       asker_new(port, conn, peer, &query));
+	port->on_query(port->ctx, &query, asker_new(port, conn, peer, &query));
 }
 
 /* Sockets. */
@@ -251,7 +248,7 @@ static void on_udp(void *ctx, int fd, int what)
 
 static void conn_free(struct conn *conn)
 {
-	list_each(it, next, &conn->port->askers) {
+	list_each (it, next, &conn->port->askers) {
 		struct lab_asker *asker =
 			list_entry(it, struct lab_asker, link);
 
@@ -298,7 +295,7 @@ static void on_accept(void *ctx, int fd, int what)
 
 	if (got < 0)
 		return;
-	list_each(it, next, &port->conns)
+	list_each (it, next, &port->conns)
 		count++;
 	if (count >= CONNS_MAX) {
 		close(got);
@@ -308,8 +305,7 @@ static void on_accept(void *ctx, int fd, int what)
 	conn->port = port;
 	conn->fd = got;
 	list_append(&port->conns, &conn->link);
-	conn->watch = loop_watch_new(port->loop, got, LOOP_READ, on_conn,
-				     conn);
+	conn->watch = loop_watch_new(port->loop, got, LOOP_READ, on_conn, conn);
 }
 
 /* UDP at the port that TCP got; with port 0 it may be taken: see below. */
@@ -342,8 +338,7 @@ static void close_sockets(struct lab_port *port)
 }
 
 struct lab_port *lab_port_new(struct loop *loop, const struct addr *listen,
-			      lab_port_fn *on_query, void *ctx,
-			      struct err *err)
+			      lab_port_fn *on_query, void *ctx, struct err *err)
 {
 	struct lab_port *port = mem_alloc(sizeof(*port));
 	int rc, tries = addr_port(listen) ? 1 : 8;
@@ -360,10 +355,10 @@ struct lab_port *lab_port_new(struct loop *loop, const struct addr *listen,
 		lab_port_free(port);
 		return NULL;
 	}
-	port->udp_watch = loop_watch_new(loop, port->udp_fd, LOOP_READ, on_udp,
-					 port);
-	port->tcp_watch = loop_watch_new(loop, port->tcp_fd, LOOP_READ,
-					 on_accept, port);
+	port->udp_watch =
+		loop_watch_new(loop, port->udp_fd, LOOP_READ, on_udp, port);
+	port->tcp_watch =
+		loop_watch_new(loop, port->tcp_fd, LOOP_READ, on_accept, port);
 	return port;
 }
 
@@ -371,9 +366,9 @@ void lab_port_free(struct lab_port *port)
 {
 	if (!port)
 		return;
-	list_each(it, next, &port->askers)
+	list_each (it, next, &port->askers)
 		lab_asker_drop(list_entry(it, struct lab_asker, link));
-	list_each(it, next, &port->conns)
+	list_each (it, next, &port->conns)
 		conn_free(list_entry(it, struct conn, link));
 	loop_watch_free(port->udp_watch);
 	loop_watch_free(port->tcp_watch);

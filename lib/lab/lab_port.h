@@ -18,11 +18,11 @@ struct lab_port;
 struct lab_query {
 	char name[DNS_NAME];
 	unsigned type;
-	struct slice question;	/* its bytes: name, type, class */
+	struct slice question; /* its bytes: name, type, class */
 	uint16_t id;
-	bool recurse;		/* RD */
+	bool recurse; /* RD */
 	bool edns;
-	unsigned udp_max;	/* what the asker takes over UDP */
+	unsigned udp_max; /* what the asker takes over UDP */
 };
 
 /* Who waits for an answer; valid until answered once or dropped. */

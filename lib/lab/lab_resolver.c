@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define HEADER 12
-#define UPSTREAM_MS 2000
-#define ENTRIES_MAX 4096
+#define HEADER	     12
+#define UPSTREAM_MS  2000
+#define ENTRIES_MAX  4096
 #define FORWARDS_MAX 1024
 
 struct entry {
-	struct buf message;	/* as the authority sent it, without OPT */
-	int64_t until_ms;	/* mono */
+	struct buf message; /* as the authority sent it, without OPT */
+	int64_t until_ms;   /* mono */
 };
 
 /* A question that is at the authority. */
@@ -30,7 +30,7 @@ struct forward {
 struct lab_resolver {
 	struct loop *loop;
 	struct lab_port *port;
-	int fd;			/* connected to the authority */
+	int fd; /* connected to the authority */
 	struct loop_watch *watch;
 	struct map cache;
 	struct list forwards;
@@ -127,17 +127,17 @@ static void answer_entry(struct lab_asker *asker, const struct entry *entry,
 	buf_add(&out, buf_slice(&entry->message));
 	/* Rounded up: whoever waits for it to run out waits long enough. */
 	set_ttls(&out, left_ms > 0 ? (uint32_t)((left_ms + 999) / 1000) : 0);
-	out.p[2] = (char)0x80;			/* QR, no AA */
-	out.p[3] = (char)(0x80 | (out.p[3] & 15));	/* RA */
+	out.p[2] = (char)0x80;			   /* QR, no AA */
+	out.p[3] = (char)(0x80 | (out.p[3] & 15)); /* RA */
 	lab_asker_answer(asker, buf_slice(&out));
 	buf_release(&out);
 }
 
 static void answer_failure(struct lab_asker *asker, struct slice question)
 {
-	static const char header[HEADER] = { 0, 0, (char)0x80,
-					     (char)(0x80 | DNS_SERVFAIL), 0,
-					     1 };
+	static const char header[HEADER] = {
+		0, 0, (char)0x80, (char)(0x80 | DNS_SERVFAIL), 0, 1
+	};
 	struct buf out = BUF_INIT;
 
 	buf_add(&out, slice_of(header, sizeof(header)));
@@ -239,8 +239,8 @@ static void on_upstream(void *ctx, int fd, int what)
 	ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
 
 	if (n < HEADER)
-		return;		/* an ICMP error is told once and forgotten */
-	list_each(it, next, &lab->forwards) {
+		return; /* an ICMP error is told once and forgotten */
+	list_each (it, next, &lab->forwards) {
 		struct forward *forward = list_entry(it, struct forward, link);
 		struct slice question = buf_slice(&forward->question);
 
@@ -256,7 +256,7 @@ static void on_upstream(void *ctx, int fd, int what)
 static void send_upstream(struct forward *forward)
 {
 	static const char opt[] = { 0, 0, DNS_OPT, (char)0xff, (char)0xff, 0,
-				    0, 0, 0, 0, 0 };
+				    0, 0, 0,	   0,	       0 };
 	struct buf out = BUF_INIT;
 	char header[HEADER] = { 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1 };
 
@@ -287,7 +287,7 @@ static void on_query(void *ctx, const struct lab_query *query,
 		buf_release(&key);
 		return;
 	}
-	list_each(it, next, &lab->forwards)
+	list_each (it, next, &lab->forwards)
 		open++;
 	if (!query->recurse || open >= FORWARDS_MAX) {
 		answer_failure(asker, query->question);
@@ -301,15 +301,15 @@ static void on_query(void *ctx, const struct lab_query *query,
 	forward->key = key;
 	buf_add(&forward->question, query->question);
 	random_bytes(&forward->id, sizeof(forward->id));
-	forward->timer = loop_timer_new(lab->loop, on_upstream_timeout,
-					forward);
+	forward->timer =
+		loop_timer_new(lab->loop, on_upstream_timeout, forward);
 	loop_timer_arm(forward->timer, UPSTREAM_MS);
 	list_append(&lab->forwards, &forward->link);
 	send_upstream(forward);
 }
 
-static int open_upstream(struct lab_resolver *lab,
-			 const struct addr *authority, struct err *err)
+static int open_upstream(struct lab_resolver *lab, const struct addr *authority,
+			 struct err *err)
 {
 	char text[ADDR_TEXT];
 
@@ -320,8 +320,8 @@ static int open_upstream(struct lab_resolver *lab,
 		    authority->len) < 0)
 		return err_errno(err, "cannot reach the authority %s",
 				 addr_format(authority, text));
-	lab->watch = loop_watch_new(lab->loop, lab->fd, LOOP_READ, on_upstream,
-				    lab);
+	lab->watch =
+		loop_watch_new(lab->loop, lab->fd, LOOP_READ, on_upstream, lab);
 	return 0;
 }
 
@@ -350,9 +350,9 @@ void lab_resolver_free(struct lab_resolver *lab)
 {
 	if (!lab)
 		return;
-	list_each(it, next, &lab->forwards)
+	list_each (it, next, &lab->forwards)
 		forward_free(list_entry(it, struct forward, link));
-	lab_port_free(lab->port);	/* drops the askers */
+	lab_port_free(lab->port); /* drops the askers */
 	loop_watch_free(lab->watch);
 	if (lab->fd >= 0)
 		close(lab->fd);

@@ -21,7 +21,7 @@ struct lab_resolver *lab_resolver_new(struct loop *loop,
 				      const struct addr *listen,
 				      const struct addr *authority,
 				      int64_t min_ttl_ms, struct err *err);
-void lab_resolver_free(struct lab_resolver *lab);	/* NULL is fine */
+void lab_resolver_free(struct lab_resolver *lab); /* NULL is fine */
 const struct addr *lab_resolver_addr(const struct lab_resolver *lab);
 void lab_resolver_flush(struct lab_resolver *lab);
 /* Queries answered from the cache, and those that went to the authority. */

@@ -6,15 +6,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RETRY_MS = 300, CONNECT_MS = 3000, SESSION_MS = 20000 };
+enum {
+	RETRY_MS = 300,
+	CONNECT_MS = 3000,
+	SESSION_MS = 20000
+};
 
 /* One sending host: one message at a time. */
 struct one {
 	struct lab_sender *all;
 	struct dns_resolver *resolver;
 	unsigned index;
-	unsigned turn;			/* which mailbox is next */
-	uint64_t *numbers;		/* per mailbox: the next number */
+	unsigned turn;	   /* which mailbox is next */
+	uint64_t *numbers; /* per mailbox: the next number */
 	bool busy, has_message, failed;
 	/* The message under way. */
 	char address[300], sha256[DIGEST_TEXT];
@@ -24,8 +28,8 @@ struct one {
 	size_t mx_at;
 	struct stream *stream;
 	struct smtp_client *client;
-	struct loop_timer *timer;	/* next message, or the next try */
-	struct loop_timer *drop;	/* lets go of the connection */
+	struct loop_timer *timer; /* next message, or the next try */
+	struct loop_timer *drop;  /* lets go of the connection */
 };
 
 struct lab_sender {
@@ -45,8 +49,8 @@ static void note(struct one *one, const char *host)
 	struct lab_sender *all = one->all;
 	struct lab_sent *sent;
 
-	all->sent = mem_grow(all->sent, (all->sent_count + 1) *
-			     sizeof(*all->sent));
+	all->sent =
+		mem_grow(all->sent, (all->sent_count + 1) * sizeof(*all->sent));
 	sent = &all->sent[all->sent_count++];
 	sent->mailbox = mem_dup(one->address);
 	sent->number = one->number;
@@ -71,9 +75,8 @@ static void dropped(void *ctx)
 	smtp_client_free(one->client);
 	one->stream = NULL;
 	one->client = NULL;
-	if (one->has_message && one->failed &&
-	    ++one->mx_at < one->mx.count) {
-		next_try(one);	/* the next MX, at once */
+	if (one->has_message && one->failed && ++one->mx_at < one->mx.count) {
+		next_try(one); /* the next MX, at once */
 		return;
 	}
 	if (one->has_message)
@@ -95,13 +98,14 @@ static void on_ready(void *ctx, const struct smtp_offers *offers)
 	struct one *one = ctx;
 	const char *path = one->address;
 
-	smtp_client_transaction(one->client, &(struct smtp_transaction){
-		.reverse_path = "someone@sender.example",
-		.forward_paths = &path,
-		.count = 1,
-		.size = one->body.len,
-		.body = SMTP_BODY_8BITMIME,
-	});
+	smtp_client_transaction(
+		one->client, &(struct smtp_transaction){
+				     .reverse_path = "someone@sender.example",
+				     .forward_paths = &path,
+				     .count = 1,
+				     .size = one->body.len,
+				     .body = SMTP_BODY_8BITMIME,
+			     });
 }
 
 static void on_starttls(void *ctx)
@@ -214,8 +218,8 @@ static void next_try(struct one *one)
 		return;
 	}
 	one->client = smtp_client_new(&owner, one, "sender.example", false);
-	one->stream = stream_connect(one->all->loop, &addr, CONNECT_MS,
-				     &events, one);
+	one->stream =
+		stream_connect(one->all->loop, &addr, CONNECT_MS, &events, one);
 }
 
 static void got_mx(void *ctx, const struct dns_answer *answer, const char *why)
@@ -224,8 +228,9 @@ static void got_mx(void *ctx, const struct dns_answer *answer, const char *why)
 
 	one->mx.count = 0;
 	one->mx_at = 0;
-	for (size_t i = 0; answer && i < answer->answer_count &&
-	     one->mx.count < DNS_MX_MAX; i++) {
+	for (size_t i = 0;
+	     answer && i < answer->answer_count && one->mx.count < DNS_MX_MAX;
+	     i++) {
 		const struct dns_record *record = &answer->answers[i];
 		struct dns_mx *mx;
 		size_t at = one->mx.count;

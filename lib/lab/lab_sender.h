@@ -19,20 +19,20 @@
 /* Where a host of the plan's DNS really listens. */
 struct lab_route {
 	const char *host;
-	const char *address;	/* "127.0.0.1:port" */
+	const char *address; /* "127.0.0.1:port" */
 };
 
 struct lab_sender_spec {
 	const char *domain;
-	const struct addr *const *resolvers;	/* one sender for each */
+	const struct addr *const *resolvers; /* one sender for each */
 	size_t resolver_count;
 	const struct lab_route *routes;
 	size_t route_count;
 	/* Bodies to send in turn (whole messages, CRLF lines). */
 	const struct slice *messages;
 	size_t message_count;
-	unsigned mailboxes;	/* per sender */
-	int64_t every_ms;	/* between two messages of a sender */
+	unsigned mailboxes; /* per sender */
+	int64_t every_ms;   /* between two messages of a sender */
 };
 
 struct lab_sender;
@@ -47,9 +47,9 @@ void lab_sender_stop(struct lab_sender *sender);
 bool lab_sender_is_idle(const struct lab_sender *sender);
 
 struct lab_sent {
-	char *mailbox;		/* the whole address */
+	char *mailbox; /* the whole address */
 	uint64_t number;
-	char *host;		/* which MX took it; NULL: bounced */
+	char *host; /* which MX took it; NULL: bounced */
 	char *sha256;
 };
 

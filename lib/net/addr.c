@@ -110,8 +110,8 @@ const char *addr_ip(const struct addr *addr, char text[ADDR_TEXT])
 int addr_port(const struct addr *addr)
 {
 	if (addr->sa.ss_family == AF_INET6)
-		return ntohs(((const struct sockaddr_in6 *)&addr->sa)
-			     ->sin6_port);
+		return ntohs(
+			((const struct sockaddr_in6 *)&addr->sa)->sin6_port);
 	return ntohs(((const struct sockaddr_in *)&addr->sa)->sin_port);
 }
 
@@ -142,8 +142,9 @@ const char *addr_literal(const struct addr *addr, char text[ADDR_TEXT])
 	char ip[ADDR_TEXT];
 
 	addr_ip(addr, ip);
-	snprintf(text, ADDR_TEXT, addr->sa.ss_family == AF_INET6 ?
-		 "[IPv6:%.50s]" : "[%.50s]", ip);
+	snprintf(text, ADDR_TEXT,
+		 addr->sa.ss_family == AF_INET6 ? "[IPv6:%.50s]" : "[%.50s]",
+		 ip);
 	return text;
 }
 

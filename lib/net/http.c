@@ -20,8 +20,10 @@ static size_t on_bytes(char *p, size_t size, size_t count, void *ctx)
 		return 0;
 	}
 	if (sink->call->on_bytes)
-		return sink->call->on_bytes(sink->call->ctx,
-					    slice_of(p, len)) < 0 ? 0 : len;
+		return sink->call->on_bytes(sink->call->ctx, slice_of(p, len)) <
+				       0 ?
+			       0 :
+			       len;
 	buf_add(sink->out, slice_of(p, len));
 	return len;
 }
@@ -37,16 +39,17 @@ static enum http_result result_of(CURLcode code, const struct http_call *call,
 	case CURLE_GOT_NOTHING:
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
-		err_set(err, "%s does not answer: %s", call->unix_socket ?
-			call->unix_socket : call->url,
+		err_set(err, "%s does not answer: %s",
+			call->unix_socket ? call->unix_socket : call->url,
 			curl_easy_strerror(code));
 		return HTTP_UNREACHABLE;
 	case CURLE_OPERATION_TIMEDOUT:
 		err_set(err, "no answer in time");
 		return HTTP_TIMEOUT;
 	default:
-		err_set(err, "%s", sink->too_much ? "the answer is too large" :
-			curl_easy_strerror(code));
+		err_set(err, "%s",
+			sink->too_much ? "the answer is too large" :
+					 curl_easy_strerror(code));
 		return HTTP_FAILED;
 	}
 }

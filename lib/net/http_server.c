@@ -16,13 +16,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BODY_MAX = 8 * 1024 * 1024, HEADERS_MAX = 16 * 1024 };
+enum {
+	BODY_MAX = 8 * 1024 * 1024,
+	HEADERS_MAX = 16 * 1024
+};
 
 struct http_server {
 	struct evhttp *http;
 	http_handler_fn *fn;
 	void *ctx;
-	char *path;		/* of the unix socket, or NULL */
+	char *path; /* of the unix socket, or NULL */
 };
 
 struct http_request {
@@ -31,7 +34,7 @@ struct http_request {
 	struct evkeyvalq query;
 	struct buf body;
 	char user[64];
-	bool gone;		/* the client left a streamed answer */
+	bool gone; /* the client left a streamed answer */
 	loop_fn *on_gone;
 	void *ctx;
 };
@@ -96,8 +99,8 @@ static bool host_is_loopback(struct evhttp_request *req)
 	struct addr addr;
 	int port;
 
-	if (!text || addr_split(slice(text), 80, host, sizeof(host), &port,
-				NULL) < 0)
+	if (!text ||
+	    addr_split(slice(text), 80, host, sizeof(host), &port, NULL) < 0)
 		return false;
 	return strcmp(host, "localhost") == 0 ||
 	       (addr_from_ip(slice(host), 80, &addr, NULL) == 0 &&
@@ -122,8 +125,9 @@ static void on_request(struct evhttp_request *req, void *ctx)
 	TAILQ_INIT(&request->query);
 	if (server->path ? !peer_is_allowed(req, request->user,
 					    sizeof(request->user)) :
-	    !host_is_loopback(req)) {
-		refuse(req, 403, "not for you: ask as root or as the daemon's "
+			   !host_is_loopback(req)) {
+		refuse(req, 403,
+		       "not for you: ask as root or as the daemon's "
 		       "user");
 		request_free(request);
 		return;
@@ -132,7 +136,8 @@ static void on_request(struct evhttp_request *req, void *ctx)
 	if (!request->path)
 		request->path = mem_dup("/");
 	evhttp_parse_query_str(uri && evhttp_uri_get_query(uri) ?
-			       evhttp_uri_get_query(uri) : "",
+				       evhttp_uri_get_query(uri) :
+				       "",
 			       &request->query);
 	buf_reserve(&request->body, len);
 	evbuffer_remove(in, request->body.p, len);
@@ -155,11 +160,12 @@ static struct http_server *server_new(struct loop *loop, int fd,
 	evhttp_set_max_body_size(server->http, BODY_MAX);
 	evhttp_set_max_headers_size(server->http, HEADERS_MAX);
 	evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET |
-				   EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);
+							 EVHTTP_REQ_POST |
+							 EVHTTP_REQ_DELETE);
 	evhttp_set_gencb(server->http, on_request, server);
-	listener = evconnlistener_new(loop_base(loop), NULL, NULL,
-				      LEV_OPT_CLOSE_ON_FREE |
-				      LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	listener = evconnlistener_new(
+		loop_base(loop), NULL, NULL,
+		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
 	if (!listener || !evhttp_bind_listener(server->http, listener))
 		abort();
 	return server;
@@ -186,7 +192,8 @@ struct http_server *http_server_unix(struct loop *loop, const char *path,
 	int fd, bound;
 
 	if (strlen(path) >= sizeof(at.sun_path)) {
-		err_set(err, "the path of the control socket is longer than "
+		err_set(err,
+			"the path of the control socket is longer than "
 			"%zu bytes: use a shorter state folder: %s",
 			sizeof(at.sun_path) - 1, path);
 		return NULL;

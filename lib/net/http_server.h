@@ -24,7 +24,7 @@ struct http_server *http_server_unix(struct loop *loop, const char *path,
 struct http_server *http_server_tcp(struct loop *loop, const char *address,
 				    http_handler_fn *fn, void *ctx,
 				    struct err *err);
-void http_server_free(struct http_server *server);	/* NULL is fine */
+void http_server_free(struct http_server *server); /* NULL is fine */
 
 const char *http_request_method(const struct http_request *request);
 /* Decoded path without the query. */

@@ -18,7 +18,7 @@ struct loop {
 	struct event_base *base;
 	int wake_fd;
 	struct event *wake;
-	pthread_mutex_t lock;		/* of the posts and `stopping` */
+	pthread_mutex_t lock; /* of the posts and `stopping` */
 	struct post *first, **last;
 	bool stopping;
 	struct list signals;
@@ -99,7 +99,7 @@ void loop_free(struct loop *loop)
 		loop->first = post->next;
 		free(post);
 	}
-	list_each(it, next, &loop->signals) {
+	list_each (it, next, &loop->signals) {
 		struct loop_signal *sig =
 			list_entry(it, struct loop_signal, link);
 
@@ -225,7 +225,7 @@ static void watch_fired(evutil_socket_t fd, short what, void *ctx)
 {
 	struct loop_watch *watch = ctx;
 	int is = (what & EV_READ ? LOOP_READ : 0) |
-		(what & EV_WRITE ? LOOP_WRITE : 0);
+		 (what & EV_WRITE ? LOOP_WRITE : 0);
 
 	watch->fn(watch->ctx, fd, is);
 }
@@ -235,7 +235,7 @@ struct loop_watch *loop_watch_new(struct loop *loop, int fd, int what,
 {
 	struct loop_watch *watch = mem_alloc(sizeof(*watch));
 	short events = EV_PERSIST | (what & LOOP_READ ? EV_READ : 0) |
-		(what & LOOP_WRITE ? EV_WRITE : 0);
+		       (what & LOOP_WRITE ? EV_WRITE : 0);
 
 	watch->fn = fn;
 	watch->ctx = ctx;

@@ -32,7 +32,7 @@ int64_t loop_now_ms(struct loop *loop);
 struct loop_timer *loop_timer_new(struct loop *loop, loop_fn *fn, void *ctx);
 void loop_timer_arm(struct loop_timer *timer, int64_t ms);
 void loop_timer_stop(struct loop_timer *timer);
-void loop_timer_free(struct loop_timer *timer);	/* NULL is fine */
+void loop_timer_free(struct loop_timer *timer); /* NULL is fine */
 
 /* From any thread: run fn(ctx) on the loop, in the order of the posts. */
 void loop_post(struct loop *loop, loop_fn *fn, void *ctx);
@@ -41,12 +41,15 @@ void loop_post(struct loop *loop, loop_fn *fn, void *ctx);
 int loop_signal(struct loop *loop, int signal, loop_fn *fn, void *ctx,
 		struct err *err);
 
-enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+enum {
+	LOOP_READ = 1,
+	LOOP_WRITE = 2
+};
 typedef void loop_fd_fn(void *ctx, int fd, int what);
 /* Level-triggered; `what` is LOOP_READ | LOOP_WRITE. */
 struct loop_watch *loop_watch_new(struct loop *loop, int fd, int what,
 				  loop_fd_fn *fn, void *ctx);
-void loop_watch_free(struct loop_watch *watch);	/* NULL is fine */
+void loop_watch_free(struct loop_watch *watch); /* NULL is fine */
 
 /* For the modules of lib/net alone. */
 struct event_base *loop_base(struct loop *loop);

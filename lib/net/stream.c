@@ -16,21 +16,21 @@
 #include <unistd.h>
 
 enum {
-	INPUT_MAX = 256 * 1024,	/* unconsumed; then we stop reading */
+	INPUT_MAX = 256 * 1024, /* unconsumed; then we stop reading */
 	READ_MAX = 64 * 1024,	/* per wakeup */
 	OPTIONS = BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS,
 };
 
 struct stream {
 	struct loop *loop;
-	const struct stream_events *events;	/* NULL: finishing */
+	const struct stream_events *events; /* NULL: finishing */
 	void *ctx;
 	struct bufferevent *bev;
 	struct loop_timer *deadline;
-	struct loop_timer *soon;	/* for what must come after the call */
+	struct loop_timer *soon; /* for what must come after the call */
 	bool paused, full, connecting, wish_drained, lingering;
-	bool ended;	/* on_end was called */
-	bool dead;	/* and nothing can be sent any more */
+	bool ended; /* on_end was called */
+	bool dead;  /* and nothing can be sent any more */
 	/* STARTTLS under way: */
 	bool tls_wanted, tls_handshake, tls_active;
 	struct tls_server *tls_server;
@@ -143,8 +143,10 @@ static void on_read(struct bufferevent *bev, void *ctx)
 
 static void why_text(struct stream *stream)
 {
-	unsigned long code = stream->tls_active || stream->tls_handshake ?
-		bufferevent_get_openssl_error(stream->bev) : 0;
+	unsigned long code =
+		stream->tls_active || stream->tls_handshake ?
+			bufferevent_get_openssl_error(stream->bev) :
+			0;
 	int number = EVUTIL_SOCKET_ERROR();
 
 	if (code)
@@ -153,9 +155,9 @@ static void why_text(struct stream *stream)
 		snprintf(stream->why, sizeof(stream->why),
 			 "TLS handshake failed: the peer closed");
 	else
-		snprintf(stream->why, sizeof(stream->why), "%s", number ?
-			 evutil_socket_error_to_string(number) :
-			 "connection lost");
+		snprintf(stream->why, sizeof(stream->why), "%s",
+			 number ? evutil_socket_error_to_string(number) :
+				  "connection lost");
 }
 
 static void tls_done(struct stream *stream)
@@ -345,7 +347,7 @@ static void begin_tls(struct stream *stream)
 {
 	bool server = stream->tls_server != NULL;
 	SSL *ssl = SSL_new(server ? tls_server_ctx(stream->tls_server) :
-			   tls_client_ctx(stream->tls_client));
+				    tls_client_ctx(stream->tls_client));
 	int fd = bufferevent_getfd(stream->bev);
 
 	if (!ssl)
@@ -369,9 +371,10 @@ static void begin_tls(struct stream *stream)
 	stream->tls_handshake = true;
 	stream->full = false;
 	set_bev(stream, bufferevent_openssl_socket_new(
-			loop_base(stream->loop), fd, ssl,
-			server ? BUFFEREVENT_SSL_ACCEPTING :
-			BUFFEREVENT_SSL_CONNECTING, OPTIONS));
+				loop_base(stream->loop), fd, ssl,
+				server ? BUFFEREVENT_SSL_ACCEPTING :
+					 BUFFEREVENT_SSL_CONNECTING,
+				OPTIONS));
 	reading(stream);
 }
 
@@ -415,7 +418,8 @@ static void peer_certificate(SSL *ssl, struct tls_info *info)
 void stream_tls_info(struct stream *stream, struct tls_info *info)
 {
 	SSL *ssl = stream->tls_active ?
-		bufferevent_openssl_get_ssl(stream->bev) : NULL;
+			   bufferevent_openssl_get_ssl(stream->bev) :
+			   NULL;
 	long verdict;
 
 	*info = (struct tls_info){ 0 };

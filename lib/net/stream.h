@@ -16,7 +16,7 @@
 struct stream;
 
 struct stream_events {
-	void (*on_open)(void *ctx);	/* connected (client only) */
+	void (*on_open)(void *ctx); /* connected (client only) */
 	/* New input; read with stream_peek() and stream_consume(). */
 	void (*on_input)(void *ctx);
 	/* All output has left for the kernel (only after a wish, see below). */

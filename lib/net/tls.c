@@ -39,12 +39,12 @@ static SSL_CTX *ctx_new(const SSL_METHOD *method, struct err *err)
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	/* Ten thousand idle peers cost half the memory. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS |
-			 SSL_MODE_ENABLE_PARTIAL_WRITE |
-			 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+				      SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	/* SMTP frames itself: a missing close_notify cuts nothing off. */
 	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF |
-			    SSL_OP_NO_RENEGOTIATION |
-			    SSL_OP_NO_COMPRESSION);
+					 SSL_OP_NO_RENEGOTIATION |
+					 SSL_OP_NO_COMPRESSION);
 	return ctx;
 }
 
@@ -128,9 +128,9 @@ struct tls_server *tls_server_new_selfsigned(const char *host, struct err *err)
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert = key ? selfsigned(key, host) : NULL;
 
-	if (server && (!cert ||
-		       SSL_CTX_use_certificate(server->ctx, cert) != 1 ||
-		       SSL_CTX_use_PrivateKey(server->ctx, key) != 1)) {
+	if (server &&
+	    (!cert || SSL_CTX_use_certificate(server->ctx, cert) != 1 ||
+	     SSL_CTX_use_PrivateKey(server->ctx, key) != 1)) {
 		err_ssl(err, "cannot make a certificate");
 		tls_server_free(server);
 		server = NULL;
@@ -140,8 +140,8 @@ struct tls_server *tls_server_new_selfsigned(const char *host, struct err *err)
 	return server;
 }
 
-static int write_pem(const char *path, unsigned mode, X509 *cert,
-		     EVP_PKEY *key, struct err *err)
+static int write_pem(const char *path, unsigned mode, X509 *cert, EVP_PKEY *key,
+		     struct err *err)
 {
 	BIO *bio = BIO_new(BIO_s_mem());
 	char *bytes;
@@ -149,8 +149,8 @@ static int write_pem(const char *path, unsigned mode, X509 *cert,
 	int result;
 
 	if (!bio || (cert ? PEM_write_bio_X509(bio, cert) :
-		     PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL,
-					      NULL)) != 1) {
+			    PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0,
+						     NULL, NULL)) != 1) {
 		BIO_free(bio);
 		return err_ssl(err, "cannot write PEM");
 	}
@@ -196,10 +196,11 @@ struct tls_client *tls_client_new(enum tls_policy policy, const char *ca_file,
 	client = mem_alloc(sizeof(*client));
 	client->ctx = ctx;
 	client->policy = policy;
-	SSL_CTX_set_verify(ctx, policy == TLS_VERIFIED ? SSL_VERIFY_PEER :
-			   SSL_VERIFY_NONE, NULL);
+	SSL_CTX_set_verify(
+		ctx, policy == TLS_VERIFIED ? SSL_VERIFY_PEER : SSL_VERIFY_NONE,
+		NULL);
 	if (ca_file ? SSL_CTX_load_verify_locations(ctx, ca_file, NULL) != 1 :
-	    SSL_CTX_set_default_verify_paths(ctx) != 1) {
+		      SSL_CTX_set_default_verify_paths(ctx) != 1) {
 		err_ssl(err, "cannot load the trusted certificates");
 		goto fail;
 	}

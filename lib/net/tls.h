@@ -12,8 +12,8 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-struct tls_server;		/* certificate and key of a listener */
-struct tls_client;		/* trust and policy of a connecting side */
+struct tls_server; /* certificate and key of a listener */
+struct tls_client; /* trust and policy of a connecting side */
 struct ssl_ctx_st;
 
 struct tls_server *tls_server_new(const char *certificate_file,
@@ -23,30 +23,30 @@ struct tls_server *tls_server_new_selfsigned(const char *host, struct err *err);
 /* The same as two PEM files (key with mode 0600). */
 int tls_selfsigned_write(const char *host, const char *certificate_file,
 			 const char *key_file, struct err *err);
-void tls_server_free(struct tls_server *server);	/* NULL is fine */
+void tls_server_free(struct tls_server *server); /* NULL is fine */
 
 enum tls_policy {
-	TLS_OPPORTUNISTIC,	/* use it when offered, take any certificate */
-	TLS_REQUIRED,		/* must be used, take any certificate */
-	TLS_VERIFIED,		/* must be used, must be trusted and match */
+	TLS_OPPORTUNISTIC, /* use it when offered, take any certificate */
+	TLS_REQUIRED,	   /* must be used, take any certificate */
+	TLS_VERIFIED,	   /* must be used, must be trusted and match */
 };
 /* `ca_file` NULL: the system's store.  Certificate and key may be NULL. */
 struct tls_client *tls_client_new(enum tls_policy policy, const char *ca_file,
 				  const char *certificate_file,
 				  const char *key_file, struct err *err);
-void tls_client_free(struct tls_client *client);	/* NULL is fine */
+void tls_client_free(struct tls_client *client); /* NULL is fine */
 enum tls_policy tls_client_policy(const struct tls_client *client);
 
 struct tls_info {
 	bool active;
-	char version[16];	/* "TLSv1.3" */
+	char version[16]; /* "TLSv1.3" */
 	char cipher[64];
 	int bits;
 	bool peer_certificate;
-	bool trusted;		/* chain and name are right */
-	char verdict[128];	/* "ok", or OpenSSL's reason */
-	char subject[128];	/* peer's subject common name or first SAN */
-	int64_t not_after_ms;	/* peer certificate's end, 0 if none */
+	bool trusted;	      /* chain and name are right */
+	char verdict[128];    /* "ok", or OpenSSL's reason */
+	char subject[128];    /* peer's subject common name or first SAN */
+	int64_t not_after_ms; /* peer certificate's end, 0 if none */
 };
 
 /* For the modules of lib/net alone. */

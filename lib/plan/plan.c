@@ -28,8 +28,8 @@ void plan_report_add(struct plan_report *report, int line, const char *path,
 			buf_release(&sentence);
 			return;
 		}
-	report->at = mem_grow(report->at,
-			      (report->count + 1) * sizeof(*report->at));
+	report->at =
+		mem_grow(report->at, (report->count + 1) * sizeof(*report->at));
 	for (at = report->count++; at > 0; at--) {
 		if (report->at[at - 1].line <= line)
 			break;

@@ -17,14 +17,27 @@
 #include "base/json.h"
 #include "plan/provider.h"
 
-#define PLAN_MAX_BYTES (1024 * 1024)
+#define PLAN_MAX_BYTES	 (1024 * 1024)
 #define PLAN_MAX_DOMAINS 1000
 
-enum plan_strategy { STRATEGY_PARK, STRATEGY_STANDBY };
-enum plan_system_id { SYSTEM_OLD, SYSTEM_NEW };
-enum plan_tls { PLAN_TLS_OPPORTUNISTIC, PLAN_TLS_REQUIRED, PLAN_TLS_VERIFIED,
-		PLAN_TLS_DANE };
-enum plan_unknown { UNKNOWN_DEFER, UNKNOWN_REFUSE };
+enum plan_strategy {
+	STRATEGY_PARK,
+	STRATEGY_STANDBY
+};
+enum plan_system_id {
+	SYSTEM_OLD,
+	SYSTEM_NEW
+};
+enum plan_tls {
+	PLAN_TLS_OPPORTUNISTIC,
+	PLAN_TLS_REQUIRED,
+	PLAN_TLS_VERIFIED,
+	PLAN_TLS_DANE
+};
+enum plan_unknown {
+	UNKNOWN_DEFER,
+	UNKNOWN_REFUSE
+};
 
 struct plan_strings {
 	char **at;
@@ -32,39 +45,39 @@ struct plan_strings {
 };
 
 struct plan_system {
-	const struct provider *provider;	/* facts; never NULL */
-	struct provider *own;			/* those facts, if overridden */
-	struct plan_strings mx;			/* lower case, no final dot */
-	char *deliver_host;			/* NULL: not given */
-	int deliver_port;			/* 25 by default */
-	uint64_t max_bytes;			/* largest message it takes */
+	const struct provider *provider; /* facts; never NULL */
+	struct provider *own;		 /* those facts, if overridden */
+	struct plan_strings mx;		 /* lower case, no final dot */
+	char *deliver_host;		 /* NULL: not given */
+	int deliver_port;		 /* 25 by default */
+	uint64_t max_bytes;		 /* largest message it takes */
 };
 
 struct plan_domain {
-	char *name;				/* A-label, lower case */
-	struct plan_system systems[2];		/* the plan's, or overridden */
+	char *name;		       /* A-label, lower case */
+	struct plan_system systems[2]; /* the plan's, or overridden */
 };
 
-struct plan_timing {	/* milliseconds; defaults as in docs/checks.md */
-	int64_t recover_after;		/* healthy this long -> open: 60 s */
-	int64_t probe_every;		/* 15 s */
-	int64_t watch_every;		/* MX set, every vantage: 30 s */
-	int64_t horizon_margin;		/* 60 s */
-	int64_t observe;		/* 48 h; less is unknown */
-	int64_t rcpt_probe_span;	/* three good probes over: 15 min */
-	int64_t trail;			/* no arrivals from old caches: 72 h */
-	int64_t drained_age;		/* nothing due waits longer: 60 s */
-	int64_t retry_min, retry_max;	/* deferral: 60 s doubling to 15 min */
-	int64_t stuck_after;		/* 4 h */
-	int64_t data_reply;		/* wait after the dot: 10 min */
-	int64_t capacity;		/* queue-capacity looks ahead: 72 h */
+struct plan_timing {	       /* milliseconds; defaults as in docs/checks.md */
+	int64_t recover_after; /* healthy this long -> open: 60 s */
+	int64_t probe_every;   /* 15 s */
+	int64_t watch_every;   /* MX set, every vantage: 30 s */
+	int64_t horizon_margin;	      /* 60 s */
+	int64_t observe;	      /* 48 h; less is unknown */
+	int64_t rcpt_probe_span;      /* three good probes over: 15 min */
+	int64_t trail;		      /* no arrivals from old caches: 72 h */
+	int64_t drained_age;	      /* nothing due waits longer: 60 s */
+	int64_t retry_min, retry_max; /* deferral: 60 s doubling to 15 min */
+	int64_t stuck_after;	      /* 4 h */
+	int64_t data_reply;	      /* wait after the dot: 10 min */
+	int64_t capacity;	      /* queue-capacity looks ahead: 72 h */
 };
 
 struct plan {
-	char *path;			/* file, absolute; for messages */
-	char *text;			/* its bytes */
-	char hash[DIGEST_TEXT];		/* SHA-256 of text */
-	char *name;			/* [a-z0-9-]{1,63} */
+	char *path;		/* file, absolute; for messages */
+	char *text;		/* its bytes */
+	char hash[DIGEST_TEXT]; /* SHA-256 of text */
+	char *name;		/* [a-z0-9-]{1,63} */
 	bool rehearsal;
 	bool plain;
 	enum plan_strategy strategy;
@@ -73,31 +86,32 @@ struct plan {
 	struct {
 		char *host;
 		int priority;
-		struct plan_strings listen;	/* "ip:port" */
-		char *certificate_file, *key_file;	/* NULL: none */
+		struct plan_strings listen;	   /* "ip:port" */
+		char *certificate_file, *key_file; /* NULL: none */
 	} queue_mx;
-	int64_t opens_ms, closes_ms;	/* schedule; 0: none */
+	int64_t opens_ms, closes_ms; /* schedule; 0: none */
 	struct {
-		struct plan_strings resolvers;	/* "system" or "ip[:port]" */
-		struct plan_strings authorities;/* "ip[:port]": asked instead of
+		struct plan_strings resolvers; /* "system" or "ip[:port]" */
+		struct plan_strings
+			authorities;  /* "ip[:port]": asked instead of
 						   what the NS records name */
-		int64_t ttl, old_ttl;	/* seconds; old_ttl -1: unknown */
+		int64_t ttl, old_ttl; /* seconds; old_ttl -1: unknown */
 	} dns;
-	double messages_per_day, mean_bytes;	/* 0: not given */
+	double messages_per_day, mean_bytes; /* 0: not given */
 	struct {
-		bool listed;			/* policy "listed" (else any) */
+		bool listed; /* policy "listed" (else any) */
 		char *file;
 		enum plan_unknown unknown;
 	} recipients;
 	struct {
 		enum plan_tls tls;
 		char *client_certificate_file, *client_key_file;
-		int max_flight;			/* deliveries at once: 20 */
+		int max_flight; /* deliveries at once: 20 */
 		/* stages: a count (>=1) or a share as a fraction (<1) */
 		double *ramp;
 		size_t ramp_count;
 	} replay;
-	int64_t retention_ms;			/* 30 d */
+	int64_t retention_ms; /* 30 d */
 	struct plan_strings probe_recipients;
 	struct plan_timing timing;
 };
@@ -113,7 +127,7 @@ struct plan *plan_load(const char *path, struct err *err);
  * (NULL: the current folder, and no "plan '...'" in the message).
  */
 struct plan *plan_parse(struct slice text, const char *path, struct err *err);
-void plan_free(struct plan *plan);	/* NULL is fine */
+void plan_free(struct plan *plan); /* NULL is fine */
 
 /*
  * All errors of a plan, not only the first: each as one line "line N: path:
@@ -141,12 +155,12 @@ void plan_diff(const struct plan *before, const struct plan *after,
  * are "ip:port".  A valid plan, which the caller frees.
  */
 struct plan_rehearsal {
-	const char *listen;		/* the queue */
-	const char *authority;		/* DNS */
+	const char *listen;    /* the queue */
+	const char *authority; /* DNS */
 	const char *const *resolvers;
 	size_t resolver_count;
-	const char *deliver_to[2];	/* plain: the first alone */
-	const char *certificate_file, *key_file;	/* NULL: none */
+	const char *deliver_to[2];		 /* plain: the first alone */
+	const char *certificate_file, *key_file; /* NULL: none */
 };
 char *plan_rehearsal_text(const struct plan *plan,
 			  const struct plan_rehearsal *rehearsal);

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HOUR_MS (60 * 60 * 1000)
+#define HOUR_MS		  (60 * 60 * 1000)
 #define DATA_REPLY_MIN_MS (10 * 60 * 1000)
-#define PATH_MAX_BYTES 128
+#define PATH_MAX_BYTES	  128
 
 struct check {
 	const struct plan *plan;
@@ -41,7 +41,7 @@ static const struct json *find(const struct json *root, const char *path)
 	return root;
 }
 
-#define say(c, path, ...) \
+#define say(c, path, ...)                                                    \
 	plan_report_add((c)->report, json_line(find((c)->root, path)), path, \
 			__VA_ARGS__)
 
@@ -86,8 +86,7 @@ static bool is_doubled(const char *host, const char *domain)
 		return false;
 	rest.len -= strlen(domain) + 1;
 	return slice_is(rest, domain) || is_provider_mx(rest) ||
-	       (rest.len > strlen(domain) &&
-		slice_ends_nocase(rest, domain) &&
+	       (rest.len > strlen(domain) && slice_ends_nocase(rest, domain) &&
 		rest.p[rest.len - strlen(domain) - 1] == '.');
 }
 
@@ -104,14 +103,18 @@ static void check_mx(struct check *c, size_t domain, int id)
 		snprintf(path + strlen(path), sizeof(path) - strlen(path),
 			 "[%zu]", i);
 		if (strcmp(host, c->plan->queue_mx.host) == 0)
-			say(c, path, "is the queue itself; list the hosts of "
+			say(c, path,
+			    "is the queue itself; list the hosts of "
 			    "the mail system alone");
 		if (is_doubled(host, d->name))
-			say(c, path, "ends with the domain once too often: "
+			say(c, path,
+			    "ends with the domain once too often: "
 			    "the zone lacks a dot after the host's name");
 		if (slice_ends_nocase(slice(host), ".invalid"))
-			say(c, path, "'%s' takes no mail: it is a leftover of "
-			    "domain verification", host);
+			say(c, path,
+			    "'%s' takes no mail: it is a leftover of "
+			    "domain verification",
+			    host);
 	}
 }
 
@@ -123,8 +126,9 @@ static bool is_own_listener(const struct plan *plan, const char *host, int port)
 	for (size_t i = 0; i < listen->count; i++) {
 		struct plan_endpoint own;
 
-		if (plan_address_parse(slice(listen->at[i]), 0, &own, NULL) < 0
-		    || own.port != port)
+		if (plan_address_parse(slice(listen->at[i]), 0, &own, NULL) <
+			    0 ||
+		    own.port != port)
 			continue;
 		if (strcmp(own.host, host) == 0)
 			return true;
@@ -148,24 +152,31 @@ static void check_deliver_to(struct check *c, size_t domain, int id)
 	place(c, domain, id, "deliver_to", path);
 	if (!host) {
 		if (park)
-			say(c, path, "is missing: park delivers to a host of "
+			say(c, path,
+			    "is missing: park delivers to a host of "
 			    "the tenant, as the MX is the queue");
 		return;
 	}
 	if (strcmp(host, plan->queue_mx.host) == 0)
-		say(c, path, "is the queue itself (queue_mx.host): mail would "
+		say(c, path,
+		    "is the queue itself (queue_mx.host): mail would "
 		    "go round in a circle");
 	else if (is_own_listener(plan, host, system->deliver_port))
-		say(c, path, "is the queue itself (queue_mx.listen): mail "
+		say(c, path,
+		    "is the queue itself (queue_mx.listen): mail "
 		    "would go round in a circle");
 	else if (park && plan_domain(plan, slice(host)))
-		say(c, path, "'%s' is a domain of the plan, whose MX is the "
-		    "queue: name a host of the tenant", host);
+		say(c, path,
+		    "'%s' is a domain of the plan, whose MX is the "
+		    "queue: name a host of the tenant",
+		    host);
 	if (plan_is_wildcard(host))
 		say(c, path, "'%s' is no address to connect to", host);
 	if (plan->rehearsal && !plan_is_loopback(host))
-		say(c, path, "a rehearsal stays on this machine: '%s' is no "
-		    "loopback address", host);
+		say(c, path,
+		    "a rehearsal stays on this machine: '%s' is no "
+		    "loopback address",
+		    host);
 }
 
 /* Google's tenants share their hosts; elsewhere one host is one system. */
@@ -183,7 +194,8 @@ static void check_sides(struct check *c, size_t domain)
 	    strcmp(new->provider->name, "workspace") == 0)
 		return;
 	place(c, domain, SYSTEM_NEW, "deliver_to", path);
-	say(c, path, "is where old delivers too; the new system needs a host "
+	say(c, path,
+	    "is where old delivers too; the new system needs a host "
 	    "of its own");
 }
 
@@ -217,10 +229,12 @@ static void check_queue(struct check *c)
 	const struct plan_strings *listen = &plan->queue_mx.listen;
 
 	if (plan->plain && plan->strategy != STRATEGY_STANDBY)
-		say(c, "primary", "is for strategy standby; park needs old and "
+		say(c, "primary",
+		    "is for strategy standby; park needs old and "
 		    "new");
 	if (!plan->queue_mx.certificate_file != !plan->queue_mx.key_file)
-		say(c, "queue_mx.tls", "certificate_file and key_file belong "
+		say(c, "queue_mx.tls",
+		    "certificate_file and key_file belong "
 		    "together");
 	for (size_t i = 0; i < listen->count; i++) {
 		struct plan_endpoint own;
@@ -228,11 +242,13 @@ static void check_queue(struct check *c)
 
 		snprintf(path, sizeof(path), "queue_mx.listen[%zu]", i);
 		if (plan->rehearsal &&
-		    plan_address_parse(slice(listen->at[i]), 0, &own,
-				       NULL) == 0 &&
+		    plan_address_parse(slice(listen->at[i]), 0, &own, NULL) ==
+			    0 &&
 		    !plan_is_loopback(own.host))
-			say(c, path, "a rehearsal stays on this machine: '%s' "
-			    "is no loopback address", own.host);
+			say(c, path,
+			    "a rehearsal stays on this machine: '%s' "
+			    "is no loopback address",
+			    own.host);
 	}
 }
 
@@ -245,15 +261,18 @@ static void check_replay(struct check *c)
 	char path[PATH_MAX_BYTES];
 
 	if (plan->replay.tls == PLAN_TLS_DANE)
-		say(c, "replay.tls", "this version cannot do dane; use "
+		say(c, "replay.tls",
+		    "this version cannot do dane; use "
 		    "verified");
 	if (!certificate && plan->replay.client_key_file)
-		say(c, "replay.client_key_file", "needs "
+		say(c, "replay.client_key_file",
+		    "needs "
 		    "client_certificate_file beside it");
 	/* The listener's certificate brings its key along. */
 	if (certificate && !plan->replay.client_key_file &&
 	    (!shared || strcmp(certificate, shared) != 0))
-		say(c, "replay.client_certificate_file", "needs "
+		say(c, "replay.client_certificate_file",
+		    "needs "
 		    "client_key_file beside it");
 	for (size_t i = 1; i < plan->replay.ramp_count; i++) {
 		bool count = ramp[i] >= 1, count_before = ramp[i - 1] >= 1;
@@ -273,16 +292,19 @@ static void check_recipients(struct check *c)
 
 	policy = json_get_text(json_get(c->root, "recipients"), "policy");
 	if (policy && strcmp(policy, "learned") == 0)
-		say(c, "recipients.policy", "this version cannot learn "
+		say(c, "recipients.policy",
+		    "this version cannot learn "
 		    "recipients; use listed or any");
 	else if (plan->recipients.listed && !plan->recipients.file)
-		say(c, "recipients.file", "is missing: policy listed reads its "
+		say(c, "recipients.file",
+		    "is missing: policy listed reads its "
 		    "recipients from it");
 	else if (!plan->recipients.listed && plan->recipients.file)
 		say(c, "recipients.file", "is for policy listed");
 	if (!plan->recipients.listed &&
 	    plan->recipients.unknown == UNKNOWN_REFUSE)
-		say(c, "recipients.unknown", "without a list nobody is "
+		say(c, "recipients.unknown",
+		    "without a list nobody is "
 		    "unknown: refuse needs policy listed");
 }
 
@@ -294,8 +316,8 @@ static void check_probe(struct check *c)
 		struct smtp_mailbox mailbox;
 		char path[PATH_MAX_BYTES];
 
-		if (smtp_mailbox_parse(slice(probes->at[i]), &mailbox,
-				       NULL) == 0 &&
+		if (smtp_mailbox_parse(slice(probes->at[i]), &mailbox, NULL) ==
+			    0 &&
 		    plan_domain(c->plan, mailbox.domain))
 			continue;
 		snprintf(path, sizeof(path), "probe.recipients[%zu]", i);
@@ -312,20 +334,25 @@ static void check_times(struct check *c)
 		say(c, "schedule.closes", "must be later than opens");
 	else if (plan->opens_ms &&
 		 plan->closes_ms - plan->opens_ms >= plan->retention_ms)
-		say(c, json_get(c->root, "retention") ? "retention" :
-		    "schedule.closes", "mail would be kept for a shorter time "
+		say(c,
+		    json_get(c->root, "retention") ? "retention" :
+						     "schedule.closes",
+		    "mail would be kept for a shorter time "
 		    "than the schedule is long");
 	if (!plan->rehearsal && plan->retention_ms < HOUR_MS)
 		say(c, "retention", "must be at least 1h");
 	if (plan->dns.old_ttl > 0 && plan->dns.ttl > plan->dns.old_ttl)
 		say(c, "dns.ttl", "is the lowered TTL; it is above old_ttl");
 	if (timing->retry_min > timing->retry_max)
-		say(c, json_get(json_get(c->root, "timing"), "retry_min") ?
-		    "timing.retry_min" : "timing.retry_max",
+		say(c,
+		    json_get(json_get(c->root, "timing"), "retry_min") ?
+			    "timing.retry_min" :
+			    "timing.retry_max",
 		    "retry_min is longer than retry_max");
 	/* RFC 5321, 4.5.3.2.6: less makes duplicates. */
 	if (!plan->rehearsal && timing->data_reply < DATA_REPLY_MIN_MS)
-		say(c, "timing.data_reply", "must be at least 10m (RFC 5321, "
+		say(c, "timing.data_reply",
+		    "must be at least 10m (RFC 5321, "
 		    "4.5.3.2.6)");
 }
 

@@ -4,7 +4,7 @@
 #include <ctype.h>
 
 /* RFC 1035 2.3.4, without the final dot. */
-#define NAME_MAX_BYTES 253
+#define NAME_MAX_BYTES	253
 #define LABEL_MAX_BYTES 63
 
 static bool label_is_valid(struct slice label)
@@ -33,7 +33,7 @@ static int name_parse(struct slice in, size_t min_labels, char host[PLAN_HOST],
 
 	if (!is_ascii(in))
 		return err_set(err, "a name is written in ASCII, as A-label "
-			       "(xn--...)");
+				    "(xn--...)");
 	if (in.len > 0 && in.p[in.len - 1] == '.')
 		in.len--;
 	if (in.len == 0)
@@ -47,7 +47,7 @@ static int name_parse(struct slice in, size_t min_labels, char host[PLAN_HOST],
 	for (rest = in; rest.len > 0; labels++)
 		if (!label_is_valid(slice_split(&rest, '.')))
 			return err_set(err, "not a host name (letters, digits "
-				       "and inner hyphens between dots)");
+					    "and inner hyphens between dots)");
 	if (labels < min_labels)
 		return err_set(err, "the name has no dot: write it in full");
 	for (size_t i = 0; i < in.len; i++)
@@ -147,7 +147,7 @@ static int host_split(struct slice *rest, struct slice *host, bool *bracketed,
 	end = slice_find(*rest, ':');
 	if (end >= 0 && slice_rfind(*rest, ':') != end)
 		return err_set(err, "an IPv6 address stands in brackets: "
-			       "[2001:db8::1]:25");
+				    "[2001:db8::1]:25");
 	*host = slice_of(rest->p, end < 0 ? rest->len : (size_t)end);
 	*rest = slice_from(*rest, host->len);
 	return 0;

@@ -14,7 +14,7 @@
 #define PLAN_HOST 256
 
 struct plan_endpoint {
-	char host[PLAN_HOST];	/* lower case, no final dot, no brackets */
+	char host[PLAN_HOST]; /* lower case, no final dot, no brackets */
 	int port;
 	bool is_ip;
 };
@@ -28,8 +28,8 @@ int plan_endpoint_parse(struct slice in, int default_port,
 int plan_address_parse(struct slice in, int default_port,
 		       struct plan_endpoint *endpoint, struct err *err);
 bool plan_is_ip(const char *host);
-bool plan_is_loopback(const char *host);	/* also "localhost" */
-bool plan_is_wildcard(const char *ip);		/* 0.0.0.0 or :: */
+bool plan_is_loopback(const char *host); /* also "localhost" */
+bool plan_is_wildcard(const char *ip);	 /* 0.0.0.0 or :: */
 /* `host` ends with "." and `domain`. */
 bool plan_host_is_below(const char *host, const char *domain);
 

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DURATION_MAX_MS (3650 * 24 * 3600 * 1000.0)
-#define TTL_MAX_S 2147483647.0		/* RFC 2181, section 8 */
+#define DURATION_MAX_MS	  (3650 * 24 * 3600 * 1000.0)
+#define TTL_MAX_S	  2147483647.0 /* RFC 2181, section 8 */
 #define MESSAGE_MAX_BYTES 1099511627776.0
 
 static void read_version(struct plan_reader *r, const struct json *value,
@@ -26,8 +26,8 @@ static void read_ramp(struct plan_reader *r, const struct json *value,
 	if (!value_is_list(r, value, field))
 		return;
 	free(plan->replay.ramp);
-	plan->replay.ramp = mem_alloc((json_count(value) + 1) *
-				      sizeof(*plan->replay.ramp));
+	plan->replay.ramp =
+		mem_alloc((json_count(value) + 1) * sizeof(*plan->replay.ramp));
 	plan->replay.ramp_count = 0;
 	for (const struct json *m = json_first(value); m; m = json_next(m)) {
 		size_t before = reader_enter_index(r, plan->replay.ramp_count);
@@ -39,10 +39,11 @@ static void read_ramp(struct plan_reader *r, const struct json *value,
 		    !text[strspn(text, "0123456789.%")])
 			stage = strtod(text, &end) / 100;
 		if (text ? !end || strcmp(end, "%") != 0 || stage <= 0 ||
-			   stage >= 1 :
-		    json_type(m) != JSON_NUMBER || stage < 1 ||
-		    stage > 1000000 || stage != floor(stage))
-			wrong(r, m, "a stage is a number of mailboxes (1) or a "
+				    stage >= 1 :
+			   json_type(m) != JSON_NUMBER || stage < 1 ||
+				    stage > 1000000 || stage != floor(stage))
+			wrong(r, m,
+			      "a stage is a number of mailboxes (1) or a "
 			      "share under all (\"10%%\")");
 		plan->replay.ramp[plan->replay.ramp_count++] = stage;
 		reader_leave(r, before);
@@ -51,9 +52,11 @@ static void read_ramp(struct plan_reader *r, const struct json *value,
 
 #define KEY(key, reader) .name = key, .read = reader
 #define TO(type, member) .offset = offsetof(struct type, member)
-#define TIMING(member, least) \
-	{ KEY(#member, value_duration), TO(plan_timing, member), \
-	  .min = least, .max = DURATION_MAX_MS }
+#define TIMING(member, least)                                          \
+	{                                                              \
+		KEY(#member, value_duration), TO(plan_timing, member), \
+			.min = least, .max = DURATION_MAX_MS           \
+	}
 
 static const char *const provider_words[] = { "m365", "workspace", "custom",
 					      NULL };
@@ -69,9 +72,8 @@ static const struct plan_field system_fields[] = {
 	{ KEY("mailbox_per_hour", value_int64),
 	  TO(plan_words, mailbox_per_hour), .max = 1000000 },
 	{ KEY("spf_include", value_text), TO(plan_words, spf_include) },
-	{ KEY("dkim_selectors", value_strings),
-	  TO(plan_words, dkim_selectors), .min = 1, .max = 16,
-	  .item = item_selector },
+	{ KEY("dkim_selectors", value_strings), TO(plan_words, dkim_selectors),
+	  .min = 1, .max = 16, .item = item_selector },
 	{ .name = NULL }
 };
 
@@ -250,8 +252,7 @@ static const struct plan_field dnsbl_fields[] = {
 };
 
 static const struct plan_field rspamd_fields[] = {
-	{ KEY("url", value_url), .required = true },
-	{ .name = NULL }
+	{ KEY("url", value_url), .required = true }, { .name = NULL }
 };
 
 static const struct plan_field filter_fields[] = {
@@ -268,12 +269,12 @@ static const struct plan_field notify_fields[] = {
 	{ .name = NULL }
 };
 
-static const char *const tls_words[] = {
-	[PLAN_TLS_OPPORTUNISTIC] = "opportunistic",
-	[PLAN_TLS_REQUIRED] = "required",
-	[PLAN_TLS_VERIFIED] = "verified",
-	[PLAN_TLS_DANE] = "dane", NULL
-};
+static const char *const tls_words[] = { [PLAN_TLS_OPPORTUNISTIC] =
+						 "opportunistic",
+					 [PLAN_TLS_REQUIRED] = "required",
+					 [PLAN_TLS_VERIFIED] = "verified",
+					 [PLAN_TLS_DANE] = "dane",
+					 NULL };
 
 static const struct plan_field replay_fields[] = {
 	{ KEY("tls", value_word), TO(plan, replay.tls), .words = tls_words },
@@ -295,13 +296,12 @@ static const struct plan_field probe_fields[] = {
 
 static const struct plan_field timing_fields[] = {
 	TIMING(recover_after, 0), TIMING(probe_every, 1),
-	TIMING(watch_every, 1), TIMING(horizon_margin, 0),
-	TIMING(observe, 0), TIMING(rcpt_probe_span, 0),
-	TIMING(trail, 0), TIMING(drained_age, 0),
-	TIMING(retry_min, 1), TIMING(retry_max, 1),
-	TIMING(stuck_after, 1), TIMING(data_reply, 1),
-	TIMING(capacity, 1),
-	{ .name = NULL }
+	TIMING(watch_every, 1),	  TIMING(horizon_margin, 0),
+	TIMING(observe, 0),	  TIMING(rcpt_probe_span, 0),
+	TIMING(trail, 0),	  TIMING(drained_age, 0),
+	TIMING(retry_min, 1),	  TIMING(retry_max, 1),
+	TIMING(stuck_after, 1),	  TIMING(data_reply, 1),
+	TIMING(capacity, 1),	  { .name = NULL }
 };
 
 static const char *const strategy_words[] = {
@@ -351,12 +351,18 @@ static void defaults(struct plan *plan)
 	plan->replay.ramp_count = COUNT(ramp);
 	plan->retention_ms = 30 * 24 * hour;
 	plan->timing = (struct plan_timing){
-		.recover_after = minute, .probe_every = 15 * second,
-		.watch_every = 30 * second, .horizon_margin = minute,
-		.observe = 48 * hour, .rcpt_probe_span = 15 * minute,
-		.trail = 72 * hour, .drained_age = minute,
-		.retry_min = minute, .retry_max = 15 * minute,
-		.stuck_after = 4 * hour, .data_reply = 10 * minute,
+		.recover_after = minute,
+		.probe_every = 15 * second,
+		.watch_every = 30 * second,
+		.horizon_margin = minute,
+		.observe = 48 * hour,
+		.rcpt_probe_span = 15 * minute,
+		.trail = 72 * hour,
+		.drained_age = minute,
+		.retry_min = minute,
+		.retry_max = 15 * minute,
+		.stuck_after = 4 * hour,
+		.data_reply = 10 * minute,
 		.capacity = 72 * hour,
 	};
 }
@@ -381,7 +387,8 @@ static void read_sides(struct plan_reader *r, const struct json *root)
 
 	if (plain && (r->has_old || r->has_new))
 		plan_report_add(report, json_line(json_get(root, "primary")),
-				"primary", "stands instead of old and new, not "
+				"primary",
+				"stands instead of old and new, not "
 				"beside them");
 	else if (!plain && !r->has_old)
 		plan_report_add(report, json_line(root), "old", "is missing");
@@ -407,8 +414,9 @@ static void read_sides(struct plan_reader *r, const struct json *root)
 void plan_read(struct plan *plan, const struct json *root,
 	       struct plan_report *report)
 {
-	struct plan_reader r = { .plan = plan, .report = report,
-			    .base = { PLAN_WORDS_INIT, PLAN_WORDS_INIT } };
+	struct plan_reader r = { .plan = plan,
+				 .report = report,
+				 .base = { PLAN_WORDS_INIT, PLAN_WORDS_INIT } };
 
 	defaults(plan);
 	value_fields(&r, root, plan_fields, plan);

@@ -16,7 +16,7 @@
 
 struct plan_error {
 	int line;
-	char *sentence;		/* "old.mx[0]: ..." */
+	char *sentence; /* "old.mx[0]: ..." */
 };
 
 struct plan_report {

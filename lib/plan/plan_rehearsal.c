@@ -9,16 +9,11 @@
 static const struct {
 	const char *key, *duration;
 } timings[] = {
-	{ "recover_after", "1s" },
-	{ "probe_every", "300ms" },
-	{ "watch_every", "300ms" },
-	{ "horizon_margin", "500ms" },
-	{ "rcpt_probe_span", "1s" },
-	{ "trail", "2s" },
-	{ "drained_age", "2s" },
-	{ "retry_min", "500ms" },
-	{ "retry_max", "2s" },
-	{ "capacity", "1h" },
+	{ "recover_after", "1s" },   { "probe_every", "300ms" },
+	{ "watch_every", "300ms" },  { "horizon_margin", "500ms" },
+	{ "rcpt_probe_span", "1s" }, { "trail", "2s" },
+	{ "drained_age", "2s" },     { "retry_min", "500ms" },
+	{ "retry_max", "2s" },	     { "capacity", "1h" },
 };
 
 #define TTL_S 2
@@ -34,9 +29,15 @@ static struct json *strings(const struct plan_strings *from)
 
 static void put_duration(struct json *object, const char *key, int64_t ms)
 {
-	static const struct { int64_t ms; const char *name; } units[] = {
-		{ 24 * 3600 * 1000, "d" }, { 3600 * 1000, "h" },
-		{ 60 * 1000, "m" }, { 1000, "s" }, { 1, "ms" },
+	static const struct {
+		int64_t ms;
+		const char *name;
+	} units[] = {
+		{ 24 * 3600 * 1000, "d" },
+		{ 3600 * 1000, "h" },
+		{ 60 * 1000, "m" },
+		{ 1000, "s" },
+		{ 1, "ms" },
 	};
 	size_t i = 0;
 	char *text;
@@ -133,7 +134,7 @@ static struct json *recipients_json(const struct plan *plan)
 		json_put_text(object, "file", plan->recipients.file);
 	json_put_text(object, "unknown",
 		      plan->recipients.unknown == UNKNOWN_REFUSE ? "refuse" :
-		      "defer");
+								   "defer");
 	return object;
 }
 
@@ -192,8 +193,9 @@ char *plan_rehearsal_text(const struct plan *plan,
 		 system_json(&first->systems[SYSTEM_OLD],
 			     rehearsal->deliver_to[0]));
 	if (!plan->plain)
-		json_put(root, "new", system_json(&first->systems[SYSTEM_NEW],
-						  rehearsal->deliver_to[1]));
+		json_put(root, "new",
+			 system_json(&first->systems[SYSTEM_NEW],
+				     rehearsal->deliver_to[1]));
 	json_put(root, "queue_mx", queue_json(plan, rehearsal));
 	json_put(root, "dns", dns_json(rehearsal));
 	if (plan->messages_per_day > 0 || plan->mean_bytes > 0) {

@@ -73,8 +73,8 @@ void plan_system_build(struct plan_system *system,
 		       const struct plan_words *over)
 {
 	const char *name = over->provider ? over->provider : base->provider;
-	const char *deliver_to = over->deliver_to ? over->deliver_to :
-				 base->deliver_to;
+	const char *deliver_to =
+		over->deliver_to ? over->deliver_to : base->deliver_to;
 	const struct plan_strings *mx = over->mx.count ? &over->mx : &base->mx;
 	bool same = strcmp(name, base->provider) == 0;
 	const struct plan_words *facts[2] = { same ? base : NULL, over };

@@ -10,17 +10,20 @@
 
 #include "plan/plan_parse.h"
 
-struct plan_words {		/* what is not given is NULL, 0, -1 */
+struct plan_words { /* what is not given is NULL, 0, -1 */
 	char *provider;
 	struct plan_strings mx;
 	char *deliver_to;
 	int64_t max_bytes;
-	int64_t mailbox_per_hour;	/* -1: not given; 0 is "no limit" */
+	int64_t mailbox_per_hour; /* -1: not given; 0 is "no limit" */
 	char *spf_include;
 	struct plan_strings dkim_selectors;
 };
 
-#define PLAN_WORDS_INIT { .mailbox_per_hour = -1 }
+#define PLAN_WORDS_INIT                \
+	{                              \
+		.mailbox_per_hour = -1 \
+	}
 
 /*
  * `over` wins over `base`.  Facts that `base` overrides belong to its provider:

@@ -58,8 +58,8 @@ bool value_is(struct plan_reader *r, const struct json *value,
 static bool names_secret(const char *key)
 {
 	static const char *const secrets[] = {
-		"password", "passwd", "passphrase", "secret", "token", "key",
-		"apikey", "credential", "credentials",
+		"password", "passwd", "passphrase", "secret",	   "token",
+		"key",	    "apikey", "credential", "credentials",
 	};
 
 	for (size_t i = 0; i < COUNT(secrets); i++) {
@@ -82,7 +82,8 @@ static const char *text_of(struct plan_reader *r, const struct json *value)
 		return NULL;
 	text = json_text(value);
 	if (strstr(text, "-----BEGIN")) {
-		wrong(r, value, "a secret may not stand in a plan; keep it in "
+		wrong(r, value,
+		      "a secret may not stand in a plan; keep it in "
 		      "a file");
 		return NULL;
 	}
@@ -130,7 +131,8 @@ static void read_member(struct plan_reader *r, const struct json *member,
 	if (fields->name)
 		fields->read(r, member, (char *)into + fields->offset, fields);
 	else if (names_secret(key) && json_type(member) == JSON_STRING)
-		wrong(r, member, "a secret may not stand in a plan; keep it in "
+		wrong(r, member,
+		      "a secret may not stand in a plan; keep it in "
 		      "a file or the environment");
 	else
 		wrong(r, member, "unknown key");
@@ -318,9 +320,11 @@ void value_url(struct plan_reader *r, const struct json *value, void *into,
 		return;
 	}
 	host += 3;
-	if (host[strcspn(host, "/?#")] == '\0' ? strchr(host, '@') != NULL :
-	    memchr(host, '@', strcspn(host, "/?#")) != NULL)
-		wrong(r, value, "a secret may not stand in a plan; write the "
+	if (host[strcspn(host, "/?#")] == '\0' ?
+		    strchr(host, '@') != NULL :
+		    memchr(host, '@', strcspn(host, "/?#")) != NULL)
+		wrong(r, value,
+		      "a secret may not stand in a plan; write the "
 		      "URL without user and password");
 	else if (strcspn(host, "/?#") == 0)
 		wrong(r, value, "the host is missing");
@@ -332,8 +336,7 @@ static bool number_of(struct plan_reader *r, const struct json *value,
 	if (!value_is(r, value, JSON_NUMBER))
 		return false;
 	*number = json_number(value);
-	if (isfinite(*number) && *number >= field->min &&
-	    *number <= field->max)
+	if (isfinite(*number) && *number >= field->min && *number <= field->max)
 		return true;
 	wrong(r, value, "must be a number from %.15g to %.15g", field->min,
 	      field->max);
@@ -408,7 +411,8 @@ void value_duration(struct plan_reader *r, const struct json *value, void *into,
 	if (!text)
 		return;
 	if (clock_parse_duration(slice(text), &ms, &err) < 0)
-		wrong(r, value, "must be a duration such as \"60s\", \"15m\", "
+		wrong(r, value,
+		      "must be a duration such as \"60s\", \"15m\", "
 		      "\"72h\" or \"30d\"");
 	else if ((double)ms < field->min)
 		wrong(r, value, "must be longer than nothing");
@@ -427,7 +431,8 @@ void value_time(struct plan_reader *r, const struct json *value, void *into,
 	if (!text)
 		return;
 	if (clock_parse(slice(text), &ms, NULL) < 0 || ms <= 0)
-		wrong(r, value, "must be a time such as "
+		wrong(r, value,
+		      "must be a time such as "
 		      "\"2026-12-05T22:00:00Z\" (RFC 3339)");
 	else
 		*(int64_t *)into = ms;
@@ -446,8 +451,11 @@ int value_word_index(struct plan_reader *r, const struct json *value,
 		if (strcmp(text, words[i]) == 0)
 			return i;
 	for (int i = 0; words[i]; i++)
-		buf_addf(&known, "%s\"%s\"", i == 0 ? "" :
-			 words[i + 1] ? ", " : " or ", words[i]);
+		buf_addf(&known, "%s\"%s\"",
+			 i == 0	      ? "" :
+			 words[i + 1] ? ", " :
+					" or ",
+			 words[i]);
 	wrong(r, value, "must be %s", buf_text(&known));
 	buf_release(&known);
 	return -1;
@@ -479,7 +487,7 @@ char *item_host(const char *text, struct err *err)
 	char host[PLAN_HOST];
 
 	return plan_host_parse(slice(text), host, err) < 0 ? NULL :
-	       mem_dup(host);
+							     mem_dup(host);
 }
 
 char *item_selector(const char *text, struct err *err)
@@ -496,30 +504,33 @@ char *item_listen(const char *text, struct err *err)
 {
 	struct plan_endpoint endpoint;
 
-	return plan_address_parse(slice(text), 0, &endpoint, err) < 0 ? NULL :
-	       mem_dup(text);
+	return plan_address_parse(slice(text), 0, &endpoint, err) < 0 ?
+		       NULL :
+		       mem_dup(text);
 }
 
 char *item_server(const char *text, struct err *err)
 {
 	struct plan_endpoint endpoint;
 
-	return plan_address_parse(slice(text), 53, &endpoint, err) < 0 ? NULL :
-	       mem_dup(text);
+	return plan_address_parse(slice(text), 53, &endpoint, err) < 0 ?
+		       NULL :
+		       mem_dup(text);
 }
 
 char *item_resolver(const char *text, struct err *err)
 {
 	return strcmp(text, "system") == 0 ? mem_dup(text) :
-	       item_server(text, err);
+					     item_server(text, err);
 }
 
 char *item_mailbox(const char *text, struct err *err)
 {
 	struct smtp_mailbox mailbox;
 
-	return smtp_mailbox_parse(slice(text), &mailbox, err) < 0 ? NULL :
-	       mem_dup(text);
+	return smtp_mailbox_parse(slice(text), &mailbox, err) < 0 ?
+		       NULL :
+		       mem_dup(text);
 }
 
 char *item_event(const char *text, struct err *err)

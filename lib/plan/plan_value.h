@@ -17,11 +17,11 @@
 struct plan_reader {
 	struct plan *plan;
 	struct plan_report *report;
-	struct buf path;	/* of the value that is read */
-	struct plan_words base[2];	/* [SYSTEM_OLD] also holds "primary" */
+	struct buf path;	   /* of the value that is read */
+	struct plan_words base[2]; /* [SYSTEM_OLD] also holds "primary" */
 	bool has_old, has_new, has_primary;
-	struct plan_words (*over)[2];	/* per domain */
-	bool (*over_given)[3];		/* old, new, primary; per domain */
+	struct plan_words (*over)[2]; /* per domain */
+	bool (*over_given)[3];	      /* old, new, primary; per domain */
 };
 
 struct plan_field;
@@ -40,13 +40,13 @@ struct plan_field {
 	size_t offset;
 	bool required;
 	double min, max;
-	const char *const *words;	/* of an enum, in order; NULL-ended */
-	const struct plan_field *members;	/* of an object; NULL-ended */
-	plan_item_fn *item;			/* of a list of strings */
+	const char *const *words;	  /* of an enum, in order; NULL-ended */
+	const struct plan_field *members; /* of an object; NULL-ended */
+	plan_item_fn *item;		  /* of a list of strings */
 };
 
 /* Reports a sentence about the value at hand. */
-#define wrong(r, value, ...) \
+#define wrong(r, value, ...)                                                 \
 	plan_report_add((r)->report, json_line(value), buf_text(&(r)->path), \
 			__VA_ARGS__)
 
@@ -66,24 +66,24 @@ int value_word_index(struct plan_reader *r, const struct json *value,
 void value_fields(struct plan_reader *r, const struct json *value,
 		  const struct plan_field *fields, void *into);
 
-plan_read_fn value_object;	/* `members`, into the same struct */
-plan_read_fn value_shapes;	/* list of objects: `members`, nothing kept */
-plan_read_fn value_strings;	/* struct plan_strings */
-plan_read_fn value_text;	/* char * */
-plan_read_fn value_file;	/* char *, absolute */
-plan_read_fn value_plan_name;	/* char * */
-plan_read_fn value_host;	/* char * */
-plan_read_fn value_endpoint;	/* char * */
-plan_read_fn value_one_of;	/* char *: one of `words` */
-plan_read_fn value_word;	/* enum numbered as `words` */
-plan_read_fn value_number;	/* double */
-plan_read_fn value_int;		/* int */
-plan_read_fn value_int64;	/* int64_t */
-plan_read_fn value_bool;	/* bool */
-plan_read_fn value_duration;	/* int64_t, milliseconds */
-plan_read_fn value_time;	/* int64_t, milliseconds since 1970 */
-plan_read_fn value_url;		/* checked, not kept */
-plan_read_fn value_score;	/* a number; checked, not kept */
+plan_read_fn value_object;    /* `members`, into the same struct */
+plan_read_fn value_shapes;    /* list of objects: `members`, nothing kept */
+plan_read_fn value_strings;   /* struct plan_strings */
+plan_read_fn value_text;      /* char * */
+plan_read_fn value_file;      /* char *, absolute */
+plan_read_fn value_plan_name; /* char * */
+plan_read_fn value_host;      /* char * */
+plan_read_fn value_endpoint;  /* char * */
+plan_read_fn value_one_of;    /* char *: one of `words` */
+plan_read_fn value_word;      /* enum numbered as `words` */
+plan_read_fn value_number;    /* double */
+plan_read_fn value_int;	      /* int */
+plan_read_fn value_int64;     /* int64_t */
+plan_read_fn value_bool;      /* bool */
+plan_read_fn value_duration;  /* int64_t, milliseconds */
+plan_read_fn value_time;      /* int64_t, milliseconds since 1970 */
+plan_read_fn value_url;	      /* checked, not kept */
+plan_read_fn value_score;     /* a number; checked, not kept */
 
 plan_item_fn item_host;
 plan_item_fn item_selector;

@@ -11,28 +11,37 @@
 #include "smtp/smtp_client.h"
 
 struct provider {
-	const char *name;		/* "m365", "workspace", "custom" */
+	const char *name; /* "m365", "workspace", "custom" */
 	const char *title;
-	const char *const *mx_suffixes;	/* NULL-ended; how its MX names end */
+	const char *const *mx_suffixes; /* NULL-ended; how its MX names end */
 	const char *spf_include;	/* NULL: none */
 	const char *const *dkim_selectors;
-	uint64_t max_bytes;		/* inbound size limit */
-	unsigned mailbox_per_hour;	/* 0: no known limit */
-	unsigned start_flight;		/* connections to begin with */
+	uint64_t max_bytes;	   /* inbound size limit */
+	unsigned mailbox_per_hour; /* 0: no known limit */
+	unsigned start_flight;	   /* connections to begin with */
 };
 
-const struct provider *provider_find(const char *name);	/* or NULL */
+const struct provider *provider_find(const char *name); /* or NULL */
 /* The table, ended by a NULL name. */
 extern const struct provider providers[];
 
-enum reply_act { ACT_DELIVERED, ACT_DEFER, ACT_HOLD, ACT_CLOSE };
-enum reply_scope { SCOPE_MESSAGE, SCOPE_MAILBOX, SCOPE_TARGET };
+enum reply_act {
+	ACT_DELIVERED,
+	ACT_DEFER,
+	ACT_HOLD,
+	ACT_CLOSE
+};
+enum reply_scope {
+	SCOPE_MESSAGE,
+	SCOPE_MAILBOX,
+	SCOPE_TARGET
+};
 
 struct reply_meaning {
 	enum reply_act act;
 	enum reply_scope scope;
-	bool slow;		/* narrow the flight sharply */
-	const char *remedy;	/* in words; never NULL */
+	bool slow;	    /* narrow the flight sharply */
+	const char *remedy; /* in words; never NULL */
 };
 
 /*

@@ -1,8 +1,15 @@
 #include "smtp/smtp_alabel.h"
 
 /* RFC 3492, section 5: the parameters of Punycode. */
-enum { BASE = 36, TMIN = 1, TMAX = 26, SKEW = 38, DAMP = 700,
-       INITIAL_BIAS = 72, INITIAL_N = 128 };
+enum {
+	BASE = 36,
+	TMIN = 1,
+	TMAX = 26,
+	SKEW = 38,
+	DAMP = 700,
+	INITIAL_BIAS = 72,
+	INITIAL_N = 128
+};
 
 /* A label of DNS has at most 63 bytes, so no longer one is worth encoding. */
 #define LABEL_POINTS_MAX 63
@@ -82,9 +89,10 @@ static void add_digit(uint32_t digit, struct buf *out)
 
 static void add_number(uint32_t q, uint32_t bias, struct buf *out)
 {
-	for (uint32_t k = BASE; ; k += BASE) {
-		uint32_t t = k <= bias ? TMIN :
-			     k >= bias + TMAX ? TMAX : k - bias;
+	for (uint32_t k = BASE;; k += BASE) {
+		uint32_t t = k <= bias	      ? TMIN :
+			     k >= bias + TMAX ? TMAX :
+						k - bias;
 
 		if (q < t)
 			break;

@@ -8,23 +8,31 @@
 #include <stdlib.h>
 
 /* Whose reply is awaited; in READY, TLS, BODY and DEAD none is. */
-enum state { GREETING, EHLO, HELO, STARTTLS, TLS, READY, MAIL, RCPT, DATA,
-	     BODY, DOT, RSET, QUIT, DEAD };
+enum state {
+	GREETING,
+	EHLO,
+	HELO,
+	STARTTLS,
+	TLS,
+	READY,
+	MAIL,
+	RCPT,
+	DATA,
+	BODY,
+	DOT,
+	RSET,
+	QUIT,
+	DEAD
+};
 
 static const enum smtp_stage stages[] = {
-	[GREETING]	= SMTP_STAGE_GREETING,
-	[EHLO]		= SMTP_STAGE_EHLO,
-	[HELO]		= SMTP_STAGE_EHLO,
-	[STARTTLS]	= SMTP_STAGE_STARTTLS,
-	[TLS]		= SMTP_STAGE_STARTTLS,
-	[READY]		= SMTP_STAGE_MAIL,
-	[MAIL]		= SMTP_STAGE_MAIL,
-	[RCPT]		= SMTP_STAGE_RCPT,
-	[DATA]		= SMTP_STAGE_DATA,
-	[BODY]		= SMTP_STAGE_DATA,
-	[DOT]		= SMTP_STAGE_DOT,
-	[RSET]		= SMTP_STAGE_MAIL,
-	[QUIT]		= SMTP_STAGE_QUIT,
+	[GREETING] = SMTP_STAGE_GREETING, [EHLO] = SMTP_STAGE_EHLO,
+	[HELO] = SMTP_STAGE_EHLO,	  [STARTTLS] = SMTP_STAGE_STARTTLS,
+	[TLS] = SMTP_STAGE_STARTTLS,	  [READY] = SMTP_STAGE_MAIL,
+	[MAIL] = SMTP_STAGE_MAIL,	  [RCPT] = SMTP_STAGE_RCPT,
+	[DATA] = SMTP_STAGE_DATA,	  [BODY] = SMTP_STAGE_DATA,
+	[DOT] = SMTP_STAGE_DOT,		  [RSET] = SMTP_STAGE_MAIL,
+	[QUIT] = SMTP_STAGE_QUIT,
 };
 
 struct smtp_client {
@@ -34,23 +42,23 @@ struct smtp_client {
 	bool want_starttls, in_tls;
 
 	enum state state;
-	enum smtp_stage end_stage;	/* where it died */
+	enum smtp_stage end_stage; /* where it died */
 	struct smtp_ehlo ehlo;
 	struct buf in, out;
 
-	bool open;			/* on_done is owed */
-	char *mail;			/* the command */
+	bool open;  /* on_done is owed */
+	char *mail; /* the command */
 	char **rcpts;
-	size_t count, next, accepted;	/* `next` is the one to be answered */
-	size_t owed;			/* replies to what was sent of it */
+	size_t count, next, accepted; /* `next` is the one to be answered */
+	size_t owed;		      /* replies to what was sent of it */
 	bool envelope_only;
 	struct smtp_data_out data;
 
-	size_t stale;			/* replies owed to what was given up */
+	size_t stale; /* replies owed to what was given up */
 	bool rset_sent;
 
-	unsigned busy;			/* calls under way */
-	bool doomed;			/* freed when the last one returns */
+	unsigned busy; /* calls under way */
+	bool doomed;   /* freed when the last one returns */
 };
 
 const char *smtp_stage_name(enum smtp_stage stage)
@@ -322,7 +330,7 @@ static void take_data(struct smtp_client *client,
 		client->owner->on_body(client->ctx);
 	} else if (reply->code < 400) {
 		fail_garbage(client, "DATA is answered with neither 354 nor "
-			     "a refusal");
+				     "a refusal");
 	} else {
 		begin_rset(client, 0);
 		finish(client, SMTP_STAGE_DATA, reply);
@@ -370,8 +378,9 @@ static void take(struct smtp_client *client, const struct smtp_reply *reply)
 {
 	/* "Closing": no matter what it answers (RFC 5321, section 3.8). */
 	if (reply->code == 421 && client->state != QUIT) {
-		fail(client, reply, client->state == GREETING ?
-		     "the greeting refuses us" : "the server closes");
+		fail(client, reply,
+		     client->state == GREETING ? "the greeting refuses us" :
+						 "the server closes");
 		return;
 	}
 	switch (client->state) {

@@ -17,23 +17,31 @@
 
 struct smtp_client;
 
-enum smtp_stage { SMTP_STAGE_CONNECT, SMTP_STAGE_GREETING, SMTP_STAGE_EHLO,
-		  SMTP_STAGE_STARTTLS, SMTP_STAGE_MAIL, SMTP_STAGE_RCPT,
-		  SMTP_STAGE_DATA, SMTP_STAGE_DOT, SMTP_STAGE_QUIT };
+enum smtp_stage {
+	SMTP_STAGE_CONNECT,
+	SMTP_STAGE_GREETING,
+	SMTP_STAGE_EHLO,
+	SMTP_STAGE_STARTTLS,
+	SMTP_STAGE_MAIL,
+	SMTP_STAGE_RCPT,
+	SMTP_STAGE_DATA,
+	SMTP_STAGE_DOT,
+	SMTP_STAGE_QUIT
+};
 const char *smtp_stage_name(enum smtp_stage stage);
 
-struct smtp_offers {		/* what EHLO said */
+struct smtp_offers { /* what EHLO said */
 	bool esmtp, pipelining, size, eightbit, starttls, chunking, utf8;
-	uint64_t max_size;	/* 0: none told */
+	uint64_t max_size; /* 0: none told */
 };
 
 struct smtp_transaction {
-	const char *reverse_path;	/* "" for <> */
+	const char *reverse_path; /* "" for <> */
 	const char *const *forward_paths;
 	size_t count;
-	uint64_t size;			/* bytes, for SIZE= */
+	uint64_t size; /* bytes, for SIZE= */
 	enum smtp_body body;
-	bool utf8;			/* only where offered: look before */
+	bool utf8; /* only where offered: look before */
 	/* A probe: on_rcpt for every reply, then RSET instead of DATA and
 	 * on_done with stage RCPT and the last reply. */
 	bool envelope_only;
@@ -46,7 +54,8 @@ struct smtp_client_owner {
 	void (*on_starttls)(void *ctx);
 	/* The final word on one recipient before DATA (a refusal; a 421 ends
 	 * the session instead and is told by on_done). */
-	void (*on_rcpt)(void *ctx, size_t index, const struct smtp_reply *reply);
+	void (*on_rcpt)(void *ctx, size_t index,
+			const struct smtp_reply *reply);
 	/* At least one recipient stands and 354 came: call
 	 * smtp_client_body() any number of times, then _body_end(). */
 	void (*on_body)(void *ctx);

@@ -1,25 +1,19 @@
 #include "smtp/smtp_command.h"
 
-static const struct { const char *name; enum smtp_verb verb; } verbs[] = {
-	{ "MAIL",	SMTP_MAIL },
-	{ "RCPT",	SMTP_RCPT },
-	{ "DATA",	SMTP_DATA },
-	{ "EHLO",	SMTP_EHLO },
-	{ "HELO",	SMTP_HELO },
-	{ "RSET",	SMTP_RSET },
-	{ "NOOP",	SMTP_NOOP },
-	{ "QUIT",	SMTP_QUIT },
-	{ "VRFY",	SMTP_VRFY },
-	{ "EXPN",	SMTP_EXPN },
-	{ "HELP",	SMTP_HELP },
-	{ "STARTTLS",	SMTP_STARTTLS },
-	{ "AUTH",	SMTP_ABSENT },
-	{ "BDAT",	SMTP_ABSENT },
-	{ "ETRN",	SMTP_ABSENT },
-	{ "SEND",	SMTP_ABSENT },
-	{ "SOML",	SMTP_ABSENT },
-	{ "SAML",	SMTP_ABSENT },
-	{ "TURN",	SMTP_ABSENT },
+static const struct {
+	const char *name;
+	enum smtp_verb verb;
+} verbs[] = {
+	{ "MAIL", SMTP_MAIL },	 { "RCPT", SMTP_RCPT },
+	{ "DATA", SMTP_DATA },	 { "EHLO", SMTP_EHLO },
+	{ "HELO", SMTP_HELO },	 { "RSET", SMTP_RSET },
+	{ "NOOP", SMTP_NOOP },	 { "QUIT", SMTP_QUIT },
+	{ "VRFY", SMTP_VRFY },	 { "EXPN", SMTP_EXPN },
+	{ "HELP", SMTP_HELP },	 { "STARTTLS", SMTP_STARTTLS },
+	{ "AUTH", SMTP_ABSENT }, { "BDAT", SMTP_ABSENT },
+	{ "ETRN", SMTP_ABSENT }, { "SEND", SMTP_ABSENT },
+	{ "SOML", SMTP_ABSENT }, { "SAML", SMTP_ABSENT },
+	{ "TURN", SMTP_ABSENT },
 };
 
 struct smtp_command smtp_command_parse(struct slice line)
@@ -57,8 +51,7 @@ static size_t path_length(struct slice in)
 }
 
 int smtp_command_path(struct slice argument, const char *prefix,
-		      struct slice *path, struct slice *params,
-		      struct err *err)
+		      struct slice *path, struct slice *params, struct err *err)
 {
 	struct slice rest;
 	size_t len;

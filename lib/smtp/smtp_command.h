@@ -10,16 +10,29 @@
 
 /* RFC 5321, section 4.5.3.1.4, with the CRLF; MAIL and RCPT may be longer by
  * what their parameters need (RFC 1870, 6152 and 6531 add less). */
-#define SMTP_COMMAND_MAX 512
+#define SMTP_COMMAND_MAX	  512
 #define SMTP_COMMAND_EXTENDED_MAX 1024
 
-enum smtp_verb { SMTP_HELO, SMTP_EHLO, SMTP_MAIL, SMTP_RCPT, SMTP_DATA,
-		 SMTP_RSET, SMTP_NOOP, SMTP_QUIT, SMTP_VRFY, SMTP_EXPN,
-		 SMTP_HELP, SMTP_STARTTLS, SMTP_ABSENT, SMTP_UNKNOWN };
+enum smtp_verb {
+	SMTP_HELO,
+	SMTP_EHLO,
+	SMTP_MAIL,
+	SMTP_RCPT,
+	SMTP_DATA,
+	SMTP_RSET,
+	SMTP_NOOP,
+	SMTP_QUIT,
+	SMTP_VRFY,
+	SMTP_EXPN,
+	SMTP_HELP,
+	SMTP_STARTTLS,
+	SMTP_ABSENT,
+	SMTP_UNKNOWN
+};
 
 struct smtp_command {
-	enum smtp_verb verb;	/* SMTP_ABSENT: a known one that is not here */
-	struct slice argument;	/* blanks around it trimmed */
+	enum smtp_verb verb;   /* SMTP_ABSENT: a known one that is not here */
+	struct slice argument; /* blanks around it trimmed */
 };
 
 struct smtp_command smtp_command_parse(struct slice line);

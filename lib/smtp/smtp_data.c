@@ -5,8 +5,8 @@ const char smtp_data_too_big[] = "too big";
 /* What one call works on. */
 struct piece {
 	struct smtp_data *data;
-	const char *run;	/* from here on the sink has not got it yet */
-	const char *p;		/* the next byte to look at */
+	const char *run; /* from here on the sink has not got it yet */
+	const char *p;	 /* the next byte to look at */
 	const char *end;
 	smtp_data_sink *sink;
 	void *ctx;
@@ -136,8 +136,12 @@ size_t smtp_data_receive(struct smtp_data *data, struct slice in,
 			 smtp_data_sink *sink, void *ctx)
 {
 	struct piece piece = {
-		.data = data, .run = in.p, .p = in.p, .end = in.p + in.len,
-		.sink = sink, .ctx = ctx,
+		.data = data,
+		.run = in.p,
+		.p = in.p,
+		.end = in.p + in.len,
+		.sink = sink,
+		.ctx = ctx,
 	};
 
 	while (piece.p < piece.end && data->at != SMTP_DATA_END)

@@ -18,15 +18,21 @@
 /* RFC 5321 says 998; real mail has longer lines, and DKIM covers them. */
 #define SMTP_DATA_LINE_MAX 65536
 
-extern const char smtp_data_too_big[];		/* the `bad` of max_size */
+extern const char smtp_data_too_big[]; /* the `bad` of max_size */
 
 struct smtp_data {
-	enum { SMTP_DATA_LINE, SMTP_DATA_DOT, SMTP_DATA_DOT_CR, SMTP_DATA_TEXT,
-	       SMTP_DATA_CR, SMTP_DATA_END } at;
-	const char *bad;	/* NULL, or the first reason to refuse it */
-	uint64_t size;		/* bytes given to the sink */
-	uint64_t max_size;	/* 0: any */
-	size_t line;		/* bytes of the current line so far */
+	enum {
+		SMTP_DATA_LINE,
+		SMTP_DATA_DOT,
+		SMTP_DATA_DOT_CR,
+		SMTP_DATA_TEXT,
+		SMTP_DATA_CR,
+		SMTP_DATA_END
+	} at;
+	const char *bad;   /* NULL, or the first reason to refuse it */
+	uint64_t size;	   /* bytes given to the sink */
+	uint64_t max_size; /* 0: any */
+	size_t line;	   /* bytes of the current line so far */
 };
 
 typedef void smtp_data_sink(void *ctx, struct slice bytes);
@@ -41,7 +47,7 @@ size_t smtp_data_receive(struct smtp_data *data, struct slice in,
 bool smtp_data_is_whole(const struct smtp_data *data);
 
 struct smtp_data_out {
-	char last[2];		/* of the message so far */
+	char last[2]; /* of the message so far */
 	bool begun;
 };
 

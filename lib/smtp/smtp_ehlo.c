@@ -1,12 +1,15 @@
 #include "smtp/smtp_ehlo.h"
 
-static const struct { const char *keyword; size_t offer; } keywords[] = {
-	{ "PIPELINING",	offsetof(struct smtp_offers, pipelining) },
-	{ "SIZE",	offsetof(struct smtp_offers, size) },
-	{ "8BITMIME",	offsetof(struct smtp_offers, eightbit) },
-	{ "STARTTLS",	offsetof(struct smtp_offers, starttls) },
-	{ "CHUNKING",	offsetof(struct smtp_offers, chunking) },
-	{ "SMTPUTF8",	offsetof(struct smtp_offers, utf8) },
+static const struct {
+	const char *keyword;
+	size_t offer;
+} keywords[] = {
+	{ "PIPELINING", offsetof(struct smtp_offers, pipelining) },
+	{ "SIZE", offsetof(struct smtp_offers, size) },
+	{ "8BITMIME", offsetof(struct smtp_offers, eightbit) },
+	{ "STARTTLS", offsetof(struct smtp_offers, starttls) },
+	{ "CHUNKING", offsetof(struct smtp_offers, chunking) },
+	{ "SMTPUTF8", offsetof(struct smtp_offers, utf8) },
 };
 
 void smtp_ehlo_begin(struct smtp_ehlo *ehlo)

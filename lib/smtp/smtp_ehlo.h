@@ -8,7 +8,7 @@
 
 struct smtp_ehlo {
 	struct smtp_offers offers;
-	bool named;	/* the first line, the server's name, has passed */
+	bool named; /* the first line, the server's name, has passed */
 };
 
 void smtp_ehlo_begin(struct smtp_ehlo *ehlo);

@@ -62,7 +62,8 @@ size_t smtp_line_take(struct smtp_line *line, struct slice in,
 	}
 	keep(line, slice_of(in.p, n));
 	*whole = line->kept.len >= 2 ?
-		 slice_of(line->kept.p, line->kept.len - 2) : slice("");
+			 slice_of(line->kept.p, line->kept.len - 2) :
+			 slice("");
 	line->whole = true;
 	return n;
 }

@@ -10,10 +10,10 @@
 #include "base/buf.h"
 
 struct smtp_line {
-	struct buf kept;	/* of a line that is not whole */
-	size_t len;		/* of it, even where we stopped to keep it */
-	bool cr;		/* its last byte was CR */
-	bool whole;		/* it was given out and is still borrowed */
+	struct buf kept; /* of a line that is not whole */
+	size_t len;	 /* of it, even where we stopped to keep it */
+	bool cr;	 /* its last byte was CR */
+	bool whole;	 /* it was given out and is still borrowed */
 };
 
 void smtp_line_release(struct smtp_line *line);

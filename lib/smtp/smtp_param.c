@@ -65,7 +65,8 @@ enum smtp_param_verdict smtp_param_mail(struct slice in, bool take_utf8,
 			has_size = true;
 		} else if (slice_is_nocase(keyword, "BODY")) {
 			if (has_body || !read_body(value, &parsed.body))
-				return invalid(err,
+				return invalid(
+					err,
 					"BODY is neither 7BIT nor 8BITMIME");
 			has_body = true;
 		} else if (slice_is_nocase(keyword, "SMTPUTF8") && take_utf8) {

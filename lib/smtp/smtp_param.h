@@ -9,15 +9,15 @@
 #include "smtp/smtp_server.h"
 
 struct smtp_params {
-	uint64_t size;		/* 0: not told */
+	uint64_t size; /* 0: not told */
 	enum smtp_body body;
 	bool utf8;
 };
 
 enum smtp_param_verdict {
 	SMTP_PARAM_OK,
-	SMTP_PARAM_UNKNOWN,	/* 555 */
-	SMTP_PARAM_INVALID,	/* 501: known, but its value is wrong */
+	SMTP_PARAM_UNKNOWN, /* 555 */
+	SMTP_PARAM_INVALID, /* 501: known, but its value is wrong */
 };
 
 /* `in` is what follows the path; the result is untouched unless OK. */

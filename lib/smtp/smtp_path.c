@@ -3,8 +3,8 @@
 #include "smtp/smtp_alabel.h"
 #include <arpa/inet.h>
 
-#define DOMAIN_MAX 255		/* RFC 5321, section 4.5.3.1.2 */
-#define LABEL_MAX 63
+#define DOMAIN_MAX 255 /* RFC 5321, section 4.5.3.1.2 */
+#define LABEL_MAX  63
 
 /* Bytes above 127 stand where RFC 6531, section 3.3 adds UTF8-non-ascii. */
 static bool is_high(char c)
@@ -248,8 +248,7 @@ void smtp_path_address(const struct smtp_path *path, struct buf *out)
 void smtp_mailbox_key(struct slice address, struct buf *out)
 {
 	ptrdiff_t at = slice_rfind(address, '@');
-	struct slice local = at < 0 ? address :
-				      slice_of(address.p, (size_t)at);
+	struct slice local = at < 0 ? address : slice_of(address.p, (size_t)at);
 	bool quoted = slice_unwrap(&local, '"', '"');
 
 	for (size_t i = 0; i < local.len; i++) {

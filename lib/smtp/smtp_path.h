@@ -11,20 +11,23 @@
 #include "base/err.h"
 
 #define SMTP_LOCAL_MAX 64
-#define SMTP_PATH_MAX 254
+#define SMTP_PATH_MAX  254
 
 struct smtp_mailbox {
-	struct slice local;	/* as written, quotes included */
-	struct slice domain;	/* as written; "[...]" for a literal */
+	struct slice local;  /* as written, quotes included */
+	struct slice domain; /* as written; "[...]" for a literal */
 };
 
-enum smtp_path_kind { SMTP_REVERSE_PATH, SMTP_FORWARD_PATH };
+enum smtp_path_kind {
+	SMTP_REVERSE_PATH,
+	SMTP_FORWARD_PATH
+};
 
 struct smtp_path {
 	enum smtp_path_kind kind;
-	struct smtp_mailbox mailbox;	/* both empty: the null reverse-path */
-	bool postmaster;		/* <postmaster> without a domain */
-	bool utf8;			/* holds bytes above 127 (RFC 6531) */
+	struct smtp_mailbox mailbox; /* both empty: the null reverse-path */
+	bool postmaster;	     /* <postmaster> without a domain */
+	bool utf8;		     /* holds bytes above 127 (RFC 6531) */
 };
 
 /* `in` is "<...>".  Only a reverse-path may be null. */

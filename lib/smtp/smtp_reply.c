@@ -70,7 +70,8 @@ static void add_printable(struct smtp_reply *reply, size_t *len,
 static void add_line(struct smtp_reply *reply, size_t *len, struct slice text,
 		     bool first)
 {
-	size_t enhanced = enhanced_length(text, (char)('0' + reply->code / 100));
+	size_t enhanced =
+		enhanced_length(text, (char)('0' + reply->code / 100));
 
 	if (first && enhanced > 0)
 		memcpy(reply->enhanced, text.p, enhanced);
@@ -93,7 +94,7 @@ static ptrdiff_t line_length(struct slice in, struct err *err)
 		return 0;
 	if (lf - in.p < 4 || lf[-1] != '\r')
 		return err_set(err, "a reply line of the server does not end "
-			       "with CRLF");
+				    "with CRLF");
 	return lf - in.p + 1;
 }
 
@@ -134,9 +135,9 @@ ptrdiff_t smtp_reply_parse(struct slice in, struct smtp_reply *reply,
 
 	if (total <= 0)
 		return total;
-	parsed.code = (in.p[0] - '0') * 100 + (in.p[1] - '0') * 10 +
-		      (in.p[2] - '0');
-	for (size_t at = 0; at < (size_t)total; ) {
+	parsed.code =
+		(in.p[0] - '0') * 100 + (in.p[1] - '0') * 10 + (in.p[2] - '0');
+	for (size_t at = 0; at < (size_t)total;) {
 		const char *lf = memchr(in.p + at, '\n', (size_t)total - at);
 		size_t len = (size_t)(lf + 1 - in.p) - at;
 		struct slice text = slice_of(in.p + at + 3, len - 5);

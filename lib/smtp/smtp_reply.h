@@ -10,9 +10,9 @@
 #define SMTP_REPLY_TEXT 512
 
 struct smtp_reply {
-	int code;			/* 250; 0: none came */
-	char enhanced[12];		/* "5.1.1", or "" (RFC 3463) */
-	char text[SMTP_REPLY_TEXT];	/* lines joined by " / ", printable */
+	int code;		    /* 250; 0: none came */
+	char enhanced[12];	    /* "5.1.1", or "" (RFC 3463) */
+	char text[SMTP_REPLY_TEXT]; /* lines joined by " / ", printable */
 };
 
 /*

@@ -10,12 +10,26 @@
 
 /* A peer that sends this much without ending its line does not speak SMTP. */
 #define COMMAND_FLOOD 65536
-#define TEXT_MAX 500		/* a reply line has 512 (RFC 5321, 4.5.3.1.5) */
+#define TEXT_MAX      500 /* a reply line has 512 (RFC 5321, 4.5.3.1.5) */
 
-enum state { GREETING, COMMAND, DATA, TLS, CLOSED };
+enum state {
+	GREETING,
+	COMMAND,
+	DATA,
+	TLS,
+	CLOSED
+};
 
 /* What the owner was asked. */
-enum question { NOTHING, HELO, EHLO, MAIL, RCPT, DATA_BEGIN, DATA_END };
+enum question {
+	NOTHING,
+	HELO,
+	EHLO,
+	MAIL,
+	RCPT,
+	DATA_BEGIN,
+	DATA_END
+};
 
 struct smtp_server {
 	const struct smtp_server_owner *owner;
@@ -27,21 +41,21 @@ struct smtp_server {
 	enum state state;
 	enum question question;
 	bool in_tls;
-	bool greeted, extended;		/* HELO or EHLO; EHLO */
-	char *farewell;			/* 421 once the answer is there */
+	bool greeted, extended; /* HELO or EHLO; EHLO */
+	char *farewell;		/* 421 once the answer is there */
 	struct buf out;
 
 	struct smtp_line line;
-	bool open;			/* MAIL was asked: on_reset is owed */
-	bool mail;			/* and accepted */
+	bool open; /* MAIL was asked: on_reset is owed */
+	bool mail; /* and accepted */
 	bool utf8;
-	unsigned tried, accepted;	/* recipients */
+	unsigned tried, accepted; /* recipients */
 	struct smtp_data data;
 
 	unsigned messages, errors;
 	bool feeding;
-	unsigned busy;			/* calls under way */
-	bool doomed;			/* freed when the last one returns */
+	unsigned busy; /* calls under way */
+	bool doomed;   /* freed when the last one returns */
 };
 
 struct smtp_server *smtp_server_new(const struct smtp_server_owner *owner,
@@ -201,8 +215,9 @@ static struct slice path_address(const struct smtp_path *path)
 		return mailbox->local;
 	if (mailbox->domain.len == 0)
 		return slice("");
-	return slice_of(mailbox->local.p, (size_t)(mailbox->domain.p +
-			mailbox->domain.len - mailbox->local.p));
+	return slice_of(mailbox->local.p,
+			(size_t)(mailbox->domain.p + mailbox->domain.len -
+				 mailbox->local.p));
 }
 
 static void refuse_param(struct smtp_server *server,
@@ -254,12 +269,13 @@ static void run_mail(struct smtp_server *server, struct slice argument)
 	server->open = true;
 	server->utf8 = params.utf8;
 	server->question = MAIL;
-	server->owner->on_mail(server->ctx, &(struct smtp_mail){
-		.reverse_path = path_address(&path),
-		.size = params.size,
-		.body = params.body,
-		.utf8 = params.utf8,
-	});
+	server->owner->on_mail(server->ctx,
+			       &(struct smtp_mail){
+				       .reverse_path = path_address(&path),
+				       .size = params.size,
+				       .body = params.body,
+				       .utf8 = params.utf8,
+			       });
 }
 
 static void run_rcpt(struct smtp_server *server, struct slice argument)
@@ -303,8 +319,8 @@ static void run_rcpt(struct smtp_server *server, struct slice argument)
 static void run_data(struct smtp_server *server)
 {
 	if (!server->mail || server->tried == 0) {
-		refuse(server, 503, server->mail ? "5.5.1 RCPT first" :
-						   "5.5.1 MAIL first");
+		refuse(server, 503,
+		       server->mail ? "5.5.1 RCPT first" : "5.5.1 MAIL first");
 	} else if (server->accepted == 0) {
 		/* RFC 2920 clients come here without a fault of their own. */
 		reply(server, "554 5.5.1 no valid recipients");
@@ -332,23 +348,27 @@ static void run_starttls(struct smtp_server *server, struct slice behind)
 }
 
 static const struct rule {
-	enum { NONE, OPTIONAL, REQUIRED } argument;
+	enum {
+		NONE,
+		OPTIONAL,
+		REQUIRED
+	} argument;
 	bool after_helo;
 } rules[] = {
-	[SMTP_HELO]	= { REQUIRED,	false },
-	[SMTP_EHLO]	= { REQUIRED,	false },
-	[SMTP_MAIL]	= { REQUIRED,	true },
-	[SMTP_RCPT]	= { REQUIRED,	true },
-	[SMTP_DATA]	= { NONE,	true },
-	[SMTP_RSET]	= { NONE,	false },
-	[SMTP_NOOP]	= { OPTIONAL,	false },
-	[SMTP_QUIT]	= { NONE,	false },
-	[SMTP_VRFY]	= { REQUIRED,	false },
-	[SMTP_EXPN]	= { OPTIONAL,	false },
-	[SMTP_HELP]	= { OPTIONAL,	false },
-	[SMTP_STARTTLS]	= { NONE,	true },
-	[SMTP_ABSENT]	= { OPTIONAL,	false },
-	[SMTP_UNKNOWN]	= { OPTIONAL,	false },
+	[SMTP_HELO] = { REQUIRED, false },
+	[SMTP_EHLO] = { REQUIRED, false },
+	[SMTP_MAIL] = { REQUIRED, true },
+	[SMTP_RCPT] = { REQUIRED, true },
+	[SMTP_DATA] = { NONE, true },
+	[SMTP_RSET] = { NONE, false },
+	[SMTP_NOOP] = { OPTIONAL, false },
+	[SMTP_QUIT] = { NONE, false },
+	[SMTP_VRFY] = { REQUIRED, false },
+	[SMTP_EXPN] = { OPTIONAL, false },
+	[SMTP_HELP] = { OPTIONAL, false },
+	[SMTP_STARTTLS] = { NONE, true },
+	[SMTP_ABSENT] = { OPTIONAL, false },
+	[SMTP_UNKNOWN] = { OPTIONAL, false },
 };
 
 /* `behind` is what came after the line in the same piece. */
@@ -358,11 +378,13 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 	const struct rule *rule = &rules[command->verb];
 	struct slice argument = command->argument;
 
-	if (rule->argument == NONE ? argument.len > 0 :
-	    rule->argument == REQUIRED && argument.len == 0) {
-		refuse(server, 501, rule->argument == NONE ?
-		       "5.5.4 the command takes no argument" :
-		       "5.5.4 the command needs an argument");
+	if (rule->argument == NONE ?
+		    argument.len > 0 :
+		    rule->argument == REQUIRED && argument.len == 0) {
+		refuse(server, 501,
+		       rule->argument == NONE ?
+			       "5.5.4 the command takes no argument" :
+			       "5.5.4 the command needs an argument");
 		return;
 	}
 	if (rule->after_helo && !server->greeted) {
@@ -483,9 +505,10 @@ static void end_bad_data(struct smtp_server *server, const char *bad)
 		reply(server, "552 5.3.4 more than %" PRIu64 " bytes",
 		      server->limits.max_size);
 	else
-		reply(server, "550 5.6.0 %s in the message: lines must end "
-		      "with CRLF and have at most %d bytes", bad,
-		      SMTP_DATA_LINE_MAX);
+		reply(server,
+		      "550 5.6.0 %s in the message: lines must end "
+		      "with CRLF and have at most %d bytes",
+		      bad, SMTP_DATA_LINE_MAX);
 	forget_transaction(server);
 	count_error(server);
 }
@@ -581,8 +604,8 @@ static void settle(struct smtp_server *server, enum question question, int code)
 	}
 }
 
-static void answer(struct smtp_server *server, enum question question,
-		   int code, const char *text)
+static void answer(struct smtp_server *server, enum question question, int code,
+		   const char *text)
 {
 	if (server->state == CLOSED)
 		return;

@@ -18,13 +18,16 @@
 
 struct smtp_server;
 
-enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
+enum smtp_body {
+	SMTP_BODY_7BIT,
+	SMTP_BODY_8BITMIME
+};
 
 struct smtp_mail {
-	struct slice reverse_path;	/* address, "" for <> */
-	uint64_t size;			/* declared SIZE, 0 if none */
+	struct slice reverse_path; /* address, "" for <> */
+	uint64_t size;		   /* declared SIZE, 0 if none */
 	enum smtp_body body;
-	bool utf8;			/* SMTPUTF8 was asked for */
+	bool utf8; /* SMTPUTF8 was asked for */
 };
 
 /*
@@ -57,13 +60,13 @@ struct smtp_server_owner {
 	void (*on_close)(void *ctx);
 };
 
-struct smtp_server_limits {	/* 0: no limit */
-	uint64_t max_size;		/* announced by SIZE */
-	unsigned max_recipients;	/* per transaction, then 452 4.5.3 */
-	unsigned max_messages;		/* per session, then 421 */
-	unsigned max_errors;		/* 5xx since the last kept message,
+struct smtp_server_limits {	 /* 0: no limit */
+	uint64_t max_size;	 /* announced by SIZE */
+	unsigned max_recipients; /* per transaction, then 452 4.5.3 */
+	unsigned max_messages;	 /* per session, then 421 */
+	unsigned max_errors;	 /* 5xx since the last kept message,
 					 * then 421 */
-	bool utf8;			/* announce and take SMTPUTF8 */
+	bool utf8;		 /* announce and take SMTPUTF8 */
 };
 
 struct smtp_server *smtp_server_new(const struct smtp_server_owner *owner,
@@ -84,8 +87,7 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in);
  * `text` without code: "2.1.5 recipient ok"; code 250, 354, 4xx or 5xx.  A 250
  * to HELO or EHLO has our name and extensions in place of `text`; 421 closes.
  */
-void smtp_server_answer(struct smtp_server *server, int code,
-			const char *text);
+void smtp_server_answer(struct smtp_server *server, int code, const char *text);
 /* True while an owner's answer is outstanding. */
 bool smtp_server_waits(const struct smtp_server *server);
 /* True while message bytes are expected (for the deadline of that state). */

@@ -5,7 +5,9 @@
  * Payloads are fixed-width little-endian numbers and texts with a 16-bit
  * length, in the order of the structs.  The first byte is the version.
  */
-enum { VERSION = 1 };
+enum {
+	VERSION = 1
+};
 
 static const char *const state_names[] = {
 	[ENVELOPE_WAITING] = "waiting",	    [ENVELOPE_HELD] = "held",
@@ -85,7 +87,7 @@ void record_message_encode(const struct record_message *message,
 	add64(out, message->sequence);
 	add64(out, (uint64_t)message->accepted_ms);
 	add8(out, (message->eightbit ? 1u : 0) | (message->utf8 ? 2u : 0) |
-	     (message->side_file ? 4u : 0));
+			  (message->side_file ? 4u : 0));
 	add64(out, message->body_bytes);
 	buf_add(out, slice_of(message->sha256, DIGEST_LEN));
 	add_text(out, message->plan);
@@ -143,7 +145,7 @@ static const char *take(struct reader *r, size_t len)
 
 	if (r->bad || r->in.len < len) {
 		r->bad = true;
-		return zeros;	/* only numbers and hashes are read so */
+		return zeros; /* only numbers and hashes are read so */
 	}
 	r->in = slice_from(r->in, len);
 	return p;

@@ -20,10 +20,19 @@
 #include "base/err.h"
 #include "base/id.h"
 
-enum record_kind { RECORD_MESSAGE = 1, RECORD_ATTEMPT = 2, RECORD_STATE = 3 };
+enum record_kind {
+	RECORD_MESSAGE = 1,
+	RECORD_ATTEMPT = 2,
+	RECORD_STATE = 3
+};
 
-enum envelope_state { ENVELOPE_WAITING, ENVELOPE_HELD, ENVELOPE_DELIVERED,
-		      ENVELOPE_BOUNCED, ENVELOPE_DISCARDED };
+enum envelope_state {
+	ENVELOPE_WAITING,
+	ENVELOPE_HELD,
+	ENVELOPE_DELIVERED,
+	ENVELOPE_BOUNCED,
+	ENVELOPE_DISCARDED
+};
 const char *envelope_state_name(enum envelope_state state);
 /* false if no state has that name. */
 bool envelope_state_parse(const char *name, enum envelope_state *state);
@@ -35,49 +44,49 @@ bool envelope_state_is_final(enum envelope_state state);
 
 struct record_message {
 	struct id id;
-	uint64_t sequence;		/* acceptance order, never reused */
-	int64_t accepted_ms;		/* wall */
+	uint64_t sequence;   /* acceptance order, never reused */
+	int64_t accepted_ms; /* wall */
 	struct slice plan;
-	struct slice reverse_path;	/* "" for <> */
+	struct slice reverse_path; /* "" for <> */
 	struct slice helo;
-	struct slice peer;		/* "192.0.2.1:4711" */
-	struct slice protocol;		/* "ESMTPS" */
-	struct slice tls;		/* "TLSv1.3 TLS_AES_..." or "" */
+	struct slice peer;     /* "192.0.2.1:4711" */
+	struct slice protocol; /* "ESMTPS" */
+	struct slice tls;      /* "TLSv1.3 TLS_AES_..." or "" */
 	bool eightbit, utf8;
-	unsigned char sha256[DIGEST_LEN];	/* of the body as it came */
-	uint64_t body_bytes;		/* trace field included */
+	unsigned char sha256[DIGEST_LEN]; /* of the body as it came */
+	uint64_t body_bytes;		  /* trace field included */
 	size_t envelope_count;
-	const struct slice *forward_paths;	/* envelope_count addresses */
-	bool side_file;			/* body is in the file "<id>.msg" */
-	struct slice body;		/* our trace field and the bytes; empty
+	const struct slice *forward_paths; /* envelope_count addresses */
+	bool side_file;			   /* body is in the file "<id>.msg" */
+	struct slice body; /* our trace field and the bytes; empty
 					   when it is a side file */
 };
 
 struct record_attempt {
 	struct id id;
-	uint32_t envelope;		/* index in the message */
-	bool begin;			/* BEGIN, else END */
-	uint32_t number;		/* 1 is the first attempt */
+	uint32_t envelope; /* index in the message */
+	bool begin;	   /* BEGIN, else END */
+	uint32_t number;   /* 1 is the first attempt */
 	int64_t at_ms;
-	struct slice target;		/* "host:port" */
-	struct slice tls;		/* what was negotiated, verdict included */
-	struct slice stage;		/* of the reply: "rcpt", "dot" ... */
-	uint16_t code;			/* 0: no reply came */
+	struct slice target; /* "host:port" */
+	struct slice tls;    /* what was negotiated, verdict included */
+	struct slice stage;  /* of the reply: "rcpt", "dot" ... */
+	uint16_t code;	     /* 0: no reply came */
 	struct slice enhanced;
-	struct slice reply;		/* text */
+	struct slice reply; /* text */
 	/* What it led to; a delivered END makes the envelope final. */
-	enum envelope_state outcome;	/* waiting = deferred */
-	bool uncertain;			/* the cut came after the final dot */
-	int64_t next_ms;		/* deferred until (wall) */
+	enum envelope_state outcome; /* waiting = deferred */
+	bool uncertain;		     /* the cut came after the final dot */
+	int64_t next_ms;	     /* deferred until (wall) */
 };
 
 struct record_state {
 	struct id id;
 	uint32_t envelope;
 	enum envelope_state state;
-	bool mailbox;			/* hold: the whole mailbox, not this one */
+	bool mailbox; /* hold: the whole mailbox, not this one */
 	int64_t at_ms;
-	struct slice by;		/* "tideoverd", or who asked */
+	struct slice by; /* "tideoverd", or who asked */
 	struct slice reason;
 };
 

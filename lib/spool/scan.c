@@ -17,17 +17,17 @@ struct scan {
 	const struct scan_visitor *visitor;
 	void *ctx;
 	struct scan_result *result;
-	uint64_t synced;	/* highest that a record here vouches for */
-	struct {		/* bad ranges wait until that is known */
+	uint64_t synced; /* highest that a record here vouches for */
+	struct {	 /* bad ranges wait until that is known */
 		uint64_t offset, length;
-	} *bad;
+	} * bad;
 	size_t bad_count;
 };
 
 static bool all_zero(struct slice s)
 {
-	return s.len == 0 || (s.p[0] == 0 &&
-			      memcmp(s.p, s.p + 1, s.len - 1) == 0);
+	return s.len == 0 ||
+	       (s.p[0] == 0 && memcmp(s.p, s.p + 1, s.len - 1) == 0);
 }
 
 static void note_bad(struct scan *scan, uint64_t from, uint64_t to)
@@ -39,8 +39,8 @@ static void note_bad(struct scan *scan, uint64_t from, uint64_t to)
 		range.len--;
 	if (all_zero(range))
 		return;
-	scan->bad = mem_grow(scan->bad, (scan->bad_count + 1) *
-			     sizeof(*scan->bad));
+	scan->bad =
+		mem_grow(scan->bad, (scan->bad_count + 1) * sizeof(*scan->bad));
 	scan->bad[scan->bad_count].offset = from;
 	scan->bad[scan->bad_count++].length = range.len;
 }
@@ -68,8 +68,8 @@ static void tell_bad(struct scan *scan)
 static uint64_t next_candidate(const struct scan *scan, uint64_t at)
 {
 	while (at + SEGMENT_RECORD_HEADER <= scan->bytes.len) {
-		const char *p = memmem(scan->bytes.p + at,
-				       scan->bytes.len - at, "tRec", 4);
+		const char *p = memmem(scan->bytes.p + at, scan->bytes.len - at,
+				       "tRec", 4);
 
 		if (!p)
 			break;
@@ -90,10 +90,11 @@ static uint64_t body_offset(const struct scan_record *record)
 	if (record->kind != RECORD_MESSAGE)
 		return 0;
 	paths = mem_alloc(RECORD_MAX_ENVELOPES * sizeof(*paths));
-	if (record_message_decode(record->payload, &message, paths,
-				  NULL) == 0 && !message.side_file)
+	if (record_message_decode(record->payload, &message, paths, NULL) ==
+		    0 &&
+	    !message.side_file)
 		at = record->offset + SEGMENT_RECORD_HEADER +
-			(uint64_t)(message.body.p - record->payload.p);
+		     (uint64_t)(message.body.p - record->payload.p);
 	free(paths);
 	return at;
 }
@@ -106,7 +107,8 @@ static int take_record(struct scan *scan, const struct segment_record *found,
 		.segment = scan->number,
 		.offset = found->offset,
 		.payload = slice_of(scan->bytes.p + found->offset +
-				    SEGMENT_RECORD_HEADER, found->length),
+					    SEGMENT_RECORD_HEADER,
+				    found->length),
 	};
 
 	record.body = body_offset(&record);
@@ -121,7 +123,7 @@ static bool payload_is_whole(const struct scan *scan,
 
 	return scan->bytes.len - start >= record->length &&
 	       crc32c(0, slice_of(scan->bytes.p + start, record->length)) ==
-	       record->payload_crc;
+		       record->payload_crc;
 }
 
 static int scan_records(struct scan *scan, uint64_t at, struct err *err)

@@ -15,20 +15,20 @@
 struct scan_record {
 	enum record_kind kind;
 	uint32_t segment;
-	uint64_t offset;	/* of the record in its segment */
-	uint64_t body;		/* offset of the body (MESSAGE, inline), else 0 */
-	struct slice payload;	/* borrowed for the call; body included */
+	uint64_t offset;      /* of the record in its segment */
+	uint64_t body;	      /* offset of the body (MESSAGE, inline), else 0 */
+	struct slice payload; /* borrowed for the call; body included */
 };
 
 struct scan_bad {
 	uint32_t segment;
 	uint64_t offset, length;
-	bool damaged;		/* else torn */
-	struct slice bytes;	/* borrowed; for the quarantine */
+	bool damaged;	    /* else torn */
+	struct slice bytes; /* borrowed; for the quarantine */
 };
 
 struct scan_result {
-	uint32_t next_segment;	/* number for the next new segment */
+	uint32_t next_segment; /* number for the next new segment */
 	uint64_t records, bad_ranges, damaged_ranges;
 	uint64_t bytes;
 };

@@ -4,7 +4,9 @@
 static const char segment_magic[8] = "TIDEOVER";
 static const char record_magic[4] = "tRec";
 
-enum { VERSION = 1 };
+enum {
+	VERSION = 1
+};
 
 void segment_header_encode(const struct segment_header *header,
 			   char out[SEGMENT_HEADER])

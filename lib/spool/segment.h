@@ -20,11 +20,11 @@
 
 #include "spool/record.h"
 
-#define SEGMENT_BYTES (64u * 1024 * 1024)
-#define SEGMENT_HEADER 64
-#define SEGMENT_NONCE 16
+#define SEGMENT_BYTES	      (64u * 1024 * 1024)
+#define SEGMENT_HEADER	      64
+#define SEGMENT_NONCE	      16
 #define SEGMENT_RECORD_HEADER 52
-#define SEGMENT_ALIGN 8
+#define SEGMENT_ALIGN	      8
 /* Largest payload: a body kept inline and the most envelopes. */
 #define SEGMENT_PAYLOAD_MAX (RECORD_BODY_INLINE * 2 + 512 * 1024)
 
@@ -35,8 +35,8 @@ struct segment_header {
 
 struct segment_record {
 	enum record_kind kind;
-	uint64_t offset;	/* of the record's header */
-	uint32_t length;	/* of the payload */
+	uint64_t offset; /* of the record's header */
+	uint32_t length; /* of the payload */
 	uint64_t synced;
 	uint32_t payload_crc;
 };

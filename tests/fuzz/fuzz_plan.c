@@ -17,8 +17,10 @@ static void rehearse(const struct plan *plan)
 {
 	static const char *const resolvers[] = { "127.0.0.1:5302" };
 	const struct plan_rehearsal world = {
-		.listen = "127.0.0.1:2525", .authority = "127.0.0.1:5301",
-		.resolvers = resolvers, .resolver_count = COUNT(resolvers),
+		.listen = "127.0.0.1:2525",
+		.authority = "127.0.0.1:5301",
+		.resolvers = resolvers,
+		.resolver_count = COUNT(resolvers),
 		.deliver_to = { "127.0.0.1:2601", "127.0.0.1:2602" },
 	};
 	char *text = plan_rehearsal_text(plan, &world);

@@ -22,11 +22,15 @@ static void open_transaction(struct fuzz *fuzz)
 	}
 	fuzz->open = true;
 	fuzz->dot = false;
-	smtp_client_transaction(fuzz->client, &(struct smtp_transaction){
-		.reverse_path = "", .forward_paths = people,
-		.count = COUNT(people), .size = 9,
-		.envelope_only = fuzz->transactions % 4 == 3,
-	});
+	smtp_client_transaction(fuzz->client,
+				&(struct smtp_transaction){
+					.reverse_path = "",
+					.forward_paths = people,
+					.count = COUNT(people),
+					.size = 9,
+					.envelope_only =
+						fuzz->transactions % 4 == 3,
+				});
 }
 
 static void on_ready(void *ctx, const struct smtp_offers *offers)
@@ -92,8 +96,12 @@ static void on_fail(void *ctx, enum smtp_stage stage,
 }
 
 static const struct smtp_client_owner owner = {
-	.on_ready = on_ready, .on_starttls = on_starttls, .on_rcpt = on_rcpt,
-	.on_body = on_body, .on_done = on_done, .on_fail = on_fail,
+	.on_ready = on_ready,
+	.on_starttls = on_starttls,
+	.on_rcpt = on_rcpt,
+	.on_body = on_body,
+	.on_done = on_done,
+	.on_fail = on_fail,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

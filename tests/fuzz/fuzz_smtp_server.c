@@ -9,7 +9,7 @@
 struct fuzz {
 	struct smtp_server *server;
 	struct buf said, kept;
-	size_t message;			/* where it begins in `kept` */
+	size_t message; /* where it begins in `kept` */
 	bool later, open, in_message;
 };
 
@@ -105,10 +105,15 @@ static void on_close(void *ctx)
 }
 
 static const struct smtp_server_owner owner = {
-	.on_helo = on_helo, .on_mail = on_mail, .on_rcpt = on_rcpt,
-	.on_data_begin = on_data_begin, .on_data = on_data,
-	.on_data_end = on_data_end, .on_reset = on_reset,
-	.on_starttls = on_starttls, .on_close = on_close,
+	.on_helo = on_helo,
+	.on_mail = on_mail,
+	.on_rcpt = on_rcpt,
+	.on_data_begin = on_data_begin,
+	.on_data = on_data,
+	.on_data_end = on_data_end,
+	.on_reset = on_reset,
+	.on_starttls = on_starttls,
+	.on_close = on_close,
 };
 
 static void give(struct fuzz *fuzz, struct slice in)
@@ -119,7 +124,8 @@ static void give(struct fuzz *fuzz, struct slice in)
 		in = slice_from(in, used);
 		if (smtp_server_waits(fuzz->server))
 			smtp_server_answer(fuzz->server,
-				fuzz->in_message ? 354 : 250, "2.0.0 later");
+					   fuzz->in_message ? 354 : 250,
+					   "2.0.0 later");
 		else if (used == 0)
 			break;
 	}
@@ -128,8 +134,11 @@ static void give(struct fuzz *fuzz, struct slice in)
 static void run(struct fuzz *fuzz, struct slice in, size_t piece)
 {
 	static const struct smtp_server_limits limits = {
-		.max_size = 2000, .max_recipients = 3, .max_messages = 5,
-		.max_errors = 20, .utf8 = true,
+		.max_size = 2000,
+		.max_recipients = 3,
+		.max_messages = 5,
+		.max_errors = 20,
+		.utf8 = true,
 	};
 	struct buf *out;
 

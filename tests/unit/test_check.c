@@ -17,46 +17,46 @@
 #define QUEUE	"hold.example.com"
 
 static const char park_text[] =
-"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"park\","
-"\"domains\":[{\"name\":\"acme.example\"}],"
-"\"old\":{\"provider\":\"workspace\",\"mx\":[\"" OLD "\"],"
-"\"deliver_to\":\"old.example.net:25\"},"
-"\"new\":{\"provider\":\"m365\",\"mx\":[\"" NEW "\"],"
-"\"deliver_to\":\"tenant.example.org:25\"},"
-"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
-"\"listen\":[\"127.0.0.1:2525\"]},"
-"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300,\"old_ttl\":86400},"
-"\"expected\":{\"messages_per_day\":24000,\"mean_bytes\":100000},"
-"\"recipients\":{\"policy\":\"any\"}}";
+	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"park\","
+	"\"domains\":[{\"name\":\"acme.example\"}],"
+	"\"old\":{\"provider\":\"workspace\",\"mx\":[\"" OLD "\"],"
+	"\"deliver_to\":\"old.example.net:25\"},"
+	"\"new\":{\"provider\":\"m365\",\"mx\":[\"" NEW "\"],"
+	"\"deliver_to\":\"tenant.example.org:25\"},"
+	"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
+	"\"listen\":[\"127.0.0.1:2525\"]},"
+	"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300,\"old_ttl\":86400},"
+	"\"expected\":{\"messages_per_day\":24000,\"mean_bytes\":100000},"
+	"\"recipients\":{\"policy\":\"any\"}}";
 
 static const char standby_text[] =
-"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
-"\"domains\":[{\"name\":\"acme.example\"}],"
-"\"old\":{\"provider\":\"custom\",\"mx\":[\"" OLD "\"],"
-"\"deliver_to\":\"old.example.net:25\"},"
-"\"new\":{\"provider\":\"m365\",\"mx\":[\"" NEW "\"],"
-"\"deliver_to\":\"tenant.example.org:25\"},"
-"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
-"\"listen\":[\"127.0.0.1:2525\"]},"
-"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300},"
-"\"recipients\":{\"policy\":\"any\"}}";
+	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
+	"\"domains\":[{\"name\":\"acme.example\"}],"
+	"\"old\":{\"provider\":\"custom\",\"mx\":[\"" OLD "\"],"
+	"\"deliver_to\":\"old.example.net:25\"},"
+	"\"new\":{\"provider\":\"m365\",\"mx\":[\"" NEW "\"],"
+	"\"deliver_to\":\"tenant.example.org:25\"},"
+	"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
+	"\"listen\":[\"127.0.0.1:2525\"]},"
+	"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300},"
+	"\"recipients\":{\"policy\":\"any\"}}";
 
 static const char plain_text[] =
-"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
-"\"domains\":[{\"name\":\"acme.example\"}],"
-"\"primary\":{\"provider\":\"custom\",\"mx\":[\"" OLD "\"],"
-"\"deliver_to\":\"old.example.net:25\"},"
-"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
-"\"listen\":[\"127.0.0.1:2525\"]},"
-"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300},"
-"\"recipients\":{\"policy\":\"any\"}}";
+	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
+	"\"domains\":[{\"name\":\"acme.example\"}],"
+	"\"primary\":{\"provider\":\"custom\",\"mx\":[\"" OLD "\"],"
+	"\"deliver_to\":\"old.example.net:25\"},"
+	"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
+	"\"listen\":[\"127.0.0.1:2525\"]},"
+	"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300},"
+	"\"recipients\":{\"policy\":\"any\"}}";
 
 /* A world in which every check passes; a case changes what it is about. */
 struct world {
 	struct plan *plan;
 	struct facts *facts;
 	struct facts_domain *domain;
-	struct dns_vantage *authority, *resolver;	/* 2 and 3 of them */
+	struct dns_vantage *authority, *resolver; /* 2 and 3 of them */
 	struct probe_result *old, *new;
 };
 
@@ -84,8 +84,8 @@ static void add_host(struct world *world, const char *name)
 	struct dns_domain *dns = &world->domain->dns;
 	struct dns_host *host;
 
-	dns->hosts = mem_grow(dns->hosts, (dns->host_count + 1) *
-			      sizeof(*dns->hosts));
+	dns->hosts = mem_grow(dns->hosts,
+			      (dns->host_count + 1) * sizeof(*dns->hosts));
 	host = &dns->hosts[dns->host_count++];
 	*host = (struct dns_host){ .asked = true, .addresses = 2 };
 	snprintf(host->name, sizeof(host->name), "%s", name);
@@ -102,8 +102,10 @@ static void good_reply(struct smtp_reply *reply, int code, const char *enhanced,
 
 static void good_probe(struct probe_result *probe, const char *target)
 {
-	*probe = (struct probe_result){ .connected = true, .healthy = true,
-					.rcpt_count = 2, .at_ms = NOW_MS,
+	*probe = (struct probe_result){ .connected = true,
+					.healthy = true,
+					.rcpt_count = 2,
+					.at_ms = NOW_MS,
 					.stage = SMTP_STAGE_RCPT };
 	snprintf(probe->target, sizeof(probe->target), "%s", target);
 	probe->greeting.code = 220;
@@ -133,8 +135,8 @@ static void fill_dns(struct world *world)
 		vantage->has_serial = i < 2;
 		vantage->serial = 7;
 		vantage->asked_ms = NOW_MS;
-		snprintf(vantage->name, sizeof(vantage->name), i < 2 ?
-			 "ns%zu.example" : "resolver", i + 1);
+		snprintf(vantage->name, sizeof(vantage->name),
+			 i < 2 ? "ns%zu.example" : "resolver", i + 1);
 		snprintf(vantage->address, sizeof(vantage->address),
 			 "192.0.2.%zu:53", i + 1);
 	}
@@ -145,7 +147,8 @@ static void fill_dns(struct world *world)
 	add_host(world, QUEUE);
 	world->domain->surveyed = true;
 	world->domain->horizon = (struct dns_horizon){
-		.max_ttl = 300, .first_ms = NOW_MS - 100 * HOUR_MS,
+		.max_ttl = 300,
+		.first_ms = NOW_MS - 100 * HOUR_MS,
 		.old_seen_ms = NOW_MS - 30 * HOUR_MS,
 		.boot_id = "the boot before",
 	};
@@ -179,8 +182,10 @@ static void world_make(struct world *world, const char *text)
 		   "not here");
 	world->facts->space_known = true;
 	world->facts->space = (struct file_space){
-		.free_bytes = 100000000000, .total_bytes = 200000000000,
-		.free_inodes = 10000000, .total_inodes = 20000000,
+		.free_bytes = 100000000000,
+		.total_bytes = 200000000000,
+		.free_inodes = 10000000,
+		.total_inodes = 20000000,
 	};
 	world->facts->ledger_known = world->facts->ledger_balances = true;
 	world->facts->journal_intact = true;
@@ -193,14 +198,34 @@ static void world_release(struct world *world)
 }
 
 /* What each case changes; the MX set is parked before unless it says so. */
-static void mx_old(struct world *w) { set_all(w, OLD, NULL); }
-static void mx_new(struct world *w) { set_all(w, NEW, NULL); }
-static void mx_mixed(struct world *w) { set_all(w, OLD, QUEUE); }
-static void mx_other(struct world *w) { set_all(w, "mx.other.example", NULL); }
-static void mx_new_queue(struct world *w) { set_all(w, NEW, QUEUE); }
-static void nothing(struct world *w) { }
+static void mx_old(struct world *w)
+{
+	set_all(w, OLD, NULL);
+}
+static void mx_new(struct world *w)
+{
+	set_all(w, NEW, NULL);
+}
+static void mx_mixed(struct world *w)
+{
+	set_all(w, OLD, QUEUE);
+}
+static void mx_other(struct world *w)
+{
+	set_all(w, "mx.other.example", NULL);
+}
+static void mx_new_queue(struct world *w)
+{
+	set_all(w, NEW, QUEUE);
+}
+static void nothing(struct world *w)
+{
+}
 
-static void unsurveyed(struct world *w) { w->domain->surveyed = false; }
+static void unsurveyed(struct world *w)
+{
+	w->domain->surveyed = false;
+}
 
 static void silent(struct world *w)
 {
@@ -208,8 +233,14 @@ static void silent(struct world *w)
 		 "timeout");
 }
 
-static void lame(struct world *w) { w->authority[1].aa = false; }
-static void serials(struct world *w) { w->authority[1].serial = 8; }
+static void lame(struct world *w)
+{
+	w->authority[1].aa = false;
+}
+static void serials(struct world *w)
+{
+	w->authority[1].serial = 8;
+}
 
 static void no_ipv6(struct world *w)
 {
@@ -235,8 +266,14 @@ static void ttl_none(struct world *w)
 	w->authority[0].mx.count = w->authority[1].mx.count = 0;
 }
 
-static void null_mx(struct world *w) { set_mx(w->authority, "", NULL); }
-static void ip_mx(struct world *w) { set_mx(w->authority, "192.0.2.7", NULL); }
+static void null_mx(struct world *w)
+{
+	set_mx(w->authority, "", NULL);
+}
+static void ip_mx(struct world *w)
+{
+	set_mx(w->authority, "192.0.2.7", NULL);
+}
 
 static void invalid_mx(struct world *w)
 {
@@ -250,7 +287,10 @@ static void doubled_mx(struct world *w)
 	add_host(w, "mx.acme.example.acme.example");
 }
 
-static void cname(struct world *w) { w->domain->dns.hosts[2].cname = true; }
+static void cname(struct world *w)
+{
+	w->domain->dns.hosts[2].cname = true;
+}
 
 static void one_address(struct world *w)
 {
@@ -278,8 +318,14 @@ static void ttl_unknown(struct world *w)
 	w->domain->horizon.first_ms = NOW_MS - HOUR_MS;
 }
 
-static void ttl_observed(struct world *w) { w->plan->dns.old_ttl = -1; }
-static void resolver_old(struct world *w) { set_mx(w->resolver, OLD, NULL); }
+static void ttl_observed(struct world *w)
+{
+	w->plan->dns.old_ttl = -1;
+}
+static void resolver_old(struct world *w)
+{
+	set_mx(w->resolver, OLD, NULL);
+}
 
 static void one_authority_old(struct world *w)
 {
@@ -336,8 +382,8 @@ static void returned_unresolved(struct world *w)
 /* Tenant to tenant: the hosts are the same, so none is left behind. */
 static void same_hosts(struct world *w)
 {
-	snprintf(w->plan->domains[0].systems[SYSTEM_NEW].mx.at[0],
-		 sizeof(NEW), "%s", OLD);
+	snprintf(w->plan->domains[0].systems[SYSTEM_NEW].mx.at[0], sizeof(NEW),
+		 "%s", OLD);
 	mx_old(w);
 	w->domain->horizon.old_seen_ms = NOW_MS;
 }
@@ -424,7 +470,10 @@ static void old_refuses(struct world *w)
 	refused(w);
 }
 
-static void relay_unasked(struct world *w) { w->facts->queue_probed = false; }
+static void relay_unasked(struct world *w)
+{
+	w->facts->queue_probed = false;
+}
 
 static void relay(struct world *w)
 {
@@ -452,15 +501,24 @@ static void space_once(struct world *w)
 	w->facts->space.free_bytes = 7200000000;
 }
 
-static void few_inodes(struct world *w) { w->facts->space.free_inodes = 72000; }
+static void few_inodes(struct world *w)
+{
+	w->facts->space.free_inodes = 72000;
+}
 
 static void no_inodes(struct world *w)
 {
 	w->facts->space.free_inodes = w->facts->space.total_inodes = 0;
 }
 
-static void space_unknown(struct world *w) { w->facts->space_known = false; }
-static void unexpected(struct world *w) { w->plan->messages_per_day = 0; }
+static void space_unknown(struct world *w)
+{
+	w->facts->space_known = false;
+}
+static void unexpected(struct world *w)
+{
+	w->plan->messages_per_day = 0;
+}
 
 static void measured(struct world *w)
 {
@@ -475,15 +533,24 @@ static void measured_more(struct world *w)
 	w->facts->measured_mean_bytes = 100000;
 }
 
-static void ledger_unknown(struct world *w) { w->facts->ledger_known = false; }
-static void chain_broken(struct world *w) { w->facts->journal_intact = false; }
+static void ledger_unknown(struct world *w)
+{
+	w->facts->ledger_known = false;
+}
+static void chain_broken(struct world *w)
+{
+	w->facts->journal_intact = false;
+}
 
 static void told_unbalanced(struct world *w)
 {
 	w->facts->ledger_balances = false;
 }
 
-static void one_lost(struct world *w) { w->domain->accepted = 1; }
+static void one_lost(struct world *w)
+{
+	w->domain->accepted = 1;
+}
 
 static void one_held(struct world *w)
 {
@@ -496,142 +563,150 @@ static const struct {
 	enum gate gate;
 	void (*change)(struct world *world);
 	enum verdict want;
-	const char *says;	/* part of summary or remedy; NULL: any */
+	const char *says; /* part of summary or remedy; NULL: any */
 } cases[] = {
-#define PARK park_text
-#define STBY standby_text
+#define PARK  park_text
+#define STBY  standby_text
 #define PLAIN plain_text
-#define P GATE_PLAN
-#define S GATE_START
-#define D GATE_DETACH
-#define F GATE_FINISH
-#define C GATE_CLOSE
-#define R GATE_ROLLBACK
-{ "dns-authority", PARK, P, nothing, VERDICT_PASS, NULL },
-{ "dns-authority", PARK, P, serials, VERDICT_WARN, "different serials" },
-{ "dns-authority", PARK, P, no_ipv6, VERDICT_WARN, "over IPv4 alone" },
-{ "dns-authority", PARK, P, silent, VERDICT_FAIL,
-  "ns2.example (192.0.2.2:53)" },
-{ "dns-authority", PARK, P, lame, VERDICT_FAIL, "is lame" },
-{ "dns-authority", PARK, P, unsurveyed, VERDICT_UNKNOWN, "was not asked" },
+#define P     GATE_PLAN
+#define S     GATE_START
+#define D     GATE_DETACH
+#define F     GATE_FINISH
+#define C     GATE_CLOSE
+#define R     GATE_ROLLBACK
+	{ "dns-authority", PARK, P, nothing, VERDICT_PASS, NULL },
+	{ "dns-authority", PARK, P, serials, VERDICT_WARN,
+	  "different serials" },
+	{ "dns-authority", PARK, P, no_ipv6, VERDICT_WARN, "over IPv4 alone" },
+	{ "dns-authority", PARK, P, silent, VERDICT_FAIL,
+	  "ns2.example (192.0.2.2:53)" },
+	{ "dns-authority", PARK, P, lame, VERDICT_FAIL, "is lame" },
+	{ "dns-authority", PARK, P, unsurveyed, VERDICT_UNKNOWN,
+	  "was not asked" },
 
-{ "mx-baseline", PARK, P, mx_old, VERDICT_PASS, NULL },
-{ "mx-baseline", PARK, P, nothing, VERDICT_FAIL,
-  "'acme.example. MX 1 " OLD ".'" },
-{ "mx-baseline", PARK, P, mx_mixed, VERDICT_FAIL, NULL },
-{ "mx-baseline", STBY, P, mx_mixed, VERDICT_PASS, NULL },
-{ "mx-baseline", PARK, P, unsurveyed, VERDICT_UNKNOWN, NULL },
+	{ "mx-baseline", PARK, P, mx_old, VERDICT_PASS, NULL },
+	{ "mx-baseline", PARK, P, nothing, VERDICT_FAIL,
+	  "'acme.example. MX 1 " OLD ".'" },
+	{ "mx-baseline", PARK, P, mx_mixed, VERDICT_FAIL, NULL },
+	{ "mx-baseline", STBY, P, mx_mixed, VERDICT_PASS, NULL },
+	{ "mx-baseline", PARK, P, unsurveyed, VERDICT_UNKNOWN, NULL },
 
-{ "mx-sanity", PARK, P, nothing, VERDICT_PASS, NULL },
-{ "mx-sanity", PARK, P, one_address, VERDICT_WARN, QUEUE },
-{ "mx-sanity", PARK, S, no_address, VERDICT_FAIL, "'" QUEUE ". A ADDRESS'" },
-{ "mx-sanity", PARK, S, cname, VERDICT_FAIL, "is a CNAME" },
-{ "mx-sanity", PARK, S, null_mx, VERDICT_FAIL, "null MX" },
-{ "mx-sanity", PARK, S, ip_mx, VERDICT_FAIL, "is an address" },
-{ "mx-sanity", PARK, F, invalid_mx, VERDICT_FAIL, "leftover" },
-{ "mx-sanity", PARK, F, doubled_mx, VERDICT_FAIL, "lacks the dot" },
-{ "mx-sanity", PARK, F, host_unasked, VERDICT_UNKNOWN, NULL },
-{ "mx-sanity", PARK, F, mx_other, VERDICT_UNKNOWN, "mx.other.example" },
+	{ "mx-sanity", PARK, P, nothing, VERDICT_PASS, NULL },
+	{ "mx-sanity", PARK, P, one_address, VERDICT_WARN, QUEUE },
+	{ "mx-sanity", PARK, S, no_address, VERDICT_FAIL,
+	  "'" QUEUE ". A ADDRESS'" },
+	{ "mx-sanity", PARK, S, cname, VERDICT_FAIL, "is a CNAME" },
+	{ "mx-sanity", PARK, S, null_mx, VERDICT_FAIL, "null MX" },
+	{ "mx-sanity", PARK, S, ip_mx, VERDICT_FAIL, "is an address" },
+	{ "mx-sanity", PARK, F, invalid_mx, VERDICT_FAIL, "leftover" },
+	{ "mx-sanity", PARK, F, doubled_mx, VERDICT_FAIL, "lacks the dot" },
+	{ "mx-sanity", PARK, F, host_unasked, VERDICT_UNKNOWN, NULL },
+	{ "mx-sanity", PARK, F, mx_other, VERDICT_UNKNOWN, "mx.other.example" },
 
-{ "ttl-lowered", PARK, P, mx_old, VERDICT_PASS, NULL },
-{ "ttl-lowered", PARK, P, ttl_hour, VERDICT_WARN, "3600 s" },
-{ "ttl-lowered", PARK, P, ttl_day, VERDICT_FAIL,
-  "earliest start is 2026-05-29 20:26 UTC" },
-{ "ttl-lowered", PARK, P, ttl_none, VERDICT_UNKNOWN, NULL },
+	{ "ttl-lowered", PARK, P, mx_old, VERDICT_PASS, NULL },
+	{ "ttl-lowered", PARK, P, ttl_hour, VERDICT_WARN, "3600 s" },
+	{ "ttl-lowered", PARK, P, ttl_day, VERDICT_FAIL,
+	  "earliest start is 2026-05-29 20:26 UTC" },
+	{ "ttl-lowered", PARK, P, ttl_none, VERDICT_UNKNOWN, NULL },
 
-{ "mx-horizon", PARK, D, nothing, VERDICT_PASS, NULL },
-{ "mx-horizon", PARK, D, ttl_observed, VERDICT_PASS, NULL },
-{ "mx-horizon", PARK, D, seen_lately, VERDICT_FAIL, "wait until" },
-{ "mx-horizon", PARK, D, one_authority_old, VERDICT_FAIL, "ns2.example" },
-{ "mx-horizon", PARK, D, serials, VERDICT_FAIL, "different serials" },
-{ "mx-horizon", PARK, D, mx_new, VERDICT_FAIL, "parked" },
-{ "mx-horizon", PARK, D, ttl_unknown, VERDICT_UNKNOWN, "dns.old_ttl" },
-{ "mx-horizon", PARK, D, silent, VERDICT_UNKNOWN, NULL },
-{ "mx-horizon", PARK, D, no_ipv6, VERDICT_PASS, NULL },
-{ "mx-horizon", PARK, C, mx_new, VERDICT_PASS, NULL },
-{ "mx-horizon", PARK, C, nothing, VERDICT_FAIL, "MX 0 " NEW },
-{ "mx-horizon", PARK, C, same_hosts, VERDICT_PASS, NULL },
-{ "mx-horizon", PARK, C, returned, VERDICT_PASS, NULL },
-{ "mx-horizon", PARK, C, returned_parked, VERDICT_FAIL, "old" },
-{ "mx-horizon", PARK, C, returned_resolver_lags, VERDICT_FAIL, NULL },
-{ "mx-horizon", PARK, C, returned_unresolved, VERDICT_UNKNOWN, NULL },
-{ "mx-horizon", STBY, C, ttl_observed, VERDICT_FAIL, NULL },
-{ "mx-horizon", PLAIN, C, mx_old, VERDICT_PASS, NULL },
+	{ "mx-horizon", PARK, D, nothing, VERDICT_PASS, NULL },
+	{ "mx-horizon", PARK, D, ttl_observed, VERDICT_PASS, NULL },
+	{ "mx-horizon", PARK, D, seen_lately, VERDICT_FAIL, "wait until" },
+	{ "mx-horizon", PARK, D, one_authority_old, VERDICT_FAIL,
+	  "ns2.example" },
+	{ "mx-horizon", PARK, D, serials, VERDICT_FAIL, "different serials" },
+	{ "mx-horizon", PARK, D, mx_new, VERDICT_FAIL, "parked" },
+	{ "mx-horizon", PARK, D, ttl_unknown, VERDICT_UNKNOWN, "dns.old_ttl" },
+	{ "mx-horizon", PARK, D, silent, VERDICT_UNKNOWN, NULL },
+	{ "mx-horizon", PARK, D, no_ipv6, VERDICT_PASS, NULL },
+	{ "mx-horizon", PARK, C, mx_new, VERDICT_PASS, NULL },
+	{ "mx-horizon", PARK, C, nothing, VERDICT_FAIL, "MX 0 " NEW },
+	{ "mx-horizon", PARK, C, same_hosts, VERDICT_PASS, NULL },
+	{ "mx-horizon", PARK, C, returned, VERDICT_PASS, NULL },
+	{ "mx-horizon", PARK, C, returned_parked, VERDICT_FAIL, "old" },
+	{ "mx-horizon", PARK, C, returned_resolver_lags, VERDICT_FAIL, NULL },
+	{ "mx-horizon", PARK, C, returned_unresolved, VERDICT_UNKNOWN, NULL },
+	{ "mx-horizon", STBY, C, ttl_observed, VERDICT_FAIL, NULL },
+	{ "mx-horizon", PLAIN, C, mx_old, VERDICT_PASS, NULL },
 
-{ "parked", PARK, D, nothing, VERDICT_PASS, NULL },
-{ "parked", PARK, D, resolver_old, VERDICT_WARN, "for 5m" },
-{ "parked", PARK, D, mx_old, VERDICT_FAIL, "'acme.example. MX 20 " QUEUE ".'" },
-{ "parked", PARK, D, mx_mixed, VERDICT_FAIL, NULL },
-{ "parked", PARK, D, resolver_silent, VERDICT_UNKNOWN, "fewer than 3" },
-{ "parked", PARK, D, silent, VERDICT_UNKNOWN, NULL },
+	{ "parked", PARK, D, nothing, VERDICT_PASS, NULL },
+	{ "parked", PARK, D, resolver_old, VERDICT_WARN, "for 5m" },
+	{ "parked", PARK, D, mx_old, VERDICT_FAIL,
+	  "'acme.example. MX 20 " QUEUE ".'" },
+	{ "parked", PARK, D, mx_mixed, VERDICT_FAIL, NULL },
+	{ "parked", PARK, D, resolver_silent, VERDICT_UNKNOWN, "fewer than 3" },
+	{ "parked", PARK, D, silent, VERDICT_UNKNOWN, NULL },
 
-{ "mx-not-old", PARK, F, nothing, VERDICT_PASS, NULL },
-{ "mx-not-old", PARK, F, mx_new, VERDICT_PASS, NULL },
-{ "mx-not-old", STBY, F, mx_new_queue, VERDICT_PASS, NULL },
-{ "mx-not-old", PARK, F, resolver_old, VERDICT_WARN, NULL },
-{ "mx-not-old", PARK, F, mx_mixed, VERDICT_FAIL, "bounces" },
-{ "mx-not-old", PARK, F, mx_old, VERDICT_FAIL, "bounces" },
-{ "mx-not-old", STBY, F, mx_mixed, VERDICT_FAIL, "MX 0 " NEW },
-{ "mx-not-old", PARK, F, mx_other, VERDICT_FAIL, "neither" },
-{ "mx-not-old", PARK, F, silent, VERDICT_UNKNOWN, NULL },
+	{ "mx-not-old", PARK, F, nothing, VERDICT_PASS, NULL },
+	{ "mx-not-old", PARK, F, mx_new, VERDICT_PASS, NULL },
+	{ "mx-not-old", STBY, F, mx_new_queue, VERDICT_PASS, NULL },
+	{ "mx-not-old", PARK, F, resolver_old, VERDICT_WARN, NULL },
+	{ "mx-not-old", PARK, F, mx_mixed, VERDICT_FAIL, "bounces" },
+	{ "mx-not-old", PARK, F, mx_old, VERDICT_FAIL, "bounces" },
+	{ "mx-not-old", STBY, F, mx_mixed, VERDICT_FAIL, "MX 0 " NEW },
+	{ "mx-not-old", PARK, F, mx_other, VERDICT_FAIL, "neither" },
+	{ "mx-not-old", PARK, F, silent, VERDICT_UNKNOWN, NULL },
 
-{ "mx-final", PARK, C, mx_new, VERDICT_PASS, NULL },
-{ "mx-final", STBY, C, mx_new_queue, VERDICT_PASS, NULL },
-{ "mx-final", PLAIN, C, mx_old, VERDICT_PASS, NULL },
-{ "mx-final", PARK, C, returned, VERDICT_PASS, NULL },
-{ "mx-final", PARK, C, new_resolver_lags, VERDICT_WARN, NULL },
-{ "mx-final", PARK, C, new_unresolved, VERDICT_WARN, NULL },
-{ "mx-final", PARK, C, mx_new_queue, VERDICT_FAIL,
-  "'acme.example. MX 0 " NEW ".'" },
-{ "mx-final", STBY, C, queue_first, VERDICT_FAIL, "not the last" },
-{ "mx-final", PARK, C, nothing, VERDICT_FAIL, NULL },
-{ "mx-final", PARK, C, unsurveyed, VERDICT_UNKNOWN, NULL },
+	{ "mx-final", PARK, C, mx_new, VERDICT_PASS, NULL },
+	{ "mx-final", STBY, C, mx_new_queue, VERDICT_PASS, NULL },
+	{ "mx-final", PLAIN, C, mx_old, VERDICT_PASS, NULL },
+	{ "mx-final", PARK, C, returned, VERDICT_PASS, NULL },
+	{ "mx-final", PARK, C, new_resolver_lags, VERDICT_WARN, NULL },
+	{ "mx-final", PARK, C, new_unresolved, VERDICT_WARN, NULL },
+	{ "mx-final", PARK, C, mx_new_queue, VERDICT_FAIL,
+	  "'acme.example. MX 0 " NEW ".'" },
+	{ "mx-final", STBY, C, queue_first, VERDICT_FAIL, "not the last" },
+	{ "mx-final", PARK, C, nothing, VERDICT_FAIL, NULL },
+	{ "mx-final", PARK, C, unsurveyed, VERDICT_UNKNOWN, NULL },
 
-{ "rcpt-probe", PARK, F, nothing, VERDICT_PASS, NULL },
-{ "rcpt-probe", PARK, F, accepts_all, VERDICT_WARN, NULL },
-{ "rcpt-probe", PARK, F, refused, VERDICT_FAIL, "edge blocking" },
-{ "rcpt-probe", PARK, F, unlicensed, VERDICT_FAIL, "license" },
-{ "rcpt-probe", PARK, F, greeted_no, VERDICT_FAIL, "554" },
-{ "rcpt-probe", PARK, F, tls_missing, VERDICT_FAIL, "STARTTLS" },
-{ "rcpt-probe", PARK, F, tls_untrusted, VERDICT_FAIL, "not trusted" },
-{ "rcpt-probe", PARK, F, greylisted, VERDICT_UNKNOWN, NULL },
-{ "rcpt-probe", PARK, F, two_good, VERDICT_UNKNOWN, "ask again at" },
-{ "rcpt-probe", PARK, F, too_quick, VERDICT_UNKNOWN, "over 15m" },
-{ "rcpt-probe", PARK, F, unreachable, VERDICT_UNKNOWN, "connect: refused" },
-{ "rcpt-probe", PARK, F, unprobed, VERDICT_UNKNOWN, NULL },
+	{ "rcpt-probe", PARK, F, nothing, VERDICT_PASS, NULL },
+	{ "rcpt-probe", PARK, F, accepts_all, VERDICT_WARN, NULL },
+	{ "rcpt-probe", PARK, F, refused, VERDICT_FAIL, "edge blocking" },
+	{ "rcpt-probe", PARK, F, unlicensed, VERDICT_FAIL, "license" },
+	{ "rcpt-probe", PARK, F, greeted_no, VERDICT_FAIL, "554" },
+	{ "rcpt-probe", PARK, F, tls_missing, VERDICT_FAIL, "STARTTLS" },
+	{ "rcpt-probe", PARK, F, tls_untrusted, VERDICT_FAIL, "not trusted" },
+	{ "rcpt-probe", PARK, F, greylisted, VERDICT_UNKNOWN, NULL },
+	{ "rcpt-probe", PARK, F, two_good, VERDICT_UNKNOWN, "ask again at" },
+	{ "rcpt-probe", PARK, F, too_quick, VERDICT_UNKNOWN, "over 15m" },
+	{ "rcpt-probe", PARK, F, unreachable, VERDICT_UNKNOWN,
+	  "connect: refused" },
+	{ "rcpt-probe", PARK, F, unprobed, VERDICT_UNKNOWN, NULL },
 
-{ "rollback-target", PARK, R, nothing, VERDICT_PASS, NULL },
-{ "rollback-target", PARK, R, accepts_all, VERDICT_WARN, NULL },
-{ "rollback-target", PARK, R, old_refuses, VERDICT_FAIL, "stay parked" },
-{ "rollback-target", PARK, R, tls_missing, VERDICT_FAIL, NULL },
-{ "rollback-target", PARK, R, unprobed, VERDICT_UNKNOWN, NULL },
+	{ "rollback-target", PARK, R, nothing, VERDICT_PASS, NULL },
+	{ "rollback-target", PARK, R, accepts_all, VERDICT_WARN, NULL },
+	{ "rollback-target", PARK, R, old_refuses, VERDICT_FAIL,
+	  "stay parked" },
+	{ "rollback-target", PARK, R, tls_missing, VERDICT_FAIL, NULL },
+	{ "rollback-target", PARK, R, unprobed, VERDICT_UNKNOWN, NULL },
 
-{ "no-open-relay", PARK, S, nothing, VERDICT_PASS, NULL },
-{ "no-open-relay", PARK, S, relay, VERDICT_FAIL, "accepts mail" },
-{ "no-open-relay", PARK, S, relay_defers, VERDICT_UNKNOWN, NULL },
-{ "no-open-relay", PARK, S, relay_silent, VERDICT_UNKNOWN, NULL },
-{ "no-open-relay", PARK, S, relay_unasked, VERDICT_UNKNOWN, NULL },
+	{ "no-open-relay", PARK, S, nothing, VERDICT_PASS, NULL },
+	{ "no-open-relay", PARK, S, relay, VERDICT_FAIL, "accepts mail" },
+	{ "no-open-relay", PARK, S, relay_defers, VERDICT_UNKNOWN, NULL },
+	{ "no-open-relay", PARK, S, relay_silent, VERDICT_UNKNOWN, NULL },
+	{ "no-open-relay", PARK, S, relay_unasked, VERDICT_UNKNOWN, NULL },
 
-{ "queue-capacity", PARK, S, nothing, VERDICT_PASS, NULL },
-{ "queue-capacity", PARK, S, no_inodes, VERDICT_PASS, NULL },
-{ "queue-capacity", PARK, S, measured, VERDICT_PASS, NULL },
-{ "queue-capacity", PARK, S, space_twice, VERDICT_WARN, "144 hours" },
-{ "queue-capacity", PARK, S, space_once, VERDICT_FAIL, "72 hours" },
-{ "queue-capacity", PARK, S, few_inodes, VERDICT_FAIL, "inodes" },
-{ "queue-capacity", PARK, S, measured_more, VERDICT_FAIL, NULL },
-{ "queue-capacity", PARK, S, unexpected, VERDICT_UNKNOWN, "messages_per_day" },
-{ "queue-capacity", PARK, S, space_unknown, VERDICT_UNKNOWN, NULL },
+	{ "queue-capacity", PARK, S, nothing, VERDICT_PASS, NULL },
+	{ "queue-capacity", PARK, S, no_inodes, VERDICT_PASS, NULL },
+	{ "queue-capacity", PARK, S, measured, VERDICT_PASS, NULL },
+	{ "queue-capacity", PARK, S, space_twice, VERDICT_WARN, "144 hours" },
+	{ "queue-capacity", PARK, S, space_once, VERDICT_FAIL, "72 hours" },
+	{ "queue-capacity", PARK, S, few_inodes, VERDICT_FAIL, "inodes" },
+	{ "queue-capacity", PARK, S, measured_more, VERDICT_FAIL, NULL },
+	{ "queue-capacity", PARK, S, unexpected, VERDICT_UNKNOWN,
+	  "messages_per_day" },
+	{ "queue-capacity", PARK, S, space_unknown, VERDICT_UNKNOWN, NULL },
 
-{ "ledger-balance", PARK, C, nothing, VERDICT_PASS, NULL },
-{ "ledger-balance", PARK, C, one_held, VERDICT_PASS, NULL },
-{ "ledger-balance", PARK, C, one_lost, VERDICT_FAIL, "do not sign" },
-{ "ledger-balance", PARK, C, told_unbalanced, VERDICT_FAIL, NULL },
-{ "ledger-balance", PARK, C, chain_broken, VERDICT_FAIL, "journal" },
-{ "ledger-balance", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
+	{ "ledger-balance", PARK, C, nothing, VERDICT_PASS, NULL },
+	{ "ledger-balance", PARK, C, one_held, VERDICT_PASS, NULL },
+	{ "ledger-balance", PARK, C, one_lost, VERDICT_FAIL, "do not sign" },
+	{ "ledger-balance", PARK, C, told_unbalanced, VERDICT_FAIL, NULL },
+	{ "ledger-balance", PARK, C, chain_broken, VERDICT_FAIL, "journal" },
+	{ "ledger-balance", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
 
-{ "held-empty", PARK, C, nothing, VERDICT_PASS, NULL },
-{ "held-empty", PARK, C, one_held, VERDICT_FAIL, "1 held" },
-{ "held-empty", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
+	{ "held-empty", PARK, C, nothing, VERDICT_PASS, NULL },
+	{ "held-empty", PARK, C, one_held, VERDICT_FAIL, "1 held" },
+	{ "held-empty", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
 };
 
 static void each_check_judges_as_the_catalogue_says(void **state)
@@ -652,8 +727,7 @@ static void each_check_judges_as_the_catalogue_says(void **state)
 		    (cases[i].says &&
 		     !strstr(finding->summary, cases[i].says) &&
 		     !strstr(finding->remedy, cases[i].says)))
-			fail_msg("case %zu, %s: %s: %s / %s", i,
-				 cases[i].check,
+			fail_msg("case %zu, %s: %s: %s / %s", i, cases[i].check,
 				 verdict_name(finding->verdict),
 				 finding->summary, finding->remedy);
 		/* Whatever it says, it says on what grounds. */
@@ -750,42 +824,56 @@ static void give(struct world *world, const char *check, enum gate gate,
 
 	check_gate(world->facts, gate, check, NULL, 0, &found);
 	assert_int_equal(found.count, 1);
-	*waiver = (struct waiver){ .gate = gate, .at_ms = NOW_MS - HOUR_MS,
-				   .by = (char *)(uintptr_t)"alice",
-				   .reason = (char *)(uintptr_t)"known" };
+	*waiver = (struct waiver){ .gate = gate,
+				   .at_ms = NOW_MS - HOUR_MS,
+				   .by = (char *)(uintptr_t) "alice",
+				   .reason = (char *)(uintptr_t) "known" };
 	snprintf(waiver->check, sizeof(waiver->check), "%s", check);
 	finding_fingerprint(&found.at[0], waiver->fingerprint);
 	findings_release(&found);
 }
 
-static void late(struct waiver *waiver) { waiver->at_ms -= 23 * HOUR_MS; }
-static void future(struct waiver *waiver) { waiver->at_ms += 2 * HOUR_MS; }
-static void other_gate(struct waiver *waiver) { waiver->gate = GATE_PLAN; }
-static void as_it_is(struct waiver *waiver) { }
+static void late(struct waiver *waiver)
+{
+	waiver->at_ms -= 23 * HOUR_MS;
+}
+static void future(struct waiver *waiver)
+{
+	waiver->at_ms += 2 * HOUR_MS;
+}
+static void other_gate(struct waiver *waiver)
+{
+	waiver->gate = GATE_PLAN;
+}
+static void as_it_is(struct waiver *waiver)
+{
+}
 
 static const struct {
 	const char *check;
 	enum gate gate;
-	void (*before)(struct world *);		/* when it was given */
+	void (*before)(struct world *); /* when it was given */
 	void (*now)(struct world *);
 	void (*change)(struct waiver *);
 	enum verdict want;
 } waived[] = {
-{ "mx-not-old", F, mx_mixed, mx_mixed, as_it_is, VERDICT_WAIVED },
-{ "rcpt-probe", F, two_good, too_quick, as_it_is, VERDICT_WAIVED },
-{ "mx-not-old", F, mx_mixed, mx_other, as_it_is, VERDICT_FAIL },
-{ "mx-not-old", F, mx_mixed, nothing, as_it_is, VERDICT_PASS },
-{ "mx-not-old", F, mx_mixed, mx_mixed, late, VERDICT_FAIL },
-{ "mx-not-old", F, mx_mixed, mx_mixed, future, VERDICT_FAIL },
-{ "mx-not-old", F, mx_mixed, mx_mixed, other_gate, VERDICT_FAIL },
-{ "held-empty", C, one_held, one_held, as_it_is, VERDICT_WAIVED },
-{ "straggler-rate", D, nothing, nothing, as_it_is, VERDICT_WAIVED },
-{ "mx-horizon", D, seen_lately, seen_lately, as_it_is, VERDICT_FAIL },
-{ "mx-horizon", D, ttl_unknown, ttl_unknown, as_it_is, VERDICT_UNKNOWN },
-{ "no-open-relay", S, relay, relay, as_it_is, VERDICT_FAIL },
-{ "ledger-balance", C, one_lost, one_lost, as_it_is, VERDICT_FAIL },
-{ "queue-capacity", S, space_once, space_once, as_it_is, VERDICT_FAIL },
-{ "queue-capacity", S, unexpected, unexpected, as_it_is, VERDICT_WAIVED },
+	{ "mx-not-old", F, mx_mixed, mx_mixed, as_it_is, VERDICT_WAIVED },
+	{ "rcpt-probe", F, two_good, too_quick, as_it_is, VERDICT_WAIVED },
+	{ "mx-not-old", F, mx_mixed, mx_other, as_it_is, VERDICT_FAIL },
+	{ "mx-not-old", F, mx_mixed, nothing, as_it_is, VERDICT_PASS },
+	{ "mx-not-old", F, mx_mixed, mx_mixed, late, VERDICT_FAIL },
+	{ "mx-not-old", F, mx_mixed, mx_mixed, future, VERDICT_FAIL },
+	{ "mx-not-old", F, mx_mixed, mx_mixed, other_gate, VERDICT_FAIL },
+	{ "held-empty", C, one_held, one_held, as_it_is, VERDICT_WAIVED },
+	{ "straggler-rate", D, nothing, nothing, as_it_is, VERDICT_WAIVED },
+	{ "mx-horizon", D, seen_lately, seen_lately, as_it_is, VERDICT_FAIL },
+	{ "mx-horizon", D, ttl_unknown, ttl_unknown, as_it_is,
+	  VERDICT_UNKNOWN },
+	{ "no-open-relay", S, relay, relay, as_it_is, VERDICT_FAIL },
+	{ "ledger-balance", C, one_lost, one_lost, as_it_is, VERDICT_FAIL },
+	{ "queue-capacity", S, space_once, space_once, as_it_is, VERDICT_FAIL },
+	{ "queue-capacity", S, unexpected, unexpected, as_it_is,
+	  VERDICT_WAIVED },
 };
 
 static void a_waiver_is_for_one_finding_and_one_day(void **state)
@@ -810,8 +898,9 @@ static void a_waiver_is_for_one_finding_and_one_day(void **state)
 		if (found.at[0].verdict != waived[i].want)
 			fail_msg("case %zu, %s: %s", i, waived[i].check,
 				 verdict_name(found.at[0].verdict));
-		assert_int_equal(found.open, waived[i].want == VERDICT_WAIVED ||
-				 waived[i].want == VERDICT_PASS);
+		assert_int_equal(found.open,
+				 waived[i].want == VERDICT_WAIVED ||
+					 waived[i].want == VERDICT_PASS);
 		if (waived[i].want == VERDICT_WAIVED)
 			assert_string_equal(found.at[0].waived_by, "alice");
 		findings_release(&found);
@@ -893,7 +982,7 @@ static void a_gate_document_names_what_blocks(void **state)
 
 static void gate_names_go_there_and_back(void **state)
 {
-	static const char *const names[] = { "plan", "start", "detach",
+	static const char *const names[] = { "plan",   "start", "detach",
 					     "finish", "close", "rollback" };
 	enum gate gate = GATE_PLAN;
 
@@ -933,9 +1022,9 @@ static void a_park_timeline_waits_for_the_horizon_before_detaching(void **state)
 	world_make(&world, park_text);
 	ttl_day(&world);
 	steps = timeline_json(world.facts);
-	assert_string_equal(first_record(step_confirmed_by(steps,
-			    "ttl-lowered")),
-			    "acme.example. 300 IN MX 10 " OLD ".");
+	assert_string_equal(
+		first_record(step_confirmed_by(steps, "ttl-lowered")),
+		"acme.example. 300 IN MX 10 " OLD ".");
 	assert_string_equal(first_record(step_confirmed_by(steps, "parked")),
 			    "acme.example. 300 IN MX 20 " QUEUE ".");
 	assert_string_equal(first_record(step_confirmed_by(steps, "mx-final")),
@@ -945,11 +1034,15 @@ static void a_park_timeline_waits_for_the_horizon_before_detaching(void **state)
 	for (const struct json *it = json_first(steps); it; it = json_next(it))
 		final += json_get_bool(it, "no_return");
 	assert_int_equal(final, 1);
-	assert_int_equal(clock_parse(slice(json_get_text(step_confirmed_by(
-			 steps, "no-open-relay"), "earliest")), &start_ms,
-			 NULL), 0);
+	assert_int_equal(
+		clock_parse(slice(json_get_text(
+				    step_confirmed_by(steps, "no-open-relay"),
+				    "earliest")),
+			    &start_ms, NULL),
+		0);
 	assert_int_equal(clock_parse(slice(json_get_text(detach, "earliest")),
-				     &detach_ms, NULL), 0);
+				     &detach_ms, NULL),
+			 0);
 	assert_int_equal(start_ms, NOW_MS + 24 * HOUR_MS);
 	assert_int_equal(detach_ms, start_ms + 24 * HOUR_MS + 60000);
 	json_free(steps);
@@ -985,9 +1078,12 @@ static void a_plain_timeline_adds_the_queue_behind_the_primary(void **state)
 	world_make(&world, plain_text);
 	mx_old(&world);
 	steps = timeline_json(world.facts);
-	assert_string_equal(json_text(json_at(json_get(step_confirmed_by(steps,
-			    "mx-sanity"), "records"), 1)),
-			    "acme.example. 300 IN MX 20 " QUEUE ".");
+	assert_string_equal(
+		json_text(
+			json_at(json_get(step_confirmed_by(steps, "mx-sanity"),
+					 "records"),
+				1)),
+		"acme.example. 300 IN MX 20 " QUEUE ".");
 	json_free(steps);
 	world_release(&world);
 }

@@ -11,21 +11,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ZONES \
+#define ZONES                                          \
 	"acme.example 300 SOA ns1.acme.example 7 60\n" \
-	"acme.example 300 NS ns1.acme.example\n" \
-	"acme.example 300 MX 20 mx2.old.example\n" \
-	"acme.example 120 MX 10 mx1.acme.example\n" \
-	"ns1.acme.example 300 A 127.0.0.1\n" \
-	"mx1.acme.example 300 A 192.0.2.1\n" \
-	"mx1.acme.example 300 AAAA 2001:db8::1\n" \
-	"alias.acme.example 300 CNAME acme.example\n" \
-	"below.acme.example 300 TXT no mail here\n" \
-	"null.acme.example 300 MX 0 .\n" \
-	"old.example 300 SOA ns1.acme.example 1 60\n" \
+	"acme.example 300 NS ns1.acme.example\n"       \
+	"acme.example 300 MX 20 mx2.old.example\n"     \
+	"acme.example 120 MX 10 mx1.acme.example\n"    \
+	"ns1.acme.example 300 A 127.0.0.1\n"           \
+	"mx1.acme.example 300 A 192.0.2.1\n"           \
+	"mx1.acme.example 300 AAAA 2001:db8::1\n"      \
+	"alias.acme.example 300 CNAME acme.example\n"  \
+	"below.acme.example 300 TXT no mail here\n"    \
+	"null.acme.example 300 MX 0 .\n"               \
+	"old.example 300 SOA ns1.acme.example 1 60\n"  \
 	"mx2.old.example 300 CNAME real.old.example\n" \
-	"real.old.example 300 A 192.0.2.2\n" \
-	"example.net 300 SOA ns1.acme.example 1 60\n" \
+	"real.old.example 300 A 192.0.2.2\n"           \
+	"example.net 300 SOA ns1.acme.example 1 60\n"  \
 	"hold.example.net 300 A 192.0.2.3\n"
 
 /* An authority and a resolver before it, on a real loop. */
@@ -35,7 +35,7 @@ struct world {
 	struct lab_dns *authority;
 	struct lab_resolver *resolver;
 	char at_authority[ADDR_TEXT], at_resolver[ADDR_TEXT];
-	struct dns_domain *domains;	/* of the last survey */
+	struct dns_domain *domains; /* of the last survey */
 	size_t count, runs;
 };
 
@@ -58,9 +58,8 @@ static void world_make(struct world *world, const char *zones)
 	assert_non_null(world->authority);
 	if (lab_dns_add(world->authority, zones, &err) < 0)
 		fail_msg("%s", err.text);
-	world->resolver = lab_resolver_new(world->loop, &any,
-					   lab_dns_addr(world->authority), 0,
-					   &err);
+	world->resolver = lab_resolver_new(
+		world->loop, &any, lab_dns_addr(world->authority), 0, &err);
 	assert_non_null(world->resolver);
 	addr_format(lab_dns_addr(world->authority), world->at_authority);
 	addr_format(lab_resolver_addr(world->resolver), world->at_resolver);
@@ -117,11 +116,14 @@ static const struct dns_domain *survey(struct world *world, const char *domain)
 	const char *authority = world->at_authority;
 
 	return survey_plan(world, &(struct dns_survey_plan){
-		.domains = &domain, .domain_count = 1,
-		.resolvers = &resolver, .resolver_count = 1,
-		.authorities = &authority, .authority_count = 1,
-		.queue_host = "Hold.Example.Net.",
-	});
+					  .domains = &domain,
+					  .domain_count = 1,
+					  .resolvers = &resolver,
+					  .resolver_count = 1,
+					  .authorities = &authority,
+					  .authority_count = 1,
+					  .queue_host = "Hold.Example.Net.",
+				  });
 }
 
 static const struct dns_host *host_of(const struct dns_domain *domain,
@@ -219,14 +221,12 @@ static const struct {
 	const char *error, *set;
 	unsigned rcode;
 } answers[] = {
-	{ "acme.example", LAB_DNS_SERVFAIL, "SERVFAIL", "none",
-	  DNS_SERVFAIL },
+	{ "acme.example", LAB_DNS_SERVFAIL, "SERVFAIL", "none", DNS_SERVFAIL },
 	{ "acme.example", LAB_DNS_REFUSED, "REFUSED", "none", DNS_REFUSED },
 	{ "acme.example", LAB_DNS_LAME, "not authoritative (lame)", "none",
 	  DNS_NOERROR },
 	{ "gone.acme.example", LAB_DNS_WELL,
-	  "NXDOMAIN: gone.acme.example does not exist", "none",
-	  DNS_NXDOMAIN },
+	  "NXDOMAIN: gone.acme.example does not exist", "none", DNS_NXDOMAIN },
 	{ "below.acme.example", LAB_DNS_WELL, "", "none", DNS_NOERROR },
 	{ "null.acme.example", LAB_DNS_WELL, "", "0 .", DNS_NOERROR },
 	{ "alias.acme.example", LAB_DNS_WELL, "CNAME at alias.acme.example",
@@ -291,13 +291,14 @@ static void resolver_keeps_the_old_set_for_the_ttl_that_is_left(void **state)
 	world_make(&world, ZONES);
 	survey(&world, "acme.example");
 	assert_int_equal(lab_dns_set(world.authority, "acme.example", DNS_MX,
-				     60, value, 1, NULL), 0);
+				     60, value, 1, NULL),
+			 0);
 	domain = survey(&world, "acme.example");
 	assert_int_equal(domain->vantages[0].serial, 8);
 	assert_set(&domain->vantages[0].mx, "20 hold.example.net");
 	assert_int_equal(domain->vantages[0].mx.ttl, 60);
-	assert_true(dns_mx_set_has(&domain->vantages[1].mx,
-				   "mx1.acme.example"));
+	assert_true(
+		dns_mx_set_has(&domain->vantages[1].mx, "mx1.acme.example"));
 	assert_in_range(domain->vantages[1].mx.ttl, 110, 120);
 	lab_resolver_flush(world.resolver);
 	domain = survey(&world, "acme.example");
@@ -305,14 +306,14 @@ static void resolver_keeps_the_old_set_for_the_ttl_that_is_left(void **state)
 	world_end(&world);
 }
 
-static void silent_authority_is_a_timeout_and_the_resolver_still_asked(
-	void **state)
+static void
+silent_authority_is_a_timeout_and_the_resolver_still_asked(void **state)
 {
 	const struct dns_domain *domain;
 	struct world world;
 
 	world_make(&world, ZONES);
-	survey(&world, "acme.example");		/* the resolver knows it now */
+	survey(&world, "acme.example"); /* the resolver knows it now */
 	lab_dns_set_mood(world.authority, LAB_DNS_SILENT);
 	domain = survey(&world, "acme.example");
 	assert_string_equal(domain->vantages[0].error, "timeout");
@@ -346,15 +347,13 @@ static void stubborn_resolver_shows_more_than_the_ttl(void **state)
 	world_make(&world, ZONES);
 	lab_resolver_free(world.resolver);
 	assert_int_equal(addr_from_ip(slice("127.0.0.1"), 0, &any, NULL), 0);
-	world.resolver = lab_resolver_new(world.loop, &any,
-					  lab_dns_addr(world.authority),
-					  600000, NULL);
+	world.resolver = lab_resolver_new(
+		world.loop, &any, lab_dns_addr(world.authority), 600000, NULL);
 	addr_format(lab_resolver_addr(world.resolver), world.at_resolver);
 	lab_dns_set(world.authority, "acme.example", DNS_MX, 0, before, 1,
 		    NULL);
 	survey(&world, "acme.example");
-	lab_dns_set(world.authority, "acme.example", DNS_MX, 0, after, 1,
-		    NULL);
+	lab_dns_set(world.authority, "acme.example", DNS_MX, 0, after, 1, NULL);
 	at = &survey(&world, "acme.example")->vantages[1];
 	assert_set(&at->mx, "10 mx1.acme.example");
 	assert_in_range(at->mx.ttl, 590, 600);
@@ -384,8 +383,10 @@ static void answer_too_large_for_udp_comes_over_tcp(void **state)
 	struct buf lines = BUF_INIT;
 
 	for (int i = 0; i < 15; i++)
-		buf_addf(&lines, "big.acme.example 300 MX %d "
-			 "m%02d.%s.%s.acme.example\n", i, i, label, label);
+		buf_addf(&lines,
+			 "big.acme.example 300 MX %d "
+			 "m%02d.%s.%s.acme.example\n",
+			 i, i, label, label);
 	world_make(&world, ZONES);
 	assert_int_equal(lab_dns_add(world.authority, buf_text(&lines), NULL),
 			 0);
@@ -394,8 +395,10 @@ static void answer_too_large_for_udp_comes_over_tcp(void **state)
 		assert_string_equal(domain->vantages[i].error, "");
 		assert_int_equal(domain->vantages[i].mx.count, 15);
 	}
-	lab_dns_add(world.authority, "big.acme.example 300 MX 98 a.example\n"
-		    "big.acme.example 300 MX 99 b.example\n", NULL);
+	lab_dns_add(world.authority,
+		    "big.acme.example 300 MX 98 a.example\n"
+		    "big.acme.example 300 MX 99 b.example\n",
+		    NULL);
 	domain = survey(&world, "big.acme.example");
 	assert_string_equal(domain->vantages[0].error, "more than 16 MX");
 	buf_release(&lines);
@@ -406,12 +409,12 @@ static void answer_too_large_for_udp_comes_over_tcp(void **state)
  * Without the override the authorities are found through the resolver.  They
  * are asked at port 53, where nobody listens on this loopback address.
  */
-#define FOUND \
-	"acme.example 300 SOA ns1.acme.example 7 60\n" \
-	"acme.example 300 NS ns1.acme.example\n" \
-	"acme.example 300 NS ns2.acme.example\n" \
+#define FOUND                                            \
+	"acme.example 300 SOA ns1.acme.example 7 60\n"   \
+	"acme.example 300 NS ns1.acme.example\n"         \
+	"acme.example 300 NS ns2.acme.example\n"         \
 	"mail.acme.example 300 MX 10 mx1.acme.example\n" \
-	"ns1.acme.example 300 A 127.83.7.1\n" \
+	"ns1.acme.example 300 A 127.83.7.1\n"            \
 	"mx1.acme.example 300 A 192.0.2.1\n"
 
 static void authorities_are_found_up_to_the_zone_cut(void **state)
@@ -426,9 +429,11 @@ static void authorities_are_found_up_to_the_zone_cut(void **state)
 		const char *resolver = world.at_resolver;
 		const struct dns_domain *domain =
 			survey_plan(&world, &(struct dns_survey_plan){
-				.domains = &names[i], .domain_count = 1,
-				.resolvers = &resolver, .resolver_count = 1,
-			});
+						    .domains = &names[i],
+						    .domain_count = 1,
+						    .resolvers = &resolver,
+						    .resolver_count = 1,
+					    });
 
 		assert_string_equal(domain->error, "");
 		assert_int_equal(domain->vantage_count, 3);
@@ -457,16 +462,19 @@ static void authorities_that_cannot_be_found_are_named_why(void **state)
 	resolver = world.at_resolver;
 	lab_dns_set_mood(world.authority, LAB_DNS_SERVFAIL);
 	domain = survey_plan(&world, &(struct dns_survey_plan){
-		.domains = &name, .domain_count = 1,
-		.resolvers = &resolver, .resolver_count = 1,
-	});
+					     .domains = &name,
+					     .domain_count = 1,
+					     .resolvers = &resolver,
+					     .resolver_count = 1,
+				     });
 	assert_string_equal(domain->error, "no authority was found: NS of "
-			    "acme.example: SERVFAIL");
+					   "acme.example: SERVFAIL");
 	assert_int_equal(domain->vantage_count, 1);
 	assert_string_equal(domain->vantages[0].error, "SERVFAIL");
 	domain = survey_plan(&world, &(struct dns_survey_plan){
-		.domains = &name, .domain_count = 1,
-	});
+					     .domains = &name,
+					     .domain_count = 1,
+				     });
 	assert_string_equal(domain->error,
 			    "no resolver to find the authorities with");
 	assert_int_equal(domain->vantage_count, 0);
@@ -475,7 +483,9 @@ static void authorities_that_cannot_be_found_are_named_why(void **state)
 
 static void many_domains_share_what_is_asked_of_hosts(void **state)
 {
-	enum { MANY = 300 };
+	enum {
+		MANY = 300
+	};
 	static char texts[MANY][32];
 	const char *names[MANY], *authority;
 	struct buf lines = BUF_INIT;
@@ -484,17 +494,21 @@ static void many_domains_share_what_is_asked_of_hosts(void **state)
 	for (int i = 0; i < MANY; i++) {
 		snprintf(texts[i], sizeof(texts[i]), "d%d.example", i);
 		names[i] = texts[i];
-		buf_addf(&lines, "%s 300 SOA ns.example 1 60\n"
-			 "%s 300 MX 10 mx.acme.example\n", names[i], names[i]);
+		buf_addf(&lines,
+			 "%s 300 SOA ns.example 1 60\n"
+			 "%s 300 MX 10 mx.acme.example\n",
+			 names[i], names[i]);
 	}
 	world_make(&world, ZONES);
 	authority = world.at_authority;
 	assert_int_equal(lab_dns_add(world.authority, buf_text(&lines), NULL),
 			 0);
 	survey_plan(&world, &(struct dns_survey_plan){
-		.domains = names, .domain_count = MANY,
-		.authorities = &authority, .authority_count = 1,
-	});
+				    .domains = names,
+				    .domain_count = MANY,
+				    .authorities = &authority,
+				    .authority_count = 1,
+			    });
 	assert_int_equal(world.count, MANY);
 	for (size_t i = 0; i < MANY; i++) {
 		assert_string_equal(world.domains[i].name, names[i]);
@@ -516,10 +530,14 @@ static void cancelled_survey_never_runs_done(void **state)
 
 	world_make(&world, ZONES);
 	authority = world.at_authority;
-	running = dns_survey_start(world.loop, &(struct dns_survey_plan){
-		.domains = &name, .domain_count = 1,
-		.authorities = &authority, .authority_count = 1,
-	}, surveyed, &world, NULL);
+	running = dns_survey_start(world.loop,
+				   &(struct dns_survey_plan){
+					   .domains = &name,
+					   .domain_count = 1,
+					   .authorities = &authority,
+					   .authority_count = 1,
+				   },
+				   surveyed, &world, NULL);
 	assert_non_null(running);
 	dns_survey_cancel(running);
 	dns_survey_cancel(NULL);
@@ -535,12 +553,16 @@ static void bad_plan_of_a_survey_is_named(void **state)
 	struct world world;
 
 	world_make(&world, ZONES);
-	assert_null(dns_survey_start(world.loop, &(struct dns_survey_plan){
-		.domains = &bad, .domain_count = 1 }, surveyed, &world, &err));
+	assert_null(dns_survey_start(
+		world.loop,
+		&(struct dns_survey_plan){ .domains = &bad, .domain_count = 1 },
+		surveyed, &world, &err));
 	assert_string_equal(err.text, "'not a name' is no DNS name");
-	assert_null(dns_survey_start(world.loop, &(struct dns_survey_plan){
-		.resolvers = &resolver, .resolver_count = 1 }, surveyed,
-		&world, &err));
+	assert_null(dns_survey_start(
+		world.loop,
+		&(struct dns_survey_plan){ .resolvers = &resolver,
+					   .resolver_count = 1 },
+		surveyed, &world, &err));
 	assert_string_equal(err.text, "resolver: 'x' is not a port");
 	world_end(&world);
 }
@@ -570,7 +592,9 @@ static void on_resolved(void *ctx, const struct addr *addrs, size_t count,
 	loop_stop(resolved->loop);
 }
 
-static const struct { const char *host, *want; } hosts[] = {
+static const struct {
+	const char *host, *want;
+} hosts[] = {
 	{ "mx1.acme.example", "192.0.2.1:25 [2001:db8::1]:25" },
 	{ "mx2.old.example", "192.0.2.2:25" },
 	{ "192.0.2.9", "192.0.2.9:25" },
@@ -628,9 +652,8 @@ static void resolver_may_be_freed_by_an_answer(void **state)
 
 	world_make(&world, ZONES);
 	freeing.loop = world.loop;
-	freeing.resolver = dns_resolver_new(world.loop,
-					    lab_dns_addr(world.authority),
-					    NULL);
+	freeing.resolver = dns_resolver_new(
+		world.loop, lab_dns_addr(world.authority), NULL);
 	for (int i = 0; i < 5; i++)
 		dns_resolver_ask(freeing.resolver, "acme.example", DNS_MX,
 				 false, free_on_answer, &freeing);
@@ -652,7 +675,7 @@ int main(void)
 		cmocka_unit_test(
 			resolver_keeps_the_old_set_for_the_ttl_that_is_left),
 		cmocka_unit_test(
-		silent_authority_is_a_timeout_and_the_resolver_still_asked),
+			silent_authority_is_a_timeout_and_the_resolver_still_asked),
 		cmocka_unit_test(server_that_knows_no_opt_is_asked_without),
 		cmocka_unit_test(stubborn_resolver_shows_more_than_the_ttl),
 		cmocka_unit_test(closed_port_is_refused),

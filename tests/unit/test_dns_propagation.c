@@ -8,11 +8,11 @@
 
 #include <stdio.h>
 
-#define HOURS(n) ((int64_t)(n) * 3600000)
-#define SECONDS(n) ((int64_t)(n) * 1000)
-#define MARGIN SECONDS(60)
-#define OBSERVE HOURS(48)
-#define START HOURS(500000)
+#define HOURS(n)   ((int64_t)(n)*3600000)
+#define SECONDS(n) ((int64_t)(n)*1000)
+#define MARGIN	   SECONDS(60)
+#define OBSERVE	   HOURS(48)
+#define START	   HOURS(500000)
 
 static const char *const old_mx[] = { "mx1.old.example", "mx2.old.example" };
 static const char *const new_mx[] = { "mx.new.example" };
@@ -89,8 +89,8 @@ static void a_set_is_what_its_hosts_are(void **state)
 {
 	for (size_t i = 0; i < COUNT(sets); i++) {
 		struct dns_mx_set set = set_of(sets[i].set, 300);
-		enum dns_view view = dns_view_of(&set, sets[i].wanted,
-						 sets[i].prefer);
+		enum dns_view view =
+			dns_view_of(&set, sets[i].wanted, sets[i].prefer);
 
 		if (dns_set_is(&set, sets[i].wanted) != sets[i].is)
 			fail_msg("row %zu: %s", i, sets[i].set);
@@ -106,7 +106,12 @@ static void a_set_is_what_its_hosts_are(void **state)
  * A horizon's life, step by step.  `wall_s` and `boot_s` count from the start;
  * each step may observe a set somewhere, then says what must be left.
  */
-enum where { NOWHERE, AUTHORITY, RESOLVER, BROKEN };
+enum where {
+	NOWHERE,
+	AUTHORITY,
+	RESOLVER,
+	BROKEN
+};
 
 struct step {
 	int64_t wall_s, boot_s;
@@ -119,7 +124,7 @@ struct step {
 };
 
 #define QUEUE "20 hold.example.net"
-#define NEW "0 mx.new.example"
+#define NEW   "0 mx.new.example"
 
 static const struct {
 	const char *promise;
@@ -128,98 +133,167 @@ static const struct {
 	struct step steps[8];
 	size_t count;
 } lives[] = {
-	{ "opens one TTL and the margin after the last sighting", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 100, 100, "a", AUTHORITY, QUEUE, 300, 260, true },
-		{ 359, 359, "a", AUTHORITY, QUEUE, 300, 1, true },
-		{ 360, 360, "a", NOWHERE, "", 0, 0, true },
-	}, 4 },
-	{ "the old set seen again starts it anew", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 350, 350, "a", AUTHORITY, QUEUE, 300, 10, true },
-		{ 355, 355, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 500, 500, "a", AUTHORITY, QUEUE, 300, 215, true },
-	}, 4 },
-	{ "the largest TTL on record counts, not the lowered one", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 86400, 86460, true },
-		{ 1000, 1000, "a", AUTHORITY, OLD_TEXT, 300, 86460, true },
-	}, 2 },
-	{ "the plan's old TTL counts though it was never seen", &move, 86400, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 86460, true },
-	}, 1 },
-	{ "a resolver counts down and does not start it anew", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 250, 250, "a", RESOLVER, OLD_TEXT, 50, 110, true },
-		{ 299, 299, "a", RESOLVER, OLD_TEXT, 1, 61, true },
-	}, 3 },
-	{ "a resolver that stretches its TTL is waited for", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 300, 300, "a", RESOLVER, OLD_TEXT, 3600, 3660, true },
-		{ 3000, 3000, "a", RESOLVER, OLD_TEXT, 900, 960, true },
-		{ 3960, 3960, "a", NOWHERE, "", 0, 0, true },
-	}, 4 },
-	{ "one that fetches the old set late is waited for", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 350, 350, "a", RESOLVER, OLD_TEXT, 200, 260, true },
-	}, 2 },
-	{ "a part of the old set counts as old", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 200, 200, "a", AUTHORITY,
-		  "10 mx2.old.example, 20 hold.example.net", 300, 360, true },
-	}, 2 },
-	{ "the new set is not the old one where they share a host", &overlap,
-	  300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 200, 200, "a", AUTHORITY,
-		  "10 mx2.old.example, 20 mx.new.example", 300, 160, true },
-	}, 2 },
-	{ "same host in both: it is old until parked", &same, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 100, 100, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 200, 200, "a", AUTHORITY, QUEUE, 300, 260, true },
-	}, 3 },
-	{ "a clock stepped forward opens nothing early", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 90000, 60, "a", AUTHORITY, QUEUE, 300, 300, true },
-		{ 90300, 360, "a", NOWHERE, "", 0, 0, true },
-	}, 3 },
-	{ "a clock stepped back only makes it later", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ -5000, 60, "a", AUTHORITY, QUEUE, 300, 360, true },
-		{ -4000, 1060, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ -3700, 1360, "a", NOWHERE, "", 0, 60, true },
-	}, 4 },
-	{ "over a reboot the wall clock counts", &move, 300, {
-		{ 0, 90000, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 200, 10, "b", AUTHORITY, QUEUE, 300, 160, true },
-		{ 360, 170, "b", NOWHERE, "", 0, 0, true },
-	}, 3 },
-	{ "no old TTL: unknown until observed for long enough", &move, -1, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, false },
-		{ 3600, 3600, "a", AUTHORITY, QUEUE, 300, 0, false },
-		{ 172799, 172799, "a", NOWHERE, "", 0, 0, false },
-		{ 172800, 172800, "a", NOWHERE, "", 0, 0, true },
-	}, 4 },
-	{ "nothing observed: all is left, and without old TTL unknown", &move,
-	  -1, {
-		{ 0, 0, "a", NOWHERE, "", 0, 60, false },
-		{ 500000, 500000, "a", BROKEN, "", 0, 60, false },
-	}, 2 },
-	{ "old never seen: it may have gone when we began to look", &move, 300,
+	{ "opens one TTL and the margin after the last sighting",
+	  &move,
+	  300,
 	  {
-		{ 0, 0, "a", AUTHORITY, QUEUE, 300, 360, true },
-		{ 100, 100, "a", AUTHORITY, QUEUE, 300, 260, true },
-		/* ... and a stepped clock opens nothing early here either. */
-		{ 9000, 101, "a", NOWHERE, "", 0, 259, true },
-	}, 3 },
-	{ "a vantage with an error proves nothing", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 200, 200, "a", BROKEN, OLD_TEXT, 86400, 160, true },
-	}, 2 },
-	{ "TTL of the new sets is nobody's horizon", &move, 300, {
-		{ 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		{ 10, 10, "a", AUTHORITY, NEW, 86400, 350, true },
-	}, 2 },
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 100, 100, "a", AUTHORITY, QUEUE, 300, 260, true },
+		  { 359, 359, "a", AUTHORITY, QUEUE, 300, 1, true },
+		  { 360, 360, "a", NOWHERE, "", 0, 0, true },
+	  },
+	  4 },
+	{ "the old set seen again starts it anew",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 350, 350, "a", AUTHORITY, QUEUE, 300, 10, true },
+		  { 355, 355, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 500, 500, "a", AUTHORITY, QUEUE, 300, 215, true },
+	  },
+	  4 },
+	{ "the largest TTL on record counts, not the lowered one",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 86400, 86460, true },
+		  { 1000, 1000, "a", AUTHORITY, OLD_TEXT, 300, 86460, true },
+	  },
+	  2 },
+	{ "the plan's old TTL counts though it was never seen",
+	  &move,
+	  86400,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 86460, true },
+	  },
+	  1 },
+	{ "a resolver counts down and does not start it anew",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 250, 250, "a", RESOLVER, OLD_TEXT, 50, 110, true },
+		  { 299, 299, "a", RESOLVER, OLD_TEXT, 1, 61, true },
+	  },
+	  3 },
+	{ "a resolver that stretches its TTL is waited for",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 300, 300, "a", RESOLVER, OLD_TEXT, 3600, 3660, true },
+		  { 3000, 3000, "a", RESOLVER, OLD_TEXT, 900, 960, true },
+		  { 3960, 3960, "a", NOWHERE, "", 0, 0, true },
+	  },
+	  4 },
+	{ "one that fetches the old set late is waited for",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 350, 350, "a", RESOLVER, OLD_TEXT, 200, 260, true },
+	  },
+	  2 },
+	{ "a part of the old set counts as old",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 200, 200, "a", AUTHORITY,
+		    "10 mx2.old.example, 20 hold.example.net", 300, 360, true },
+	  },
+	  2 },
+	{ "the new set is not the old one where they share a host",
+	  &overlap,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 200, 200, "a", AUTHORITY,
+		    "10 mx2.old.example, 20 mx.new.example", 300, 160, true },
+	  },
+	  2 },
+	{ "same host in both: it is old until parked",
+	  &same,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 100, 100, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 200, 200, "a", AUTHORITY, QUEUE, 300, 260, true },
+	  },
+	  3 },
+	{ "a clock stepped forward opens nothing early",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 90000, 60, "a", AUTHORITY, QUEUE, 300, 300, true },
+		  { 90300, 360, "a", NOWHERE, "", 0, 0, true },
+	  },
+	  3 },
+	{ "a clock stepped back only makes it later",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { -5000, 60, "a", AUTHORITY, QUEUE, 300, 360, true },
+		  { -4000, 1060, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { -3700, 1360, "a", NOWHERE, "", 0, 60, true },
+	  },
+	  4 },
+	{ "over a reboot the wall clock counts",
+	  &move,
+	  300,
+	  {
+		  { 0, 90000, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 200, 10, "b", AUTHORITY, QUEUE, 300, 160, true },
+		  { 360, 170, "b", NOWHERE, "", 0, 0, true },
+	  },
+	  3 },
+	{ "no old TTL: unknown until observed for long enough",
+	  &move,
+	  -1,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, false },
+		  { 3600, 3600, "a", AUTHORITY, QUEUE, 300, 0, false },
+		  { 172799, 172799, "a", NOWHERE, "", 0, 0, false },
+		  { 172800, 172800, "a", NOWHERE, "", 0, 0, true },
+	  },
+	  4 },
+	{ "nothing observed: all is left, and without old TTL unknown",
+	  &move,
+	  -1,
+	  {
+		  { 0, 0, "a", NOWHERE, "", 0, 60, false },
+		  { 500000, 500000, "a", BROKEN, "", 0, 60, false },
+	  },
+	  2 },
+	{ "old never seen: it may have gone when we began to look",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, QUEUE, 300, 360, true },
+		  { 100, 100, "a", AUTHORITY, QUEUE, 300, 260, true },
+		  /* ... and a stepped clock opens nothing early here either. */
+		  { 9000, 101, "a", NOWHERE, "", 0, 259, true },
+	  },
+	  3 },
+	{ "a vantage with an error proves nothing",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 200, 200, "a", BROKEN, OLD_TEXT, 86400, 160, true },
+	  },
+	  2 },
+	{ "TTL of the new sets is nobody's horizon",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 10, 10, "a", AUTHORITY, NEW, 86400, 350, true },
+	  },
+	  2 },
 };
 
 static void take_step(struct dns_horizon *horizon,
@@ -288,7 +362,7 @@ static void horizon_keeps_its_rules(void **state)
 static void broken_memory_of_a_horizon_is_an_empty_one(void **state)
 {
 	static const char text[] = "{\"max_ttl\":-5,\"first_ms\":1e300,"
-		"\"old_seen_ms\":\"x\",\"boot_id\":7}";
+				   "\"old_seen_ms\":\"x\",\"boot_id\":7}";
 	struct json *json = json_parse(slice(text), NULL);
 	struct dns_horizon horizon;
 

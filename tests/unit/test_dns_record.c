@@ -8,64 +8,80 @@
 
 #include <stdlib.h>
 
-#define BYTES(text) { text, sizeof(text) - 1 }
+#define BYTES(text)                    \
+	{                              \
+		text, sizeof(text) - 1 \
+	}
 
 /* acme.example, the question that all answers below repeat at offset 12. */
-#define ACME "\x04" "acme" "\x07" "example" "\0"
-#define Q_MX ACME "\0\x0f\0\x01"
+#define ACME      \
+	"\x04"    \
+	"acme"    \
+	"\x07"    \
+	"example" \
+	"\0"
+#define Q_MX	ACME "\0\x0f\0\x01"
 #define AT_ACME "\xc0\x0c"
-#define OPT "\0\0\x29\x04\xd0\0\0\0\0\0\0"
+#define OPT	"\0\0\x29\x04\xd0\0\0\0\0\0\0"
 
 struct packet {
 	const char *p;
 	size_t len;
 };
 
-static const struct packet mx = BYTES(
-	"\x12\x34\x84\0\0\x01\0\x02\0\0\0\x01" Q_MX
-	AT_ACME "\0\x0f\0\x01\0\0\x01\x2c\0\x08" "\0\x0a\x03MX1" AT_ACME
-	AT_ACME "\0\x0f\0\x01\0\0\0\x3c\0\x08" "\0\x14\x03mx2" AT_ACME
-	OPT);
-static const struct packet null_mx = BYTES(
-	"\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX
-	AT_ACME "\0\x0f\0\x01\0\0\x01\x2c\0\x03" "\0\0\0");
-static const struct packet alias = BYTES(
-	"\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX
-	AT_ACME "\0\x05\0\x01\0\0\x01\x2c\0\x07" "\x04" "park" AT_ACME);
-static const struct packet nodata = BYTES(
-	"\0\0\x84\0\0\x01\0\0\0\x01\0\0" Q_MX
-	AT_ACME "\0\x06\0\x01\0\0\x0e\x10\0\x1e"
-	"\x02ns" AT_ACME "\x02hm" AT_ACME
-	"\0\0\0\x2a" "\0\0\x0e\x10" "\0\0\x02\x58" "\0\x09\x3a\x80"
-	"\0\0\x01\x2c");
-static const struct packet nxdomain = BYTES(
-	"\0\0\x85\x83\0\x01\0\0\0\x01\0\0" Q_MX
-	"\xc0\x11" "\0\x06\0\x01\0\0\x0e\x10\0\x1e"
-	"\x02ns" AT_ACME "\x02hm" AT_ACME
-	"\0\0\0\x01" "\0\0\x0e\x10" "\0\0\x02\x58" "\0\x09\x3a\x80"
-	"\0\0\0\x3c");
-static const struct packet addresses = BYTES(
-	"\0\0\x80\xa0\0\x01\0\x02\0\0\0\0" Q_MX
-	AT_ACME "\0\x01\0\x01\0\0\0\x3c\0\x04" "\xc0\0\x02\x35"
-	AT_ACME "\0\x1c\0\x01\x80\0\0\0\0\x10"
-	"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01");
-static const struct packet text = BYTES(
-	"\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX
-	AT_ACME "\0\x10\0\x01\0\0\0\x3c\0\x0e"
-	"\x07v=spf1 \x05-a\0ll");
+static const struct packet mx =
+	BYTES("\x12\x34\x84\0\0\x01\0\x02\0\0\0\x01" Q_MX AT_ACME
+	      "\0\x0f\0\x01\0\0\x01\x2c\0\x08"
+	      "\0\x0a\x03MX1" AT_ACME AT_ACME "\0\x0f\0\x01\0\0\0\x3c\0\x08"
+	      "\0\x14\x03mx2" AT_ACME OPT);
+static const struct packet null_mx =
+	BYTES("\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+	      "\0\x0f\0\x01\0\0\x01\x2c\0\x03"
+	      "\0\0\0");
+static const struct packet alias =
+	BYTES("\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+	      "\0\x05\0\x01\0\0\x01\x2c\0\x07"
+	      "\x04"
+	      "park" AT_ACME);
+static const struct packet nodata =
+	BYTES("\0\0\x84\0\0\x01\0\0\0\x01\0\0" Q_MX AT_ACME
+	      "\0\x06\0\x01\0\0\x0e\x10\0\x1e"
+	      "\x02ns" AT_ACME "\x02hm" AT_ACME "\0\0\0\x2a"
+	      "\0\0\x0e\x10"
+	      "\0\0\x02\x58"
+	      "\0\x09\x3a\x80"
+	      "\0\0\x01\x2c");
+static const struct packet nxdomain =
+	BYTES("\0\0\x85\x83\0\x01\0\0\0\x01\0\0" Q_MX "\xc0\x11"
+	      "\0\x06\0\x01\0\0\x0e\x10\0\x1e"
+	      "\x02ns" AT_ACME "\x02hm" AT_ACME "\0\0\0\x01"
+	      "\0\0\x0e\x10"
+	      "\0\0\x02\x58"
+	      "\0\x09\x3a\x80"
+	      "\0\0\0\x3c");
+static const struct packet addresses =
+	BYTES("\0\0\x80\xa0\0\x01\0\x02\0\0\0\0" Q_MX AT_ACME
+	      "\0\x01\0\x01\0\0\0\x3c\0\x04"
+	      "\xc0\0\x02\x35" AT_ACME "\0\x1c\0\x01\x80\0\0\0\0\x10"
+	      "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01");
+static const struct packet text =
+	BYTES("\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+	      "\0\x10\0\x01\0\0\0\x3c\0\x0e"
+	      "\x07v=spf1 \x05-a\0ll");
 /* BADVERS is 16: its upper bits are in the OPT record. */
-static const struct packet badvers = BYTES(
-	"\0\0\x80\0\0\x01\0\0\0\0\0\x01" Q_MX
-	"\0\0\x29\x04\xd0\x01\0\0\0\0\0");
+static const struct packet badvers = BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\x01" Q_MX
+					   "\0\0\x29\x04\xd0\x01\0\0\0\0\0");
 /* A label that holds a dot is not two labels. */
-static const struct packet dotted = BYTES(
-	"\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX
-	AT_ACME "\0\x0f\0\x01\0\0\0\x3c\0\x0c"
-	"\0\x0a\x08" "a.b\\c\0 d" "\0");
+static const struct packet dotted =
+	BYTES("\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+	      "\0\x0f\0\x01\0\0\0\x3c\0\x0c"
+	      "\0\x0a\x08"
+	      "a.b\\c\0 d"
+	      "\0");
 
 static const struct packet *const valid[] = {
-	&mx, &null_mx, &alias, &nodata, &nxdomain, &addresses, &text, &badvers,
-	&dotted,
+	&mx,	    &null_mx, &alias,	&nodata, &nxdomain,
+	&addresses, &text,    &badvers, &dotted,
 };
 
 static struct dns_answer parse(const struct packet *packet)
@@ -73,8 +89,8 @@ static struct dns_answer parse(const struct packet *packet)
 	struct dns_answer answer;
 	struct err err = ERR_INIT;
 
-	if (dns_answer_parse(slice_of(packet->p, packet->len), &answer,
-			     &err) < 0)
+	if (dns_answer_parse(slice_of(packet->p, packet->len), &answer, &err) <
+	    0)
 		fail_msg("%s", err.text);
 	return answer;
 }
@@ -191,7 +207,8 @@ static void packet_cut_at_any_length_is_an_error(void **state)
 
 			memcpy(copy, valid[i]->p, len);
 			assert_int_equal(dns_answer_parse(slice_of(copy, len),
-							  &answer, &err), -1);
+							  &answer, &err),
+					 -1);
 			assert_true(err_is_set(&err));
 			free(copy);
 		}
@@ -204,29 +221,38 @@ static const struct {
 } rejected[] = {
 	{ BYTES("\0\0\0\0\0\x01\0\0\0\0\0\0" Q_MX),
 	  "a query came instead of an answer" },
-	{ BYTES("\0\0\xa8\0\0\x01\0\0\0\0\0\0" Q_MX),
-	  "an answer to opcode 5" },
+	{ BYTES("\0\0\xa8\0\0\x01\0\0\0\0\0\0" Q_MX), "an answer to opcode 5" },
 	/* A pointer to itself, and two that point at each other. */
-	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0" "\xc0\x0c\0\x0f\0\x01"),
+	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0"
+		"\xc0\x0c\0\x0f\0\x01"),
 	  "a compression pointer does not point back" },
 	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0"
-		"\x01" "a\xc0\x0c\0\x0f\0\x01"),
+		"\x01"
+		"a\xc0\x0c\0\x0f\0\x01"),
 	  "a compression pointer does not point back" },
-	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0" "\xc0\x0e\xc0\x0c\0\x0f\0\x01"),
+	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0"
+		"\xc0\x0e\xc0\x0c\0\x0f\0\x01"),
 	  "a compression pointer does not point back" },
-	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0" "\x40" "a\0\0\x0f\0\x01"),
+	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0"
+		"\x40"
+		"a\0\0\x0f\0\x01"),
 	  "a label has a reserved type" },
-	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX
-		AT_ACME "\0\x01\0\x01\0\0\0\x3c\0\x05" "\xc0\0\x02\x35\0"),
+	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+		"\0\x01\0\x01\0\0\0\x3c\0\x05"
+		"\xc0\0\x02\x35\0"),
 	  "the data of a A record have the wrong length" },
-	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX
-		AT_ACME "\0\x0f\0\x01\0\0\0\x3c\0\x04" "\0\x0a\x01\0"),
+	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+		"\0\x0f\0\x01\0\0\0\x3c\0\x04"
+		"\0\x0a\x01\0"),
 	  "a name runs past the end" },
-	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX
-		AT_ACME "\0\x10\0\x01\0\0\0\x3c\0\x02" "\x02" "a"),
+	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+		"\0\x10\0\x01\0\0\0\x3c\0\x02"
+		"\x02"
+		"a"),
 	  "a TXT string runs past its record" },
-	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX
-		AT_ACME "\0\x01\0\x03\0\0\0\x3c\0\x04" "\xc0\0\x02\x35"),
+	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+		"\0\x01\0\x03\0\0\0\x3c\0\x04"
+		"\xc0\0\x02\x35"),
 	  "a record of class 3" },
 	{ BYTES("\0\0\x80\0\0\x01\0\0\0\0\0\0" Q_MX "x"),
 	  "1 bytes follow the last record" },
@@ -243,10 +269,11 @@ static void malformed_answers_are_refused_with_the_reason(void **state)
 		struct dns_answer answer;
 		struct err err = ERR_INIT;
 
-		assert_int_equal(dns_answer_parse(
-				 slice_of(rejected[i].packet.p,
-					  rejected[i].packet.len),
-				 &answer, &err), -1);
+		assert_int_equal(
+			dns_answer_parse(slice_of(rejected[i].packet.p,
+						  rejected[i].packet.len),
+					 &answer, &err),
+			-1);
 		assert_string_equal(err.text, rejected[i].want);
 	}
 }
@@ -264,7 +291,8 @@ static void long_chain_of_pointers_ends_at_255_bytes(void **state)
 	for (int i = 0; i < 200; i++) {
 		unsigned at = (unsigned)packet.len;
 
-		buf_adds(&packet, "\x01" "a");
+		buf_adds(&packet, "\x01"
+				  "a");
 		if (i == 0) {
 			buf_addc(&packet, 0);
 		} else {
@@ -282,7 +310,9 @@ static void long_chain_of_pointers_ends_at_255_bytes(void **state)
 
 #define L63 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
-static const struct { const char *in, *want; } names[] = {
+static const struct {
+	const char *in, *want;
+} names[] = {
 	{ "Mail.EXAMPLE.org.", "mail.example.org" },
 	{ "_dmarc.example", "_dmarc.example" },
 	{ "a", "a" },

@@ -230,8 +230,8 @@ static void a_missing_line_is_found(void **state)
 	write_lines(3);
 	assert_int_equal(file_read(path, 1 << 24, &text, NULL), 0);
 	first = (size_t)slice_find(buf_slice(&text), '\n') + 1;
-	second = first + 1 + (size_t)slice_find(
-		slice_from(buf_slice(&text), first), '\n');
+	second = first + 1 +
+		 (size_t)slice_find(slice_from(buf_slice(&text), first), '\n');
 	/* The second line is replaced by the third, which is as long. */
 	patch((off_t)first, text.p + second, lines_len() - second);
 	assert_int_equal(verify(&count, &err), -1);
@@ -243,7 +243,7 @@ static void a_line_cut_off_by_a_crash_is_set_aside(void **state)
 {
 	static const struct {
 		const char *bytes;
-		int sector;	/* that the bytes begin with; -1: at once */
+		int sector; /* that the bytes begin with; -1: at once */
 	} tails[] = {
 		{ "{\"n\":3,\"at\":\"20", -1 },
 		{ "{", -1 },
@@ -288,8 +288,8 @@ static void a_journal_that_is_not_there_is_named(void **state)
 	struct err err = ERR_INIT;
 
 	assert_int_equal(journal_read("/nonexistent/journal", NULL, NULL,
-				      (char[65]){ "" }, &(uint64_t){ 0 },
-				      &err), -1);
+				      (char[65]){ "" }, &(uint64_t){ 0 }, &err),
+			 -1);
 	assert_non_null(strstr(err.text, "/nonexistent/journal"));
 }
 

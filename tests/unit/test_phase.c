@@ -16,7 +16,7 @@ static const struct plan standing = { .strategy = STRATEGY_STANDBY,
 static const struct {
 	enum phase phase;
 	const char *name;
-	unsigned next;		/* of a plan that moves a domain */
+	unsigned next; /* of a plan that moves a domain */
 	unsigned next_plain;
 	bool accepts;
 	enum plan_system_id target;
@@ -30,7 +30,7 @@ static const struct {
 	{ PHASE_HOLDING, "holding", SET(RELEASING) | SET(RETURNING),
 	  SET(RELEASING) | SET(RETURNING), true, SYSTEM_OLD,
 	  SET(HOLDING) | SET(RELEASING) | SET(TRAILING) | SET(RETURNING) |
-	  SET(RETURNED) | SET(FINISHED) },
+		  SET(RETURNED) | SET(FINISHED) },
 	{ PHASE_RELEASING, "releasing", SET(TRAILING) | SET(RETURNING),
 	  SET(TRAILING) | SET(RETURNING), true, SYSTEM_NEW,
 	  SET(RELEASING) | SET(TRAILING) | SET(FINISHED) },
@@ -43,8 +43,7 @@ static const struct {
 	  SYSTEM_OLD, SET(RETURNED) | SET(FINISHED) },
 	{ PHASE_STANDING, "standing", SET(FINISHED), SET(FINISHED), true,
 	  SYSTEM_OLD, SET(STANDING) | SET(FINISHED) },
-	{ PHASE_FINISHED, "finished", 0, 0, false, SYSTEM_NEW,
-	  SET(FINISHED) },
+	{ PHASE_FINISHED, "finished", 0, 0, false, SYSTEM_NEW, SET(FINISHED) },
 };
 
 static void every_phase_leads_where_the_manual_says(void **state)
@@ -52,12 +51,12 @@ static void every_phase_leads_where_the_manual_says(void **state)
 	for (size_t i = 0; i < COUNT(manual); i++) {
 		for (int to = 0; to < PHASE_COUNT; to++) {
 			struct err err = ERR_INIT;
-			bool may = phase_may_enter(manual[i].phase,
-						   (enum phase)to, &moving,
-						   &err) == 0;
-			bool plain = phase_may_enter(manual[i].phase,
-						     (enum phase)to, &standing,
-						     NULL) == 0;
+			bool may =
+				phase_may_enter(manual[i].phase, (enum phase)to,
+						&moving, &err) == 0;
+			bool plain =
+				phase_may_enter(manual[i].phase, (enum phase)to,
+						&standing, NULL) == 0;
 
 			assert_int_equal(may, !!(manual[i].next & BIT(to)));
 			assert_int_equal(plain,

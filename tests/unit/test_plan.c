@@ -11,48 +11,47 @@
 
 /* The example of the manual, every block of it. */
 static const char manual[] =
-"{\n"
-"  \"$schema\": \"./plan.schema.json\",\n"
-"  \"tideover\": 1,\n"
-"  \"name\": \"acme-to-m365\",\n"
-"  \"strategy\": \"park\",\n"
-"  \"domains\": [{ \"name\": \"acme.example\" }],\n"
-"  \"old\": { \"provider\": \"workspace\", \"mx\": [\"smtp.google.com\"],\n"
-"    \"deliver_to\": \"smtp.google.com:25\" },\n"
-"  \"new\": { \"provider\": \"m365\",\n"
-"    \"mx\": [\"acme-example.mail.protection.outlook.com\"],\n"
-"    \"deliver_to\": \"acmenew.mail.protection.outlook.com:25\" },\n"
-"  \"queue_mx\": { \"host\": \"hold.example.net\", \"priority\": 20,\n"
-"    \"listen\": [\"0.0.0.0:25\", \"[::]:25\"],\n"
-"    \"tls\": { \"certificate_file\": \"hold.pem\",\n"
-"      \"key_file\": \"hold.key\" } },\n"
-"  \"schedule\": { \"opens\": \"2026-12-05T22:00:00Z\",\n"
-"    \"closes\": \"2026-12-06T10:00:00Z\" },\n"
-"  \"dns\": { \"resolvers\": [\"system\", \"1.1.1.1\", \"8.8.8.8\",\n"
-"    \"9.9.9.9\"], \"ttl\": 300, \"old_ttl\": 86400 },\n"
-"  \"expected\": { \"messages_per_day\": 40000, \"mean_bytes\": 75000 },\n"
-"  \"recipients\": { \"policy\": \"listed\", \"file\": \"recipients.csv\",\n"
-"    \"unknown\": \"defer\" },\n"
-"  \"filter\": { \"dnsbl\": [{ \"zone\": \"zen.spamhaus.org\",\n"
-"    \"score\": 6 }], \"rspamd\": { \"url\":\n"
-"    \"http://127.0.0.1:11333\" } },\n"
-"  \"replay\": { \"tls\": \"required\",\n"
-"    \"client_certificate_file\": \"hold.pem\",\n"
-"    \"ramp\": [1, \"1%\", \"10%\"] },\n"
-"  \"retention\": \"30d\",\n"
-"  \"probe\": { \"recipients\": [\"postmaster@acme.example\"] },\n"
-"  \"timing\": { \"trail\": \"72h\" },\n"
-"  \"notify\": [{ \"webhook\": \"https://hooks.example.net/x\",\n"
-"    \"events\": [\"phase\", \"alert\"] }]\n"
-"}\n";
+	"{\n"
+	"  \"$schema\": \"./plan.schema.json\",\n"
+	"  \"tideover\": 1,\n"
+	"  \"name\": \"acme-to-m365\",\n"
+	"  \"strategy\": \"park\",\n"
+	"  \"domains\": [{ \"name\": \"acme.example\" }],\n"
+	"  \"old\": { \"provider\": \"workspace\", \"mx\": [\"smtp.google.com\"],\n"
+	"    \"deliver_to\": \"smtp.google.com:25\" },\n"
+	"  \"new\": { \"provider\": \"m365\",\n"
+	"    \"mx\": [\"acme-example.mail.protection.outlook.com\"],\n"
+	"    \"deliver_to\": \"acmenew.mail.protection.outlook.com:25\" },\n"
+	"  \"queue_mx\": { \"host\": \"hold.example.net\", \"priority\": 20,\n"
+	"    \"listen\": [\"0.0.0.0:25\", \"[::]:25\"],\n"
+	"    \"tls\": { \"certificate_file\": \"hold.pem\",\n"
+	"      \"key_file\": \"hold.key\" } },\n"
+	"  \"schedule\": { \"opens\": \"2026-12-05T22:00:00Z\",\n"
+	"    \"closes\": \"2026-12-06T10:00:00Z\" },\n"
+	"  \"dns\": { \"resolvers\": [\"system\", \"1.1.1.1\", \"8.8.8.8\",\n"
+	"    \"9.9.9.9\"], \"ttl\": 300, \"old_ttl\": 86400 },\n"
+	"  \"expected\": { \"messages_per_day\": 40000, \"mean_bytes\": 75000 },\n"
+	"  \"recipients\": { \"policy\": \"listed\", \"file\": \"recipients.csv\",\n"
+	"    \"unknown\": \"defer\" },\n"
+	"  \"filter\": { \"dnsbl\": [{ \"zone\": \"zen.spamhaus.org\",\n"
+	"    \"score\": 6 }], \"rspamd\": { \"url\":\n"
+	"    \"http://127.0.0.1:11333\" } },\n"
+	"  \"replay\": { \"tls\": \"required\",\n"
+	"    \"client_certificate_file\": \"hold.pem\",\n"
+	"    \"ramp\": [1, \"1%\", \"10%\"] },\n"
+	"  \"retention\": \"30d\",\n"
+	"  \"probe\": { \"recipients\": [\"postmaster@acme.example\"] },\n"
+	"  \"timing\": { \"trail\": \"72h\" },\n"
+	"  \"notify\": [{ \"webhook\": \"https://hooks.example.net/x\",\n"
+	"    \"events\": [\"phase\", \"alert\"] }]\n"
+	"}\n";
 
 /* A plan on few lines; the middle is the test's. */
-#define PLAIN(more) \
+#define PLAIN(more)                                                        \
 	"{ \"tideover\": 1, \"name\": \"p\", \"strategy\": \"standby\",\n" \
-	"\"primary\": { \"provider\": \"custom\"," \
-	" \"mx\": [\"MX.Example.org.\"] },\n" \
-	"\"queue_mx\": { \"host\": \"q.example.net\" },\n" \
-	more " }\n"
+	"\"primary\": { \"provider\": \"custom\","                         \
+	" \"mx\": [\"MX.Example.org.\"] },\n"                              \
+	"\"queue_mx\": { \"host\": \"q.example.net\" },\n" more " }\n"
 #define DOMAIN "\"domains\": [{ \"name\": \"Example.ORG\" }]"
 
 static struct plan *parse(const char *text)
@@ -164,7 +163,9 @@ static void a_domain_overrides_what_it_says_and_no_more(void **state)
 }
 
 /* What plans/bad does not show; one sentence each. */
-static const struct { const char *text, *want; } rejected[] = {
+static const struct {
+	const char *text, *want;
+} rejected[] = {
 	{ "", NULL },
 	{ "[]", "line 1: must be an object, not an array" },
 	{ PLAIN(DOMAIN ", \"primery\": 1"), "line 4: primery: unknown key" },
@@ -206,7 +207,7 @@ static const struct { const char *text, *want; } rejected[] = {
 	  "line 4: expected.mean_bytes: must be a number from 1 to "
 	  "1099511627776" },
 	{ PLAIN(DOMAIN ", \"recipients\": { \"policy\": \"any\","
-		" \"file\": \"r\" }"),
+		       " \"file\": \"r\" }"),
 	  "line 4: recipients.file: is for policy listed" },
 };
 
@@ -214,8 +215,8 @@ static void what_is_no_plan_is_refused_with_line_and_path(void **state)
 {
 	for (size_t i = 0; i < COUNT(rejected); i++) {
 		struct err err = ERR_INIT;
-		struct plan *plan = plan_parse(slice(rejected[i].text), NULL,
-					       &err);
+		struct plan *plan =
+			plan_parse(slice(rejected[i].text), NULL, &err);
 
 		assert_null(plan);
 		if (rejected[i].want)
@@ -229,15 +230,15 @@ static void one_name_in_two_spellings_is_one_name(void **state)
 {
 	struct err err = ERR_INIT;
 
-	assert_null(plan_parse(slice(
-		"{ \"tideover\": 1, \"name\": \"p\", \"strategy\": \"standby\","
-		"\"domains\": [{ \"name\": \"a.example\" }],"
-		"\"queue_mx\": { \"host\": \"q.example.net\" },"
-		"\"primary\": { \"provider\": \"custom\","
-		" \"mx\": [\"mx.a.example\", \"MX.a.example.\"] } }"),
+	assert_null(plan_parse(
+		slice("{ \"tideover\": 1, \"name\": \"p\", \"strategy\": \"standby\","
+		      "\"domains\": [{ \"name\": \"a.example\" }],"
+		      "\"queue_mx\": { \"host\": \"q.example.net\" },"
+		      "\"primary\": { \"provider\": \"custom\","
+		      " \"mx\": [\"mx.a.example\", \"MX.a.example.\"] } }"),
 		NULL, &err));
 	assert_string_equal(err.text, "line 1: primary.mx[1]: stands here "
-			    "twice");
+				      "twice");
 }
 
 static void a_message_names_the_plan(void **state)
@@ -246,7 +247,7 @@ static void a_message_names_the_plan(void **state)
 
 	assert_null(plan_parse(slice("[]"), "acme.json", &err));
 	assert_string_equal(err.text, "plan 'acme.json': line 1: must be an "
-			    "object, not an array");
+				      "object, not an array");
 	err_clear(&err);
 	assert_null(plan_load("plans/no-such.json", &err));
 	assert_memory_equal(err.text, "plan 'plans/no-such.json': ", 27);
@@ -311,8 +312,8 @@ static void is_refused_as_expected(const char *path)
 	buf_addf(&beside, "%.*s.error", (int)(strlen(path) - strlen(".json")),
 		 path);
 	assert_int_equal(file_read(path, PLAN_MAX_BYTES, &text, &err), 0);
-	assert_int_equal(file_read(buf_text(&beside), PLAN_MAX_BYTES, &want,
-				   &err), 0);
+	assert_int_equal(
+		file_read(buf_text(&beside), PLAN_MAX_BYTES, &want, &err), 0);
 	assert_true(plan_errors(buf_slice(&text), path, collect, &got) > 0);
 	if (!slice_equal(buf_slice(&got), buf_slice(&want)))
 		print_error("%s\n", path);
@@ -332,10 +333,13 @@ static void every_bad_plan_gives_exactly_the_errors_beside_it(void **state)
 
 static const char *const resolvers[] = { "127.0.0.1:5302", "[::1]:5303" };
 static const struct plan_rehearsal world = {
-	.listen = "127.0.0.1:2525", .authority = "127.0.0.1:5301",
-	.resolvers = resolvers, .resolver_count = COUNT(resolvers),
+	.listen = "127.0.0.1:2525",
+	.authority = "127.0.0.1:5301",
+	.resolvers = resolvers,
+	.resolver_count = COUNT(resolvers),
 	.deliver_to = { "127.0.0.1:2601", "127.0.0.1:2602" },
-	.certificate_file = "/tmp/r/c.pem", .key_file = "/tmp/r/k.pem",
+	.certificate_file = "/tmp/r/c.pem",
+	.key_file = "/tmp/r/k.pem",
 };
 
 static void rehearses(const char *path)
@@ -387,7 +391,9 @@ static void every_example_can_be_rehearsed_on_loopback(void **state)
 
 /* ---- differences ---- */
 
-static const struct { const char *before, *after, *want; } changes[] = {
+static const struct {
+	const char *before, *after, *want;
+} changes[] = {
 	{ PLAIN(DOMAIN), PLAIN("   " DOMAIN), "" },
 	{ PLAIN(DOMAIN), PLAIN("\"$comment\": \"x\", " DOMAIN), "" },
 	{ PLAIN(DOMAIN ", \"dns\": { \"ttl\": 300 }"),

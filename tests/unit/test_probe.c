@@ -18,7 +18,7 @@
  * client said is kept.
  */
 struct line {
-	const char *command;	/* "" is the connection itself */
+	const char *command; /* "" is the connection itself */
 	const char *answer;
 	bool starttls;
 };
@@ -46,8 +46,8 @@ static void close_stream(struct server *server)
 static bool answer(struct server *server, const char *command)
 {
 	for (const struct line *line = server->script; line->command; line++) {
-		if (strncmp(line->command, command, *line->command ?
-			    strlen(line->command) : 1) != 0)
+		if (strncmp(line->command, command,
+			    *line->command ? strlen(line->command) : 1) != 0)
 			continue;
 		if (!line->answer) {
 			close_stream(server);
@@ -96,7 +96,9 @@ static void on_end(void *ctx, const char *why)
 }
 
 static const struct stream_events server_events = {
-	.on_input = on_input, .on_tls = on_tls, .on_end = on_end,
+	.on_input = on_input,
+	.on_tls = on_tls,
+	.on_end = on_end,
 };
 
 static void on_accept(void *ctx, int fd, int what)
@@ -108,8 +110,8 @@ static void on_accept(void *ctx, int fd, int what)
 		return;
 	server->sessions++;
 	close_stream(server);
-	server->stream = stream_accept(server->loop, client, &server_events,
-				       server);
+	server->stream =
+		stream_accept(server->loop, client, &server_events, server);
 	answer(server, "");
 }
 
@@ -123,8 +125,8 @@ static void server_start(struct server *server, struct loop *loop,
 	server->fd = addr_listen(&any, 8, NULL);
 	assert_true(server->fd >= 0);
 	assert_int_equal(addr_of_socket(server->fd, &server->addr, NULL), 0);
-	server->watch = loop_watch_new(loop, server->fd, LOOP_READ, on_accept,
-				       server);
+	server->watch =
+		loop_watch_new(loop, server->fd, LOOP_READ, on_accept, server);
 	server->tls = tls_server_new_selfsigned("mx.example", NULL);
 	assert_non_null(server->tls);
 }
@@ -138,36 +140,74 @@ static void server_stop(struct server *server)
 	buf_release(&server->said);
 }
 
-#define HELLO	{ "", "220 mx.example ready\r\n", false }
-#define EHLO	{ "EHLO", "250-mx.example\r\n250-PIPELINING\r\n" \
-		  "250 SIZE 1000\r\n", false }
-#define PLAIN_EHLO { "EHLO", "250 mx.example\r\n", false }
-#define MAIL	{ "MAIL", "250 2.1.0 ok\r\n", false }
-#define YES	{ "RCPT TO:<anna@", "250 2.1.5 ok\r\n", false }
-#define NO	{ "RCPT TO:<nobody-", "550 5.1.1 nobody\r\n", false }
-#define RSET	{ "RSET", "250 ok\r\n", false }
-#define QUIT	{ "QUIT", "221 bye\r\n", false }
-#define END	{ NULL, NULL, false }
+#define HELLO                                         \
+	{                                             \
+		"", "220 mx.example ready\r\n", false \
+	}
+#define EHLO                                                   \
+	{                                                      \
+		"EHLO",                                        \
+			"250-mx.example\r\n250-PIPELINING\r\n" \
+			"250 SIZE 1000\r\n",                   \
+			false                                  \
+	}
+#define PLAIN_EHLO                                  \
+	{                                           \
+		"EHLO", "250 mx.example\r\n", false \
+	}
+#define MAIL                                      \
+	{                                         \
+		"MAIL", "250 2.1.0 ok\r\n", false \
+	}
+#define YES                                                 \
+	{                                                   \
+		"RCPT TO:<anna@", "250 2.1.5 ok\r\n", false \
+	}
+#define NO                                                        \
+	{                                                         \
+		"RCPT TO:<nobody-", "550 5.1.1 nobody\r\n", false \
+	}
+#define RSET                                \
+	{                                   \
+		"RSET", "250 ok\r\n", false \
+	}
+#define QUIT                                 \
+	{                                    \
+		"QUIT", "221 bye\r\n", false \
+	}
+#define END                       \
+	{                         \
+		NULL, NULL, false \
+	}
 
-static const struct line good[] = { HELLO, EHLO, MAIL, YES, NO, RSET, QUIT,
-				    END };
-static const struct line plain[] = { HELLO, PLAIN_EHLO, MAIL, YES, NO, RSET,
-				     QUIT, END };
-static const struct line refuses[] = { HELLO, EHLO, MAIL,
-	{ "RCPT", "550 5.4.1 Recipient address rejected\r\n", false }, RSET,
-	QUIT, END };
-static const struct line greets_no[] = {
-	{ "", "554 5.7.1 go away\r\n", false }, END };
-static const struct line mail_no[] = { HELLO, EHLO,
-	{ "MAIL", "451 4.3.2 not now\r\n", false }, RSET, QUIT,
-	{ "RCPT", "503 5.5.1 no\r\n", false }, END };
-static const struct line closes[] = { HELLO, EHLO, MAIL,
-	{ "RCPT", "421 4.3.2 shutting down\r\n", false }, END };
+static const struct line good[] = {
+	HELLO, EHLO, MAIL, YES, NO, RSET, QUIT, END
+};
+static const struct line plain[] = { HELLO, PLAIN_EHLO, MAIL, YES,
+				     NO,    RSET,	QUIT, END };
+static const struct line refuses[] = {
+	HELLO, EHLO,
+	MAIL,  { "RCPT", "550 5.4.1 Recipient address rejected\r\n", false },
+	RSET,  QUIT,
+	END
+};
+static const struct line greets_no[] = { { "", "554 5.7.1 go away\r\n", false },
+					 END };
+static const struct line mail_no[] = {
+	HELLO, EHLO, { "MAIL", "451 4.3.2 not now\r\n", false },
+	RSET,  QUIT, { "RCPT", "503 5.5.1 no\r\n", false },
+	END
+};
+static const struct line closes[] = {
+	HELLO, EHLO, MAIL, { "RCPT", "421 4.3.2 shutting down\r\n", false }, END
+};
 static const struct line hangs_up[] = { HELLO, { "EHLO", NULL, false }, END };
 static const struct line garbage[] = {
-	{ "", "this is no mail server\r\n", false }, END };
-static const struct line leaves[] = { HELLO, EHLO, MAIL, YES, NO,
-	{ "RSET", NULL, false }, END };
+	{ "", "this is no mail server\r\n", false }, END
+};
+static const struct line leaves[] = { HELLO, EHLO, MAIL,
+				      YES,   NO,   { "RSET", NULL, false },
+				      END };
 static const struct line silent[] = { { "", "", false }, END };
 
 struct run {
@@ -210,9 +250,12 @@ static void probe_with(struct run *run, const struct line *script,
 {
 	static const char *const recipients[] = { "anna@acme.example" };
 	struct probe_spec spec = {
-		.host = "127.0.0.1", .helo = "hold.example",
-		.recipients = recipients, .recipient_count = 1,
-		.random_domain = "acme.example", .tls = tls,
+		.host = "127.0.0.1",
+		.helo = "hold.example",
+		.recipients = recipients,
+		.recipient_count = 1,
+		.random_domain = "acme.example",
+		.tls = tls,
 		.timeout_ms = timeout_ms,
 	};
 
@@ -243,7 +286,7 @@ static const struct {
 	const struct line *script;
 	bool healthy;
 	enum smtp_stage stage;
-	int greeting, first, second;	/* replies; 0: none */
+	int greeting, first, second; /* replies; 0: none */
 	const char *error;
 } dialogues[] = {
 	{ good, true, SMTP_STAGE_RCPT, 220, 250, 550, "" },
@@ -252,8 +295,7 @@ static const struct {
 	{ leaves, true, SMTP_STAGE_RCPT, 220, 250, 550, "" },
 	{ greets_no, false, SMTP_STAGE_GREETING, 554, 0, 0,
 	  "greeting was answered 554" },
-	{ mail_no, false, SMTP_STAGE_MAIL, 220, 0, 0,
-	  "MAIL was answered 451" },
+	{ mail_no, false, SMTP_STAGE_MAIL, 220, 0, 0, "MAIL was answered 451" },
 	{ closes, false, SMTP_STAGE_RCPT, 220, 421, 0,
 	  "RCPT was answered 421" },
 	{ hangs_up, false, SMTP_STAGE_EHLO, 220, 0, 0, "EHLO: " },
@@ -271,11 +313,9 @@ static void a_probe_tells_what_the_server_answered(void **state)
 		    result->stage != dialogues[i].stage ||
 		    !strstr(result->error, dialogues[i].error))
 			fail_msg("dialogue %zu: %s, %s", i,
-				 smtp_stage_name(result->stage),
-				 result->error);
+				 smtp_stage_name(result->stage), result->error);
 		assert_true(result->connected);
-		assert_int_equal(result->greeting.code,
-				 dialogues[i].greeting);
+		assert_int_equal(result->greeting.code, dialogues[i].greeting);
 		assert_int_equal(result->rcpt_count, 2);
 		assert_int_equal(result->rcpt[0].reply.code,
 				 dialogues[i].first);
@@ -296,8 +336,9 @@ static void a_probe_sends_no_mail_and_says_goodbye(void **state)
 	probe_with(&run, good, NULL, 5000, "QUIT");
 	said = buf_text(&run.server.said);
 	assert_ptr_equal(strstr(said, "EHLO hold.example|MAIL FROM:<>|"
-				"RCPT TO:<anna@acme.example>|"
-				"RCPT TO:<nobody-"), said);
+				      "RCPT TO:<anna@acme.example>|"
+				      "RCPT TO:<nobody-"),
+			 said);
 	assert_non_null(strstr(said, "|RSET|QUIT|"));
 	assert_null(strstr(said, "DATA"));
 	run_end(&run);
@@ -320,12 +361,19 @@ static void a_random_address_is_another_one_each_time(void **state)
 
 static void starttls_is_used_and_its_verdict_kept(void **state)
 {
-	static const struct line script[] = { HELLO,
+	static const struct line script[] = {
+		HELLO,
 		{ "EHLO", "250-mx.example\r\n250 STARTTLS\r\n", false },
 		{ "STARTTLS", "220 go\r\n", true },
-		MAIL, YES, NO, RSET, QUIT, END };
-	struct tls_client *tls = tls_client_new(TLS_OPPORTUNISTIC, NULL, NULL,
-						NULL, NULL);
+		MAIL,
+		YES,
+		NO,
+		RSET,
+		QUIT,
+		END
+	};
+	struct tls_client *tls =
+		tls_client_new(TLS_OPPORTUNISTIC, NULL, NULL, NULL, NULL);
 	struct run run;
 	struct json *json;
 
@@ -339,8 +387,9 @@ static void starttls_is_used_and_its_verdict_kept(void **state)
 			       "|STARTTLS|(tls)|EHLO hold.example|MAIL"));
 	json = probe_json(&run.result);
 	assert_false(json_get_bool(json_get(json, "tls"), "trusted"));
-	assert_true(json_get_number(json_get(json_at(json_get(json, "rcpt"),
-		    1), "reply"), "code", 0) == 550);
+	assert_true(json_get_number(json_get(json_at(json_get(json, "rcpt"), 1),
+					     "reply"),
+				    "code", 0) == 550);
 	json_free(json);
 	run_end(&run);
 	loop_free(run.loop);
@@ -383,7 +432,8 @@ static void a_closed_port_is_an_error_not_a_refusal(void **state)
 static void a_name_without_a_resolver_is_not_probed(void **state)
 {
 	struct run run = { .loop = loop_new(NULL) };
-	struct probe_spec spec = { .host = "mx.example", .port = 25,
+	struct probe_spec spec = { .host = "mx.example",
+				   .port = 25,
 				   .helo = "hold.example",
 				   .timeout_ms = 5000 };
 
@@ -431,7 +481,8 @@ static void surveyed(void *ctx)
 
 static char *plan_for(const struct server *old, const struct server *new)
 {
-	return mem_printf("{\"tideover\":1,\"name\":\"t\","
+	return mem_printf(
+		"{\"tideover\":1,\"name\":\"t\","
 		"\"strategy\":\"park\",\"rehearsal\":true,"
 		"\"domains\":[{\"name\":\"acme.example\"}],"
 		"\"old\":{\"provider\":\"custom\",\"mx\":[\"old.example\"],"
@@ -446,14 +497,14 @@ static char *plan_for(const struct server *old, const struct server *new)
 		addr_port(&old->addr), addr_port(&new->addr));
 }
 
-static void survey_once(struct run *run, struct facts *facts,
-			const char *queue)
+static void survey_once(struct run *run, struct facts *facts, const char *queue)
 {
 	struct err err = ERR_INIT;
 
 	run->done = 0;
-	if (!survey_start(run->loop, facts, SURVEY_OLD | SURVEY_NEW |
-			  SURVEY_QUEUE, queue, surveyed, run, &err))
+	if (!survey_start(run->loop, facts,
+			  SURVEY_OLD | SURVEY_NEW | SURVEY_QUEUE, queue,
+			  surveyed, run, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(run->done, 0);
 	loop_run(run->loop);

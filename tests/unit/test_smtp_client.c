@@ -42,14 +42,15 @@ static void event(struct client_test *test, const char *format, ...)
 
 static void open_transaction(struct client_test *test, size_t count, bool probe)
 {
-	smtp_client_transaction(test->client, &(struct smtp_transaction){
-		.reverse_path = "s@a.example",
-		.forward_paths = people,
-		.count = count,
-		.size = 100,
-		.body = SMTP_BODY_8BITMIME,
-		.envelope_only = probe,
-	});
+	smtp_client_transaction(test->client,
+				&(struct smtp_transaction){
+					.reverse_path = "s@a.example",
+					.forward_paths = people,
+					.count = count,
+					.size = 100,
+					.body = SMTP_BODY_8BITMIME,
+					.envelope_only = probe,
+				});
 }
 
 static void on_ready(void *ctx, const struct smtp_offers *offers)
@@ -98,8 +99,12 @@ static void on_fail(void *ctx, enum smtp_stage stage,
 }
 
 static const struct smtp_client_owner owner = {
-	.on_ready = on_ready, .on_starttls = on_starttls, .on_rcpt = on_rcpt,
-	.on_body = on_body, .on_done = on_done, .on_fail = on_fail,
+	.on_ready = on_ready,
+	.on_starttls = on_starttls,
+	.on_rcpt = on_rcpt,
+	.on_body = on_body,
+	.on_done = on_done,
+	.on_fail = on_fail,
 };
 
 static void act(struct client_test *test, const char *what)
@@ -192,139 +197,157 @@ static void play(const char *const *lines, size_t piece)
 	buf_release(&told);
 }
 
-#define UP	"S: 220 mx.b.example ESMTP", "C: EHLO mx.us.example", \
-		"S: 250-mx.b.example", "S: 250-PIPELINING", "S: 250-SIZE 1000", \
-		"S: 250 8BITMIME", "E: ready esmtp"
-#define UP_PLAIN "S: 220 x", "C: EHLO mx.us.example", "S: 250 x", \
-		"E: ready esmtp"
-#define MAIL	"C: MAIL FROM:<s@a.example> SIZE=100 BODY=8BITMIME"
+#define UP                                                    \
+	"S: 220 mx.b.example ESMTP", "C: EHLO mx.us.example", \
+		"S: 250-mx.b.example", "S: 250-PIPELINING",   \
+		"S: 250-SIZE 1000", "S: 250 8BITMIME", "E: ready esmtp"
+#define UP_PLAIN \
+	"S: 220 x", "C: EHLO mx.us.example", "S: 250 x", "E: ready esmtp"
+#define MAIL	   "C: MAIL FROM:<s@a.example> SIZE=100 BODY=8BITMIME"
 #define MAIL_PLAIN "C: MAIL FROM:<s@a.example>"
-#define R0	"C: RCPT TO:<r0@b.example>"
-#define R1	"C: RCPT TO:<r1@b.example>"
-#define R2	"C: RCPT TO:<r2@b.example>"
+#define R0	   "C: RCPT TO:<r0@b.example>"
+#define R1	   "C: RCPT TO:<r1@b.example>"
+#define R2	   "C: RCPT TO:<r2@b.example>"
 
-static const struct dialogue { const char *name, *lines[LINES]; } dialogues[] = {
-	{ "a message is delivered", {
-		UP, "A: send 2", MAIL, R0, R1,
-		"S: 250 2.1.0 ok", "S: 250 2.1.5 ok", "S: 250 2.1.5 ok",
-		"C: DATA", "S: 354 go", "E: body",
-		"A: body Subject: x\r\n\r\n.", "A: body .hidden", "A: end",
-		"C: Subject: x", "C: ", "C: ...hidden", "C: .",
-		"S: 250 2.0.0 queued as 7", "E: done end of data 250 queued as 7",
-		"A: quit", "C: QUIT", "S: 221 bye" } },
-	{ "without PIPELINING commands wait for their replies", {
-		UP_PLAIN, "A: send 2", MAIL_PLAIN, "S: 250 ok", R0, "S: 250 ok",
-		R1, "S: 250 ok", "C: DATA", "S: 354 go", "E: body",
-		"A: body a\r\n", "A: end", "C: a", "C: .", "S: 250 ok",
-		"E: done end of data 250 ok" } },
-	{ "each refused recipient is told, the others get the message", {
-		UP, "A: send 3", MAIL, R0, R1, R2,
-		"S: 250 ok", "S: 550 5.1.1 who", "S: 250 ok",
-		"S: 452 4.2.2 full", "E: rcpt 0 550 5.1.1",
-		"E: rcpt 2 452 4.2.2", "C: DATA", "S: 354 go", "E: body",
-		"A: end", "C: .", "S: 250 ok", "E: done end of data 250 ok" } },
-	{ "no recipient is accepted: RSET, and the next one waits for it", {
-		UP, "A: next 1", "A: send 2", MAIL, R0, R1,
-		"S: 250 ok", "S: 550 5.1.1 who", "S: 550 5.1.1 who",
-		"E: rcpt 0 550 5.1.1", "E: rcpt 1 550 5.1.1",
-		"E: done RCPT 550 who", "C: RSET", "S: 250 ok", MAIL, R0 } },
-	{ "MAIL is refused: the replies to the pipelined rest are stale", {
-		UP, "A: next 1", "A: send 2", MAIL, R0, R1,
-		"S: 451 4.7.1 later", "E: done MAIL 451 later", "C: RSET",
-		"S: 503 no", "S: 503 no", "S: 250 ok", MAIL, R0,
-		"S: 250 ok", "S: 250 ok", "C: DATA" } },
-	{ "MAIL is refused without PIPELINING", {
-		UP_PLAIN, "A: send 2", MAIL_PLAIN, "S: 550 5.7.1 no",
-		"E: done MAIL 550 no", "C: RSET", "A: send 1", "S: 250 ok",
-		MAIL_PLAIN } },
-	{ "DATA is refused", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
-		"S: 451 4.3.0 no", "E: done DATA 451 no", "C: RSET",
-		"S: 250 ok", "A: send 1", MAIL, R0 } },
-	{ "the message is refused", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
-		"S: 354 go", "E: body", "A: end", "C: .", "S: 554 5.6.0 spam",
-		"E: done end of data 554 spam", "C: RSET", "S: 250 ok",
-		"A: send 1", MAIL, R0 } },
-	{ "EHLO refused: HELO", {
-		"S: 220 x", "C: EHLO mx.us.example", "S: 502 what",
-		"C: HELO mx.us.example", "S: 250 x", "E: ready", "A: send 1",
-		MAIL_PLAIN } },
-	{ "EHLO and HELO refused", {
-		"S: 220 x", "C: EHLO mx.us.example", "S: 550 no",
-		"C: HELO mx.us.example", "S: 550 no",
-		"E: fail EHLO 550 EHLO is refused" } },
-	{ "the greeting refuses", {
-		"S: 554 no", "E: fail greeting 554 the greeting refuses us" } },
-	{ "a 421 in the greeting", {
-		"S: 421 busy", "E: fail greeting 421 the greeting refuses us" } },
-	{ "STARTTLS, and what was offered before it is forgotten", {
-		"S: 220 x", "C: EHLO mx.us.example", "S: 250-x",
-		"S: 250-PIPELINING", "S: 250 STARTTLS", "C: STARTTLS",
-		"S: 220 go", "E: starttls", "A: tls", "C: EHLO mx.us.example",
-		"S: 250-x", "S: 250 STARTTLS", "E: ready esmtp starttls",
-		"A: send 2", MAIL_PLAIN } },
-	{ "STARTTLS is refused", {
-		"S: 220 x", "C: EHLO mx.us.example", "S: 250-x",
-		"S: 250 STARTTLS", "C: STARTTLS", "S: 454 4.7.0 not now",
-		"E: fail STARTTLS 454 STARTTLS is refused" } },
-	{ "421 ends the transaction, then the session", {
-		UP, "A: send 2", MAIL, R0, R1, "S: 250 ok", "S: 250 ok",
-		"S: 421 4.7.0 slow down", "E: done RCPT 421 slow down",
-		"E: fail RCPT 421 the server closes" } },
-	{ "421 behind a delivery takes nothing back", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
-		"S: 354 go", "E: body", "A: end", "C: .",
-		"S: 250 2.0.0 ok", "S: 421 enough",
-		"E: done end of data 250 ok",
-		"E: fail MAIL 421 the server closes" } },
-	{ "a refusal in the middle of the message", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
-		"S: 354 go", "E: body", "A: body a\r\n", "C: a",
-		"S: 552 5.3.4 too big", "E: done DATA 552 too big",
-		"E: fail DATA 552 a reply before the end of the message" } },
-	{ "a 250 before the dot is not believed", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
-		"S: 354 go", "E: body", "A: body a\r\n", "C: a", "S: 250 ok",
-		"E: done DATA 0 a reply before the end of the message",
-		"E: fail DATA 0 a reply before the end of the message" } },
-	{ "DATA answered with 250", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
-		"S: 250 ok", "E: done DATA 0 DATA is answered with neither 354 "
-		"nor a refusal", "E: fail DATA 0 DATA is answered with neither "
-		"354 nor a refusal" } },
-	{ "garbage", {
-		UP, "A: send 1", MAIL, R0, "S: hello",
-		"E: done MAIL 0 the server does not speak SMTP",
-		"E: fail MAIL 0 the server does not speak SMTP" } },
-	{ "a lost connection after the dot is told as such", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
-		"S: 354 go", "E: body", "A: end", "C: .", "A: lost timed out",
-		"E: done end of data 0 timed out" } },
-	{ "a lost connection between transactions ends nothing", {
-		UP, "A: lost gone" } },
-	{ "a probe asks and sends no message", {
-		UP, "A: probe 2", MAIL, R0, R1, "S: 250 ok",
-		"S: 250 2.1.5 ok", "S: 550 5.1.1 who", "E: rcpt 0 250 2.1.5",
-		"E: rcpt 1 550 5.1.1", "E: done RCPT 550 who", "C: RSET",
-		"S: 250 ok", "A: quit", "C: QUIT" } },
-	{ "a transaction is given up", {
-		UP, "A: send 2", MAIL, R0, R1, "S: 250 ok", "A: reset",
-		"C: RSET", "A: send 1", "S: 250 ok", "S: 550 who", "S: 250 ok",
-		MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA" } },
-	{ "a transaction is given up while a reply is told", {
-		UP_PLAIN, "A: drop", "A: send 2", MAIL_PLAIN, "S: 250 ok", R0,
-		"S: 550 5.1.1 who", "E: rcpt 0 550 5.1.1", "C: RSET",
-		"S: 250 ok", "A: send 1", MAIL_PLAIN } },
-	{ "a transaction is given up without PIPELINING", {
-		UP_PLAIN, "A: send 2", MAIL_PLAIN, "A: reset", "A: send 1",
-		"S: 250 ok", "C: RSET", "S: 250 ok", MAIL_PLAIN } },
-	{ "RSET is refused", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "A: reset", "C: RSET",
-		"A: send 1", "S: 250 ok", "S: 500 what",
-		"E: done MAIL 500 what", "E: fail MAIL 500 RSET is refused" } },
-	{ "a reply that nobody asked for", {
-		UP, "S: 250 ok", "E: fail MAIL 0 a reply that nobody asked for" } },
+static const struct dialogue {
+	const char *name, *lines[LINES];
+} dialogues[] = {
+	{ "a message is delivered",
+	  { UP,
+	    "A: send 2",
+	    MAIL,
+	    R0,
+	    R1,
+	    "S: 250 2.1.0 ok",
+	    "S: 250 2.1.5 ok",
+	    "S: 250 2.1.5 ok",
+	    "C: DATA",
+	    "S: 354 go",
+	    "E: body",
+	    "A: body Subject: x\r\n\r\n.",
+	    "A: body .hidden",
+	    "A: end",
+	    "C: Subject: x",
+	    "C: ",
+	    "C: ...hidden",
+	    "C: .",
+	    "S: 250 2.0.0 queued as 7",
+	    "E: done end of data 250 queued as 7",
+	    "A: quit",
+	    "C: QUIT",
+	    "S: 221 bye" } },
+	{ "without PIPELINING commands wait for their replies",
+	  { UP_PLAIN, "A: send 2", MAIL_PLAIN, "S: 250 ok", R0, "S: 250 ok", R1,
+	    "S: 250 ok", "C: DATA", "S: 354 go", "E: body", "A: body a\r\n",
+	    "A: end", "C: a", "C: .", "S: 250 ok",
+	    "E: done end of data 250 ok" } },
+	{ "each refused recipient is told, the others get the message",
+	  { UP, "A: send 3", MAIL, R0, R1, R2, "S: 250 ok", "S: 550 5.1.1 who",
+	    "S: 250 ok", "S: 452 4.2.2 full", "E: rcpt 0 550 5.1.1",
+	    "E: rcpt 2 452 4.2.2", "C: DATA", "S: 354 go", "E: body", "A: end",
+	    "C: .", "S: 250 ok", "E: done end of data 250 ok" } },
+	{ "no recipient is accepted: RSET, and the next one waits for it",
+	  { UP, "A: next 1", "A: send 2", MAIL, R0, R1, "S: 250 ok",
+	    "S: 550 5.1.1 who", "S: 550 5.1.1 who", "E: rcpt 0 550 5.1.1",
+	    "E: rcpt 1 550 5.1.1", "E: done RCPT 550 who", "C: RSET",
+	    "S: 250 ok", MAIL, R0 } },
+	{ "MAIL is refused: the replies to the pipelined rest are stale",
+	  { UP, "A: next 1", "A: send 2", MAIL, R0, R1, "S: 451 4.7.1 later",
+	    "E: done MAIL 451 later", "C: RSET", "S: 503 no", "S: 503 no",
+	    "S: 250 ok", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA" } },
+	{ "MAIL is refused without PIPELINING",
+	  { UP_PLAIN, "A: send 2", MAIL_PLAIN, "S: 550 5.7.1 no",
+	    "E: done MAIL 550 no", "C: RSET", "A: send 1", "S: 250 ok",
+	    MAIL_PLAIN } },
+	{ "DATA is refused",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 451 4.3.0 no", "E: done DATA 451 no", "C: RSET", "S: 250 ok",
+	    "A: send 1", MAIL, R0 } },
+	{ "the message is refused",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "E: body", "A: end", "C: .", "S: 554 5.6.0 spam",
+	    "E: done end of data 554 spam", "C: RSET", "S: 250 ok", "A: send 1",
+	    MAIL, R0 } },
+	{ "EHLO refused: HELO",
+	  { "S: 220 x", "C: EHLO mx.us.example", "S: 502 what",
+	    "C: HELO mx.us.example", "S: 250 x", "E: ready", "A: send 1",
+	    MAIL_PLAIN } },
+	{ "EHLO and HELO refused",
+	  { "S: 220 x", "C: EHLO mx.us.example", "S: 550 no",
+	    "C: HELO mx.us.example", "S: 550 no",
+	    "E: fail EHLO 550 EHLO is refused" } },
+	{ "the greeting refuses",
+	  { "S: 554 no", "E: fail greeting 554 the greeting refuses us" } },
+	{ "a 421 in the greeting",
+	  { "S: 421 busy", "E: fail greeting 421 the greeting refuses us" } },
+	{ "STARTTLS, and what was offered before it is forgotten",
+	  { "S: 220 x", "C: EHLO mx.us.example", "S: 250-x",
+	    "S: 250-PIPELINING", "S: 250 STARTTLS", "C: STARTTLS", "S: 220 go",
+	    "E: starttls", "A: tls", "C: EHLO mx.us.example", "S: 250-x",
+	    "S: 250 STARTTLS", "E: ready esmtp starttls", "A: send 2",
+	    MAIL_PLAIN } },
+	{ "STARTTLS is refused",
+	  { "S: 220 x", "C: EHLO mx.us.example", "S: 250-x", "S: 250 STARTTLS",
+	    "C: STARTTLS", "S: 454 4.7.0 not now",
+	    "E: fail STARTTLS 454 STARTTLS is refused" } },
+	{ "421 ends the transaction, then the session",
+	  { UP, "A: send 2", MAIL, R0, R1, "S: 250 ok", "S: 250 ok",
+	    "S: 421 4.7.0 slow down", "E: done RCPT 421 slow down",
+	    "E: fail RCPT 421 the server closes" } },
+	{ "421 behind a delivery takes nothing back",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "E: body", "A: end", "C: .", "S: 250 2.0.0 ok",
+	    "S: 421 enough", "E: done end of data 250 ok",
+	    "E: fail MAIL 421 the server closes" } },
+	{ "a refusal in the middle of the message",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "E: body", "A: body a\r\n", "C: a",
+	    "S: 552 5.3.4 too big", "E: done DATA 552 too big",
+	    "E: fail DATA 552 a reply before the end of the message" } },
+	{ "a 250 before the dot is not believed",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "E: body", "A: body a\r\n", "C: a", "S: 250 ok",
+	    "E: done DATA 0 a reply before the end of the message",
+	    "E: fail DATA 0 a reply before the end of the message" } },
+	{ "DATA answered with 250",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 250 ok",
+	    "E: done DATA 0 DATA is answered with neither 354 "
+	    "nor a refusal",
+	    "E: fail DATA 0 DATA is answered with neither "
+	    "354 nor a refusal" } },
+	{ "garbage",
+	  { UP, "A: send 1", MAIL, R0, "S: hello",
+	    "E: done MAIL 0 the server does not speak SMTP",
+	    "E: fail MAIL 0 the server does not speak SMTP" } },
+	{ "a lost connection after the dot is told as such",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "E: body", "A: end", "C: .", "A: lost timed out",
+	    "E: done end of data 0 timed out" } },
+	{ "a lost connection between transactions ends nothing",
+	  { UP, "A: lost gone" } },
+	{ "a probe asks and sends no message",
+	  { UP, "A: probe 2", MAIL, R0, R1, "S: 250 ok", "S: 250 2.1.5 ok",
+	    "S: 550 5.1.1 who", "E: rcpt 0 250 2.1.5", "E: rcpt 1 550 5.1.1",
+	    "E: done RCPT 550 who", "C: RSET", "S: 250 ok", "A: quit",
+	    "C: QUIT" } },
+	{ "a transaction is given up",
+	  { UP, "A: send 2", MAIL, R0, R1, "S: 250 ok", "A: reset", "C: RSET",
+	    "A: send 1", "S: 250 ok", "S: 550 who", "S: 250 ok", MAIL, R0,
+	    "S: 250 ok", "S: 250 ok", "C: DATA" } },
+	{ "a transaction is given up while a reply is told",
+	  { UP_PLAIN, "A: drop", "A: send 2", MAIL_PLAIN, "S: 250 ok", R0,
+	    "S: 550 5.1.1 who", "E: rcpt 0 550 5.1.1", "C: RSET", "S: 250 ok",
+	    "A: send 1", MAIL_PLAIN } },
+	{ "a transaction is given up without PIPELINING",
+	  { UP_PLAIN, "A: send 2", MAIL_PLAIN, "A: reset", "A: send 1",
+	    "S: 250 ok", "C: RSET", "S: 250 ok", MAIL_PLAIN } },
+	{ "RSET is refused",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "A: reset", "C: RSET",
+	    "A: send 1", "S: 250 ok", "S: 500 what", "E: done MAIL 500 what",
+	    "E: fail MAIL 500 RSET is refused" } },
+	{ "a reply that nobody asked for",
+	  { UP, "S: 250 ok", "E: fail MAIL 0 a reply that nobody asked for" } },
 };
 
 static void dialogues_go_as_written(void **state)
@@ -344,15 +367,15 @@ static void byte_by_byte_is_the_same(void **state)
 
 /* What must come in one piece to mean what it means. */
 static const struct dialogue injections[] = {
-	{ "bytes behind the reply to STARTTLS", {
-		"S: 220 x", "C: EHLO mx.us.example", "S: 250-x",
-		"S: 250 STARTTLS", "C: STARTTLS", "S: 220 go", "S: 250 x",
-		"E: fail STARTTLS 0 bytes behind the reply to STARTTLS" } },
-	{ "a 250 that is there with the 354", {
-		UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
-		"S: 354 go", "S: 250 ok",
-		"E: done DATA 0 a reply before the end of the message",
-		"E: fail DATA 0 a reply before the end of the message" } },
+	{ "bytes behind the reply to STARTTLS",
+	  { "S: 220 x", "C: EHLO mx.us.example", "S: 250-x", "S: 250 STARTTLS",
+	    "C: STARTTLS", "S: 220 go", "S: 250 x",
+	    "E: fail STARTTLS 0 bytes behind the reply to STARTTLS" } },
+	{ "a 250 that is there with the 354",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "S: 250 ok",
+	    "E: done DATA 0 a reply before the end of the message",
+	    "E: fail DATA 0 a reply before the end of the message" } },
 };
 
 static void replies_ahead_of_their_time_are_not_believed(void **state)

@@ -19,7 +19,7 @@ static void sink(void *ctx, struct slice bytes)
 	got->runs++;
 }
 
-#define OPEN SIZE_MAX		/* the message does not end */
+#define OPEN SIZE_MAX /* the message does not end */
 
 /* `used` is how much belongs to the message; `bad` is why it is refused. */
 static const struct row {
@@ -75,8 +75,9 @@ static void check(const struct row *row, size_t first, size_t second)
 
 	smtp_data_begin(&data, row->max_size);
 	for (size_t i = 0; i < COUNT(cuts); i++) {
-		size_t n = smtp_data_receive(&data,
-			slice_of(row->in + from, cuts[i] - from), sink, &got);
+		size_t n = smtp_data_receive(
+			&data, slice_of(row->in + from, cuts[i] - from), sink,
+			&got);
 
 		used += n;
 		if (n < cuts[i] - from)
@@ -133,7 +134,10 @@ static void byte_by_byte_is_the_same(void **state)
 	}
 }
 
-static const struct { size_t line; const char *bad; } lines[] = {
+static const struct {
+	size_t line;
+	const char *bad;
+} lines[] = {
 	{ 998, NULL },
 	{ 5000, NULL },
 	{ SMTP_DATA_LINE_MAX, NULL },
@@ -178,7 +182,8 @@ static void ordinary_mail_comes_in_one_run(void **state)
 	struct got got = { 0 };
 
 	for (int i = 0; i < 50; i++)
-		buf_adds(&in, "a line of text as mail has it, seventy bytes\r\n");
+		buf_adds(&in,
+			 "a line of text as mail has it, seventy bytes\r\n");
 	buf_adds(&in, ".\r\n");
 	smtp_data_begin(&data, 0);
 	smtp_data_receive(&data, buf_slice(&in), sink, &got);
@@ -187,15 +192,17 @@ static void ordinary_mail_comes_in_one_run(void **state)
 	buf_release(&in);
 }
 
-static const struct { const char *in, *want; } stuffed[] = {
-	{ "",			".\r\n" },
-	{ "a\r\n",		"a\r\n.\r\n" },
-	{ "a",			"a\r\n.\r\n" },
-	{ "a\r",		"a\r\r\n.\r\n" },
-	{ ".\r\n",		"..\r\n.\r\n" },
+static const struct {
+	const char *in, *want;
+} stuffed[] = {
+	{ "", ".\r\n" },
+	{ "a\r\n", "a\r\n.\r\n" },
+	{ "a", "a\r\n.\r\n" },
+	{ "a\r", "a\r\r\n.\r\n" },
+	{ ".\r\n", "..\r\n.\r\n" },
 	{ "..a\r\n.b\r\nc.\r\n", "...a\r\n..b\r\nc.\r\n.\r\n" },
-	{ "\r\n.\r\n.",		"\r\n..\r\n..\r\n.\r\n" },
-	{ "a\n.\r\n",		"a\n..\r\n.\r\n" },
+	{ "\r\n.\r\n.", "\r\n..\r\n..\r\n.\r\n" },
+	{ "a\n.\r\n", "a\n..\r\n.\r\n" },
 };
 
 static void dots_are_stuffed_in_every_split(void **state)
@@ -219,7 +226,11 @@ static void dots_are_stuffed_in_every_split(void **state)
 static void what_is_stuffed_is_received_as_it_was(void **state)
 {
 	static const char *const messages[] = {
-		"", "\r\n", ".\r\n", "..\r\n.\r\n", "a\r\n.b\r\n\r\n.\r\n",
+		"",
+		"\r\n",
+		".\r\n",
+		"..\r\n.\r\n",
+		"a\r\n.b\r\n\r\n.\r\n",
 		"From: x\r\n\r\n.hidden\r\n",
 	};
 
@@ -233,7 +244,8 @@ static void what_is_stuffed_is_received_as_it_was(void **state)
 		smtp_data_finish(&out, &wire);
 		smtp_data_begin(&data, 0);
 		assert_int_equal(smtp_data_receive(&data, buf_slice(&wire),
-						   sink, &got), wire.len);
+						   sink, &got),
+				 wire.len);
 		assert_true(smtp_data_is_whole(&data));
 		assert_null(data.bad);
 		assert_string_equal(buf_text(&got.bytes), messages[i]);

@@ -13,26 +13,30 @@
 #define X63 X60 "xxx"
 #define X64 X60 "xxxx"
 
-static const struct { const char *in, *want; } accepted[] = {
-	{ "<user@example.org>",		"user@example.org" },
+static const struct {
+	const char *in, *want;
+} accepted[] = {
+	{ "<user@example.org>", "user@example.org" },
 	{ "<User.Name+tag@Example.ORG>", "User.Name+tag@Example.ORG" },
-	{ "<!#$%&'*+-/=?^_`{|}~@a.b>",	"!#$%&'*+-/=?^_`{|}~@a.b" },
-	{ "<\"a b\"@example.org>",	"\"a b\"@example.org" },
+	{ "<!#$%&'*+-/=?^_`{|}~@a.b>", "!#$%&'*+-/=?^_`{|}~@a.b" },
+	{ "<\"a b\"@example.org>", "\"a b\"@example.org" },
 	{ "<\"a@b>\\\"c\"@example.org>", "\"a@b>\\\"c\"@example.org" },
-	{ "<\"\"@example.org>",		"\"\"@example.org" },
-	{ "<u@localhost>",		"u@localhost" },
-	{ "<u@[192.0.2.1]>",		"u@[192.0.2.1]" },
-	{ "<u@[IPv6:2001:db8::1]>",	"u@[IPv6:2001:db8::1]" },
-	{ "<u@x-1.3com.example>",	"u@x-1.3com.example" },
-	{ "<" X64 "@example.org>",	X64 "@example.org" },
-	{ "<u@" X63 ".org>",		"u@" X63 ".org" },
+	{ "<\"\"@example.org>", "\"\"@example.org" },
+	{ "<u@localhost>", "u@localhost" },
+	{ "<u@[192.0.2.1]>", "u@[192.0.2.1]" },
+	{ "<u@[IPv6:2001:db8::1]>", "u@[IPv6:2001:db8::1]" },
+	{ "<u@x-1.3com.example>", "u@x-1.3com.example" },
+	{ "<" X64 "@example.org>", X64 "@example.org" },
+	{ "<u@" X63 ".org>", "u@" X63 ".org" },
 	/* RFC 5321, appendix C: source routes are dropped. */
 	{ "<@relay.example:u@example.org>", "u@example.org" },
 	{ "<@a.example,@[IPv6:::1]:u@example.org>", "u@example.org" },
-	{ "<postmaster>",		"postmaster" },
-	{ "<PostMaster>",		"postmaster" },
-	{ "<j\xc3\xb6rg@b\xc3\xbc" "cher.example>",
-	  "j\xc3\xb6rg@b\xc3\xbc" "cher.example" },
+	{ "<postmaster>", "postmaster" },
+	{ "<PostMaster>", "postmaster" },
+	{ "<j\xc3\xb6rg@b\xc3\xbc"
+	  "cher.example>",
+	  "j\xc3\xb6rg@b\xc3\xbc"
+	  "cher.example" },
 };
 
 static void forward_path_accepts_what_rfc_5321_accepts(void **state)
@@ -51,45 +55,47 @@ static void forward_path_accepts_what_rfc_5321_accepts(void **state)
 	}
 }
 
-static const struct { const char *in, *want; } rejected[] = {
-	{ "user@example.org",		"path is not enclosed in <>" },
-	{ "<user@example.org",		"path is not enclosed in <>" },
-	{ "",				"path is not enclosed in <>" },
-	{ "<",				"path is not enclosed in <>" },
-	{ "<>",				"forward-path is empty" },
-	{ "<user>",			"address has no domain" },
-	{ "<@example.org>",		"source route is malformed" },
-	{ "<@a.example:>",		"local part is malformed" },
-	{ "<@a.example u@example.org>",	"source route is malformed" },
-	{ "<@[IPv6:::1:u@example.org>",	"source route is malformed" },
-	{ "<user@>",			"domain is malformed" },
-	{ "<user@example.org.>",	"domain is malformed" },
-	{ "<user@.example.org>",	"domain is malformed" },
-	{ "<user@a..b>",		"domain is malformed" },
-	{ "<user@-a.example>",		"domain is malformed" },
-	{ "<user@a-.example>",		"domain is malformed" },
-	{ "<user@a_b.example>",		"domain is malformed" },
-	{ "<user@a@b>",			"domain is malformed" },
-	{ "<user@[192.0.2.1>",		"domain is malformed" },
-	{ "<user@[192.0.2.256]>",	"domain is malformed" },
-	{ "<user@[IPv6:zz]>",		"domain is malformed" },
-	{ "<user@[]>",			"domain is malformed" },
-	{ "<.user@example.org>",	"local part is malformed" },
-	{ "<user.@example.org>",	"local part is malformed" },
-	{ "<us..er@example.org>",	"local part is malformed" },
-	{ "<us er@example.org>",	"local part is malformed" },
-	{ "<us,er@example.org>",	"local part is malformed" },
-	{ "<\"user@example.org>",	"local part is malformed" },
-	{ "<\"us\"er@example.org>",	"local part is malformed" },
-	{ "<\"us\ter\"@example.org>",	"local part is malformed" },
-	{ "<<user@example.org>>",	"local part is malformed" },
-	{ "<" X64 "x@example.org>",	"local part is longer than 64 bytes" },
-	{ "<u@" X64 ".org>",		"domain is too long for DNS" },
+static const struct {
+	const char *in, *want;
+} rejected[] = {
+	{ "user@example.org", "path is not enclosed in <>" },
+	{ "<user@example.org", "path is not enclosed in <>" },
+	{ "", "path is not enclosed in <>" },
+	{ "<", "path is not enclosed in <>" },
+	{ "<>", "forward-path is empty" },
+	{ "<user>", "address has no domain" },
+	{ "<@example.org>", "source route is malformed" },
+	{ "<@a.example:>", "local part is malformed" },
+	{ "<@a.example u@example.org>", "source route is malformed" },
+	{ "<@[IPv6:::1:u@example.org>", "source route is malformed" },
+	{ "<user@>", "domain is malformed" },
+	{ "<user@example.org.>", "domain is malformed" },
+	{ "<user@.example.org>", "domain is malformed" },
+	{ "<user@a..b>", "domain is malformed" },
+	{ "<user@-a.example>", "domain is malformed" },
+	{ "<user@a-.example>", "domain is malformed" },
+	{ "<user@a_b.example>", "domain is malformed" },
+	{ "<user@a@b>", "domain is malformed" },
+	{ "<user@[192.0.2.1>", "domain is malformed" },
+	{ "<user@[192.0.2.256]>", "domain is malformed" },
+	{ "<user@[IPv6:zz]>", "domain is malformed" },
+	{ "<user@[]>", "domain is malformed" },
+	{ "<.user@example.org>", "local part is malformed" },
+	{ "<user.@example.org>", "local part is malformed" },
+	{ "<us..er@example.org>", "local part is malformed" },
+	{ "<us er@example.org>", "local part is malformed" },
+	{ "<us,er@example.org>", "local part is malformed" },
+	{ "<\"user@example.org>", "local part is malformed" },
+	{ "<\"us\"er@example.org>", "local part is malformed" },
+	{ "<\"us\ter\"@example.org>", "local part is malformed" },
+	{ "<<user@example.org>>", "local part is malformed" },
+	{ "<" X64 "x@example.org>", "local part is longer than 64 bytes" },
+	{ "<u@" X64 ".org>", "domain is too long for DNS" },
 	{ "<u@" X63 "." X63 "." X63 "." X63 ".org>",
 	  "address is longer than 254 bytes" },
-	{ "<\xff@example.org>",		"address is not UTF-8" },
-	{ "<\xc0\xaf@example.org>",	"address is not UTF-8" },
-	{ "<\xed\xa0\x80@example.org>",	"address is not UTF-8" },
+	{ "<\xff@example.org>", "address is not UTF-8" },
+	{ "<\xc0\xaf@example.org>", "address is not UTF-8" },
+	{ "<\xed\xa0\x80@example.org>", "address is not UTF-8" },
 };
 
 static void forward_path_rejects_what_rfc_5321_rejects(void **state)
@@ -111,11 +117,13 @@ static void only_a_reverse_path_may_be_null(void **state)
 	struct buf address = BUF_INIT;
 
 	assert_int_equal(smtp_path_parse(slice("<>"), SMTP_REVERSE_PATH, &path,
-					 NULL), 0);
+					 NULL),
+			 0);
 	smtp_path_address(&path, &address);
 	assert_string_equal(buf_text(&address), "");
 	assert_int_equal(smtp_path_parse(slice("<postmaster>"),
-					 SMTP_REVERSE_PATH, &path, NULL), -1);
+					 SMTP_REVERSE_PATH, &path, NULL),
+			 -1);
 	buf_release(&address);
 }
 
@@ -124,31 +132,38 @@ static void bytes_above_127_are_noticed(void **state)
 	struct smtp_path path;
 
 	assert_int_equal(smtp_path_parse(slice("<j\xc3\xb6@a.b>"),
-					 SMTP_FORWARD_PATH, &path, NULL), 0);
+					 SMTP_FORWARD_PATH, &path, NULL),
+			 0);
 	assert_true(path.utf8);
 	assert_int_equal(smtp_path_parse(slice("<jo@a.b>"), SMTP_FORWARD_PATH,
-					 &path, NULL), 0);
+					 &path, NULL),
+			 0);
 	assert_false(path.utf8);
 }
 
-static const struct { const char *in, *want; } keys[] = {
-	{ "User@Example.ORG",		"user@example.org" },
-	{ "User+Tag@example.org",	"user+tag@example.org" },
-	{ "\"User\"@example.org",	"user@example.org" },
-	{ "\"a \\\"b@c\"@Example.org",	"a \"b@c@example.org" },
-	{ "Postmaster",			"postmaster" },
-	{ "",				"" },
-	{ "u@[IPv6:2001:DB8::1]",	"u@[ipv6:2001:db8::1]" },
+static const struct {
+	const char *in, *want;
+} keys[] = {
+	{ "User@Example.ORG", "user@example.org" },
+	{ "User+Tag@example.org", "user+tag@example.org" },
+	{ "\"User\"@example.org", "user@example.org" },
+	{ "\"a \\\"b@c\"@Example.org", "a \"b@c@example.org" },
+	{ "Postmaster", "postmaster" },
+	{ "", "" },
+	{ "u@[IPv6:2001:DB8::1]", "u@[ipv6:2001:db8::1]" },
 	/* Names from RFC 3492, section 7.1 and the IDN test of IANA. */
-	{ "u@B\xc3\xbc" "cher.Example",	"u@xn--bcher-kva.example" },
-	{ "u@m\xc3\xbcnchen.de",	"u@xn--mnchen-3ya.de" },
+	{ "u@B\xc3\xbc"
+	  "cher.Example",
+	  "u@xn--bcher-kva.example" },
+	{ "u@m\xc3\xbcnchen.de", "u@xn--mnchen-3ya.de" },
 	{ "u@\xe4\xbb\x96\xe4\xbb\xac\xe4\xb8\xba\xe4\xbb\x80\xe4\xb9\x88"
 	  "\xe4\xb8\x8d\xe8\xaf\xb4\xe4\xb8\xad\xe6\x96\x87.test",
 	  "u@xn--ihqwcrb4cv8a8dqg056pqjye.test" },
 	{ "u@\xd0\xb8\xd1\x81\xd0\xbf\xd1\x8b\xd1\x82\xd0\xb0\xd0\xbd\xd0\xb8"
-	  "\xd0\xb5",			"u@xn--80akhbyknj4f" },
-	{ "u@xn--BCHER-KVA.example",	"u@xn--bcher-kva.example" },
-	{ "u@\xff.example",		"u@\xff.example" },
+	  "\xd0\xb5",
+	  "u@xn--80akhbyknj4f" },
+	{ "u@xn--BCHER-KVA.example", "u@xn--bcher-kva.example" },
+	{ "u@\xff.example", "u@\xff.example" },
 };
 
 static void one_mailbox_has_one_key(void **state)
@@ -164,25 +179,25 @@ static void one_mailbox_has_one_key(void **state)
 
 static const struct {
 	const char *in;
-	const char *path, *params;	/* NULL: refused */
+	const char *path, *params; /* NULL: refused */
 } arguments[] = {
-	{ "FROM:<a@b>",			"<a@b>",	"" },
-	{ "from: <a@b> SIZE=1  BODY=7BIT ", "<a@b>",	"SIZE=1  BODY=7BIT" },
-	{ "FROM:<\"> \\\">\"@b> X",	"<\"> \\\">\"@b>", "X" },
-	{ "FROM:<>",			"<>",		"" },
-	{ "FROM:a@b",			NULL,		NULL },
-	{ "FROM:<a@b",			NULL,		NULL },
-	{ "FROM:<a@b>SIZE=1",		NULL,		NULL },
-	{ "FROM <a@b>",			NULL,		NULL },
-	{ "TO:<a@b>",			NULL,		NULL },
+	{ "FROM:<a@b>", "<a@b>", "" },
+	{ "from: <a@b> SIZE=1  BODY=7BIT ", "<a@b>", "SIZE=1  BODY=7BIT" },
+	{ "FROM:<\"> \\\">\"@b> X", "<\"> \\\">\"@b>", "X" },
+	{ "FROM:<>", "<>", "" },
+	{ "FROM:a@b", NULL, NULL },
+	{ "FROM:<a@b", NULL, NULL },
+	{ "FROM:<a@b>SIZE=1", NULL, NULL },
+	{ "FROM <a@b>", NULL, NULL },
+	{ "TO:<a@b>", NULL, NULL },
 };
 
 static void mail_argument_is_a_path_and_parameters(void **state)
 {
 	for (size_t i = 0; i < COUNT(arguments); i++) {
 		struct slice path, params;
-		int result = smtp_command_path(slice(arguments[i].in), "FROM:",
-					       &path, &params, NULL);
+		int result = smtp_command_path(slice(arguments[i].in),
+					       "FROM:", &path, &params, NULL);
 
 		assert_int_equal(result, arguments[i].path ? 0 : -1);
 		if (result < 0)
@@ -198,20 +213,20 @@ static const struct {
 	uint64_t size;
 	enum smtp_body body;
 } params[] = {
-	{ "",				SMTP_PARAM_OK, 0, SMTP_BODY_7BIT },
-	{ "SIZE=1000",			SMTP_PARAM_OK, 1000, SMTP_BODY_7BIT },
-	{ "body=8bitmime size=7",	SMTP_PARAM_OK, 7, SMTP_BODY_8BITMIME },
-	{ "BODY=7BIT SMTPUTF8",		SMTP_PARAM_OK, 0, SMTP_BODY_7BIT },
-	{ "SIZE",			SMTP_PARAM_INVALID, 0, 0 },
-	{ "SIZE=",			SMTP_PARAM_INVALID, 0, 0 },
-	{ "SIZE=-1",			SMTP_PARAM_INVALID, 0, 0 },
-	{ "SIZE=99999999999999999999",	SMTP_PARAM_INVALID, 0, 0 },
-	{ "SIZE=1 SIZE=1",		SMTP_PARAM_INVALID, 0, 0 },
-	{ "BODY=BINARYMIME",		SMTP_PARAM_INVALID, 0, 0 },
-	{ "BODY",			SMTP_PARAM_INVALID, 0, 0 },
-	{ "SMTPUTF8=",			SMTP_PARAM_INVALID, 0, 0 },
-	{ "RET=HDRS",			SMTP_PARAM_UNKNOWN, 0, 0 },
-	{ "=",				SMTP_PARAM_UNKNOWN, 0, 0 },
+	{ "", SMTP_PARAM_OK, 0, SMTP_BODY_7BIT },
+	{ "SIZE=1000", SMTP_PARAM_OK, 1000, SMTP_BODY_7BIT },
+	{ "body=8bitmime size=7", SMTP_PARAM_OK, 7, SMTP_BODY_8BITMIME },
+	{ "BODY=7BIT SMTPUTF8", SMTP_PARAM_OK, 0, SMTP_BODY_7BIT },
+	{ "SIZE", SMTP_PARAM_INVALID, 0, 0 },
+	{ "SIZE=", SMTP_PARAM_INVALID, 0, 0 },
+	{ "SIZE=-1", SMTP_PARAM_INVALID, 0, 0 },
+	{ "SIZE=99999999999999999999", SMTP_PARAM_INVALID, 0, 0 },
+	{ "SIZE=1 SIZE=1", SMTP_PARAM_INVALID, 0, 0 },
+	{ "BODY=BINARYMIME", SMTP_PARAM_INVALID, 0, 0 },
+	{ "BODY", SMTP_PARAM_INVALID, 0, 0 },
+	{ "SMTPUTF8=", SMTP_PARAM_INVALID, 0, 0 },
+	{ "RET=HDRS", SMTP_PARAM_UNKNOWN, 0, 0 },
+	{ "=", SMTP_PARAM_UNKNOWN, 0, 0 },
 };
 
 static void unknown_and_wrong_parameters_are_told_apart(void **state)
@@ -221,7 +236,8 @@ static void unknown_and_wrong_parameters_are_told_apart(void **state)
 		struct err err = ERR_INIT;
 
 		assert_int_equal(smtp_param_mail(slice(params[i].in), true,
-						 &got, &err), params[i].want);
+						 &got, &err),
+				 params[i].want);
 		assert_int_equal(got.size, params[i].size);
 		assert_int_equal(got.body, params[i].body);
 		assert_true(err_is_set(&err) ==

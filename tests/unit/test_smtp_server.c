@@ -45,7 +45,7 @@ struct dialogue {
 struct server_test {
 	struct smtp_server *server;
 	bool later;
-	int code;			/* of the answer that waits */
+	int code; /* of the answer that waits */
 	char text[80];
 	char reverse_path[300];
 	struct buf message, events;
@@ -173,10 +173,15 @@ static void on_close(void *ctx)
 }
 
 static const struct smtp_server_owner owner = {
-	.on_helo = on_helo, .on_mail = on_mail, .on_rcpt = on_rcpt,
-	.on_data_begin = on_data_begin, .on_data = on_data,
-	.on_data_end = on_data_end, .on_reset = on_reset,
-	.on_starttls = on_starttls, .on_close = on_close,
+	.on_helo = on_helo,
+	.on_mail = on_mail,
+	.on_rcpt = on_rcpt,
+	.on_data_begin = on_data_begin,
+	.on_data = on_data,
+	.on_data_end = on_data_end,
+	.on_reset = on_reset,
+	.on_starttls = on_starttls,
+	.on_close = on_close,
 };
 
 /* Reading a dialogue. */
@@ -253,7 +258,7 @@ static void read_dialogue(const char *path, struct dialogue *dialogue)
 			now++;
 			answered = false;
 			assert_true(now < dialogue->exchanges +
-				    COUNT(dialogue->exchanges));
+						  COUNT(dialogue->exchanges));
 		}
 		if (line[0] == 'S') {
 			buf_addf(&now->out, "%s\n", line + 3);

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""The rehearsal of every example plan passes: nothing lost, changed or twice."""
+import json
+import subprocess
+import sys
+import tempfile
+
+PLANS = ["plans/acme-to-m365.json", "plans/onprem-to-m365.json",
+         "plans/standby-postfix.json"]
+VARIANT = "asan"
+
+
+def main():
+    print(f"1..{len(PLANS)}")
+    bad = 0
+    for number, plan in enumerate(PLANS, 1):
+        with tempfile.TemporaryDirectory() as folder:
+            run = subprocess.run(
+                [f"build/{VARIANT}/tideover", "rehearse", "--json", "--keep",
+                 folder, plan], capture_output=True, text=True, timeout=180,
+                check=False)
+        try:
+            said = json.loads(run.stdout)
+        except ValueError:
+            said = {}
+        good = (run.returncode == 0 and said.get("passed") is True
+                and said.get("lost") == 0 and said.get("sent", 0) > 50
+                and said.get("through_queue", 0) > 20)
+        bad += not good
+        print(f"{'ok' if good else 'not ok'} {number} - {plan}: "
+              f"{said.get('through_queue')} of {said.get('sent')} messages "
+              f"through the queue, lost {said.get('lost')}")
+        if not good:
+            print(run.stdout[-2000:], run.stderr[-4000:], sep="\n",
+                  file=sys.stderr)
+    return 1 if bad else 0
+
+
+sys.exit(main())
