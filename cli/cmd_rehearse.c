@@ -49,17 +49,17 @@ static int child_done(struct rehearsal *r)
 
 static int run_plan(struct rehearsal *r)
 {
-	return rehearsal_run(r, "plan", r->plan_path, NULL);
+	return rehearsal_run(r, "plan", r->plan_path, (char *)NULL);
 }
 
 static int run_start(struct rehearsal *r)
 {
-	return rehearsal_run(r, "start", r->plan_path, NULL);
+	return rehearsal_run(r, "start", r->plan_path, (char *)NULL);
 }
 
 static int run_finish(struct rehearsal *r)
 {
-	return rehearsal_run(r, "finish", r->plan->name, NULL);
+	return rehearsal_run(r, "finish", r->plan->name, (char *)NULL);
 }
 
 static int finish_blocks(struct rehearsal *r)
@@ -83,16 +83,12 @@ static int old_has_mail(struct rehearsal *r)
 
 static int publish_queue(struct rehearsal *r)
 {
-	return rehearsal_publish(r, &r->queue_host, 1,
-				 r->plan->queue_mx.priority);
+	return rehearsal_publish(r, REHEARSAL_MX_QUEUE);
 }
 
 static int publish_new(struct rehearsal *r)
 {
-	const struct plan_strings *mx =
-		&r->plan->domains[0].systems[SYSTEM_NEW].mx;
-
-	return rehearsal_publish(r, (const char *const *)mx->at, mx->count, 1);
+	return rehearsal_publish(r, REHEARSAL_MX_NEW);
 }
 
 static int all_parked(struct rehearsal *r)
@@ -153,7 +149,7 @@ static int close_opens(struct rehearsal *r)
 static int fetch_report(struct rehearsal *r)
 {
 	return rehearsal_run(r, "report", r->plan->name, "--output",
-			     r->report_path, NULL);
+			     r->report_path, (char *)NULL);
 }
 
 static const struct step park_steps[] = {
@@ -183,17 +179,7 @@ static const struct step park_steps[] = {
 /* The queue joins the MX set, behind the old system. */
 static int publish_both(struct rehearsal *r)
 {
-	const struct plan_strings *old =
-		&r->plan->domains[0].systems[SYSTEM_OLD].mx;
-	const char *hosts[REHEARSAL_MX_MAX];
-	size_t count = 0;
-
-	while (count < old->count && count < REHEARSAL_MX_MAX - 1) {
-		hosts[count] = old->at[count];
-		count++;
-	}
-	hosts[count++] = r->queue_host;
-	return rehearsal_publish(r, hosts, count, 1);
+	return rehearsal_publish(r, REHEARSAL_MX_BOTH);
 }
 
 static int all_mixed(struct rehearsal *r)

@@ -105,19 +105,25 @@ static int add_system(struct rehearsal *r, const struct plan_system *system,
 	return 0;
 }
 
-static int publish(struct rehearsal *r, const char *domain,
-		   const char *const *hosts, size_t count, int preference,
-		   struct err *err)
+static int publish(struct rehearsal *r, const struct plan_domain *domain,
+		   enum rehearsal_mx mx, struct err *err)
 {
+	const struct plan_strings *hosts =
+		&domain->systems[mx == REHEARSAL_MX_NEW ? SYSTEM_NEW :
+							  SYSTEM_OLD]
+			 .mx;
 	char *values[DNS_MX_MAX] = { 0 };
+	size_t count = 0;
 	int result;
 
-	if (count > DNS_MX_MAX)
-		count = DNS_MX_MAX;
-	for (size_t i = 0; i < count; i++)
-		values[i] =
-			mem_printf("%d %s.", preference + (int)i * 5, hosts[i]);
-	result = lab_dns_set(r->dns, domain, DNS_MX, REHEARSAL_TTL_S,
+	if (mx != REHEARSAL_MX_QUEUE)
+		for (; count < hosts->count && count < DNS_MX_MAX - 1; count++)
+			values[count] = mem_printf("%zu %s.", 1 + count * 5,
+						   hosts->at[count]);
+	if (mx == REHEARSAL_MX_QUEUE || mx == REHEARSAL_MX_BOTH)
+		values[count++] = mem_printf(
+			"%d %s.", r->plan->queue_mx.priority, r->queue_host);
+	result = lab_dns_set(r->dns, domain->name, DNS_MX, REHEARSAL_TTL_S,
 			     (const char *const *)values, count, err);
 	for (size_t i = 0; i < count; i++)
 		free(values[i]);
@@ -128,16 +134,13 @@ static int make_zones(struct rehearsal *r, struct err *err)
 {
 	for (size_t i = 0; i < r->plan->domain_count; i++) {
 		const struct plan_domain *domain = &r->plan->domains[i];
-		const struct plan_strings *mx = &domain->systems[SYSTEM_OLD].mx;
 		char *lines = mem_printf("%s 300 SOA ns.lab 1 "
 					 "60\n%s 300 NS ns.lab\n",
 					 domain->name, domain->name);
 		int result = lab_dns_add(r->dns, lines, err);
 
 		free(lines);
-		if (result < 0 ||
-		    publish(r, domain->name, (const char *const *)mx->at,
-			    mx->count, 1, err) < 0)
+		if (result < 0 || publish(r, domain, REHEARSAL_MX_OLD, err) < 0)
 			return -1;
 		if (add_system(r, &domain->systems[SYSTEM_OLD], r->old, err) <
 		    0)
@@ -370,12 +373,10 @@ int rehearsal_send(struct rehearsal *r)
 	return r->sender ? 0 : -1;
 }
 
-int rehearsal_publish(struct rehearsal *r, const char *const *hosts,
-		      size_t count, int preference)
+int rehearsal_publish(struct rehearsal *r, enum rehearsal_mx mx)
 {
 	for (size_t i = 0; i < r->plan->domain_count; i++)
-		if (publish(r, r->plan->domains[i].name, hosts, count,
-			    preference, &r->err) < 0)
+		if (publish(r, &r->plan->domains[i], mx, &r->err) < 0)
 			return -1;
 	return 0;
 }
@@ -442,7 +443,7 @@ int rehearsal_gate_opens(struct rehearsal *r, const char *gate)
 
 	if (r->child == 0)
 		return rehearsal_run(r, "check", r->plan->name, "--gate", gate,
-				     NULL);
+				     (char *)NULL);
 	code = rehearsal_child(r);
 	if (code < 0 || code == EXIT_BLOCKED)
 		return 0;
@@ -511,6 +512,54 @@ static const struct lab_mx_arrival *find_arrival(const struct lab_mx *mx,
 	return NULL;
 }
 
+/*
+ * Is `later` at a system before `earlier`?  A message that is nowhere is lost,
+ * not out of order.
+ */
+static bool overtook(const struct rehearsal *r, const struct lab_sent *earlier,
+		     const struct lab_sent *later)
+{
+	const struct lab_mx *systems[] = { r->old, r->new };
+
+	for (size_t i = 0; i < COUNT(systems); i++) {
+		const struct lab_mx_arrival *first, *second;
+
+		first = find_arrival(systems[i], earlier);
+		second = find_arrival(systems[i], later);
+		if (first && second)
+			return second < first;
+	}
+	return false;
+}
+
+/*
+ * The queue keeps the order of what it accepted.  Where it is the only MX all
+ * the way (park), that is the order of all mail; where it stands behind a
+ * primary, the primary's own mail may overtake the queue's.
+ */
+static uint64_t count_reordered(const struct rehearsal *r,
+				const struct lab_sent *sent, size_t count)
+{
+	bool all = !r->plan->plain && r->plan->strategy == STRATEGY_PARK;
+	struct map last = { 0 };
+	uint64_t reordered = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct lab_sent *earlier;
+
+		if (!sent[i].host ||
+		    (!all && strcmp(sent[i].host, r->queue_host) != 0))
+			continue;
+		earlier = map_get(&last, slice(sent[i].mailbox));
+		if (earlier && overtook(r, earlier, &sent[i]))
+			reordered++;
+		map_put(&last, slice(sent[i].mailbox),
+			(void *)(uintptr_t)&sent[i]);
+	}
+	map_release(&last);
+	return reordered;
+}
+
 void rehearsal_judge(const struct rehearsal *r,
 		     struct rehearsal_verdict *verdict)
 {
@@ -543,5 +592,5 @@ void rehearsal_judge(const struct rehearsal *r,
 		if (copies > 1)
 			verdict->copies += copies - 1;
 	}
-	verdict->reordered = r->old->reordered + r->new->reordered;
+	verdict->reordered = count_reordered(r, sent, count);
 }

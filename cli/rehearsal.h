@@ -18,7 +18,14 @@ enum {
 	REHEARSAL_TTL_S = 2,
 	REHEARSAL_STEP_MS = 30000,
 	REHEARSAL_POLL_MS = 50,
-	REHEARSAL_MX_MAX = 8,
+};
+
+/* What a domain's MX set can be made. */
+enum rehearsal_mx {
+	REHEARSAL_MX_OLD,
+	REHEARSAL_MX_BOTH, /* old, and the queue behind it */
+	REHEARSAL_MX_QUEUE,
+	REHEARSAL_MX_NEW
 };
 
 struct step;
@@ -64,9 +71,8 @@ int rehearsal_run(struct rehearsal *r, const char *command, ...);
 /* -1 while it runs; else its exit status, its output in child_output. */
 int rehearsal_child(struct rehearsal *r);
 int rehearsal_send(struct rehearsal *r);
-/* The MX set of every domain becomes these hosts. */
-int rehearsal_publish(struct rehearsal *r, const char *const *hosts,
-		      size_t count, int preference);
+/* The MX set of every domain becomes this one. */
+int rehearsal_publish(struct rehearsal *r, enum rehearsal_mx mx);
 /* 1 when every vantage sees `view` and no cache can hold the old set. */
 int rehearsal_converged(struct rehearsal *r, const char *view, bool horizon);
 /* Waiting and held, as the daemon says. */

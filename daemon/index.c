@@ -404,8 +404,8 @@ static void answer(void *ctx)
 static void remove_plan(struct index *index, const char *plan)
 {
 	static const char *const sql[] = {
-		"DELETE FROM attempt WHERE seq IN"
-		" (SELECT seq FROM message WHERE plan = ?1)",
+		("DELETE FROM attempt WHERE seq IN"
+		 " (SELECT seq FROM message WHERE plan = ?1)"),
 		"DELETE FROM envelope WHERE plan = ?1",
 		"DELETE FROM message WHERE plan = ?1",
 		"DELETE FROM counter WHERE plan = ?1",

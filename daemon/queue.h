@@ -97,7 +97,10 @@ struct queue_message *queue_add_message(struct queue *queue,
 					int64_t accepted_ms,
 					struct slice reverse_path,
 					size_t envelopes);
-/* One envelope of it (index below that number), waiting (the ledger is the caller's: see below). */
+/*
+ * One envelope of it (index below that number), waiting.  The ledger is the
+ * caller's: see below.
+ */
 struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
 					  struct queue_message *message,
 					  uint32_t index,

@@ -1,25 +1,16 @@
 #!/bin/bash
-# lint.sh - layering, line length, cppcheck
+# lint.sh - layering, format, cppcheck
 set -u
 cd "$(dirname "$0")/.." || exit 1
 status=0
 
 python3 tests/lint_layers.py || status=1
 
-long=$(awk '{ line = $0; gsub(/\t/, "        ", line);
-	if (length(line) > 84) print FILENAME ":" FNR ": " length(line) }' \
-	lib/*/*.[ch] daemon/*.[ch] cli/*.[ch])
-if [ -n "$long" ]; then
-	echo "lines over 84 columns:"
-	echo "$long"
+sources=(lib/*/*.[ch] daemon/*.[ch] cli/*.[ch] tests/*/*.[ch])
+clang-format --dry-run -Werror --ferror-limit=3 "${sources[@]}" || {
+	echo "format: run clang-format -i on these"
 	status=1
-fi
-trailing=$(grep -nE '[[:blank:]]+$' lib/*/*.[ch] daemon/*.[ch] cli/*.[ch])
-if [ -n "$trailing" ]; then
-	echo "blanks at the end of lines:"
-	echo "$trailing"
-	status=1
-fi
+}
 
 cppcheck --std=c11 --quiet --error-exitcode=1 --inline-suppr \
 	--enable=warning,portability --suppress=missingIncludeSystem \

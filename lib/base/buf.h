@@ -18,10 +18,9 @@ struct buf {
 	size_t cap;
 };
 
-#define BUF_INIT  \
-	{         \
-		0 \
-	}
+/* clang-format off */
+#define BUF_INIT { 0 }
+/* clang-format on */
 
 void buf_release(struct buf *buf);
 /* Empties, keeps the memory. */
@@ -32,7 +31,8 @@ void buf_adds(struct buf *buf, const char *text);
 void buf_addc(struct buf *buf, char c);
 void buf_addf(struct buf *buf, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-void buf_vaddf(struct buf *buf, const char *format, va_list args);
+void buf_vaddf(struct buf *buf, const char *format, va_list args)
+	__attribute__((format(printf, 2, 0)));
 /* Drops the first `n` bytes. */
 void buf_consume(struct buf *buf, size_t n);
 /* Borrowed until the buffer changes. */

@@ -15,10 +15,9 @@ struct err {
 	char text[1024];
 };
 
-#define ERR_INIT   \
-	{          \
-		"" \
-	}
+/* clang-format off */
+#define ERR_INIT { "" }
+/* clang-format on */
 
 int err_set(struct err *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -18,10 +18,9 @@ struct map {
 	size_t cap;
 };
 
-#define MAP_INIT  \
-	{         \
-		0 \
-	}
+/* clang-format off */
+#define MAP_INIT { 0 }
+/* clang-format on */
 
 /* Frees the table and the keys, never the values. */
 void map_release(struct map *map);

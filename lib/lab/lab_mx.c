@@ -156,7 +156,6 @@ static void arrived(struct lab_mx *mx, const char *mailbox, struct slice body)
 	struct lab_mx_arrival *arrival;
 	unsigned char digest[DIGEST_LEN];
 	char text[DIGEST_TEXT];
-	uintptr_t last = (uintptr_t)map_get(&mx->last, slice(mailbox));
 
 	mx->arrivals = mem_grow(mx->arrivals, (mx->arrival_count + 1) *
 						      sizeof(*mx->arrivals));
@@ -168,11 +167,6 @@ static void arrived(struct lab_mx *mx, const char *mailbox, struct slice body)
 		.sha256 = mem_dup(digest_text(digest, text)),
 		.at_ms = clock_wall_ms(),
 	};
-	if (arrival->number + 1 < last)
-		mx->reordered++;
-	else
-		map_put(&mx->last, slice(mailbox),
-			(void *)(uintptr_t)(arrival->number + 1));
 }
 
 static void on_data_end(void *ctx, const char *bad)
@@ -325,7 +319,6 @@ void lab_mx_free(struct lab_mx *mx)
 		free(mx->arrivals[i].sha256);
 	}
 	free(mx->arrivals);
-	map_release(&mx->last);
 	tls_server_free(mx->tls);
 	free(mx);
 }

@@ -3,8 +3,8 @@
  *
  * An SMTP server on loopback that keeps what it accepts, in order, and can be
  * told how to answer: a tenant that has the domain, one that does not have it
- * (yet, or any more), one that is busy.  It judges order and copies by the
- * sender's numbers (lab_sender.h).
+ * (yet, or any more), one that is busy.  It counts copies by the sender's
+ * numbers (lab_sender.h).
  */
 #ifndef LAB_LAB_MX_H
 #define LAB_LAB_MX_H
@@ -39,8 +39,6 @@ struct lab_mx {
 	struct lab_mx_arrival *arrivals;
 	size_t arrival_count;
 	uint64_t refused;   /* RCPT answered 5xx for real mail */
-	struct map last;    /* mailbox -> highest number + 1 */
-	uint64_t reordered; /* arrived after a later one of its mailbox */
 };
 
 /* Listens on 127.0.0.1 and a free port; `title` is borrowed. */

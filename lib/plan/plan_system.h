@@ -20,10 +20,9 @@ struct plan_words { /* what is not given is NULL, 0, -1 */
 	struct plan_strings dkim_selectors;
 };
 
-#define PLAN_WORDS_INIT                \
-	{                              \
-		.mailbox_per_hour = -1 \
-	}
+/* clang-format off */
+#define PLAN_WORDS_INIT { .mailbox_per_hour = -1 }
+/* clang-format on */
 
 /*
  * `over` wins over `base`.  Facts that `base` overrides belong to its provider:

@@ -38,7 +38,7 @@ static void key_show(const char *key, char out[64])
 {
 	size_t n = 0;
 
-	for (; key[n] && n < 63; n++)
+	for (; n < 63 && key[n]; n++)
 		out[n] = isgraph((unsigned char)key[n]) ? key[n] : '?';
 	out[n] = '\0';
 	if (n == 0)

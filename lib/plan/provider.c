@@ -82,6 +82,7 @@ struct row {
 	struct reply_meaning meaning;
 };
 
+/* clang-format off: the table is set by hand, to be read as one. */
 #define DELIVERED(words)                                   \
 	{                                                  \
 		ACT_DELIVERED, SCOPE_MESSAGE, false, words \
@@ -435,6 +436,8 @@ static const struct row rows[] = {
 };
 
 /* Nothing came, or what came is no answer to what was said. */
+/* clang-format on */
+
 static const struct reply_meaning no_reply = DEFER(
 	TARGET, "the connection ended without a reply: it is tried again");
 static const struct reply_meaning odd_reply = DEFER(

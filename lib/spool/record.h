@@ -58,8 +58,8 @@ struct record_message {
 	size_t envelope_count;
 	const struct slice *forward_paths; /* envelope_count addresses */
 	bool side_file;			   /* body is in the file "<id>.msg" */
-	struct slice body; /* our trace field and the bytes; empty
-					   when it is a side file */
+	/* Our trace field and the bytes; empty when it is a side file. */
+	struct slice body;
 };
 
 struct record_attempt {

@@ -16,7 +16,7 @@ struct scan_record {
 	enum record_kind kind;
 	uint32_t segment;
 	uint64_t offset;      /* of the record in its segment */
-	uint64_t body;	      /* offset of the body (MESSAGE, inline), else 0 */
+	uint64_t body;	      /* offset of an inline body (MESSAGE), or 0 */
 	struct slice payload; /* borrowed for the call; body included */
 };
 
