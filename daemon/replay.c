@@ -339,39 +339,42 @@ static void on_idle(void *ctx, struct delivery *delivery)
 	replay_kick(replay);
 }
 
+/* Nobody could be greeted: the target is down for a while. */
+static void unreachable(struct replay *replay, enum smtp_stage stage,
+			const struct smtp_reply *reply, const char *why)
+{
+	struct reply_meaning meaning =
+		provider_reply(replay->spec.target->provider, stage, reply);
+	char error[300];
+
+	replay->down_ms = replay->down_ms ? replay->down_ms * 2 : DOWN_MIN_MS;
+	if (replay->down_ms > DOWN_MAX_MS)
+		replay->down_ms = DOWN_MAX_MS;
+	replay->down_until_ms = clock_mono_ms() + replay->down_ms;
+	replay->addr_next++;
+	snprintf(error, sizeof(error), "%s: %s", smtp_stage_name(stage), why);
+	log_warn("%s: %s", replay->spec.target->name, error);
+	replay->owner->on_health(replay->ctx, replay, false, error);
+	if ((reply->code >= 500 && meaning.act == ACT_CLOSE) ||
+	    stage == SMTP_STAGE_STARTTLS)
+		replay->owner->on_refused(replay->ctx, replay, error);
+}
+
 static void on_end(void *ctx, struct delivery *delivery, enum smtp_stage stage,
 		   const struct smtp_reply *reply, const char *why)
 {
 	struct link *link = ctx;
 	struct replay *replay = link->replay;
-	bool was_ready = link->ready;
-	int64_t now = clock_mono_ms();
 
 	if (why && reply->code == 421)
 		link->deferred = true;
 	pace_end(link);
-	link_free(link);
-	if (why && !was_ready) {
-		char error[300];
-		struct reply_meaning meaning = provider_reply(
-			replay->spec.target->provider, stage, reply);
-
-		replay->down_ms =
-			replay->down_ms ? replay->down_ms * 2 : DOWN_MIN_MS;
-		if (replay->down_ms > DOWN_MAX_MS)
-			replay->down_ms = DOWN_MAX_MS;
-		replay->down_until_ms = now + replay->down_ms;
-		replay->addr_next++;
-		snprintf(error, sizeof(error), "%s: %s", smtp_stage_name(stage),
-			 why);
-		log_warn("%s: %s", replay->spec.target->name, error);
-		replay->owner->on_health(replay->ctx, replay, false, error);
-		if (reply->code >= 500 && meaning.act == ACT_CLOSE)
-			replay->owner->on_refused(replay->ctx, replay, error);
-		else if (stage == SMTP_STAGE_STARTTLS)
-			replay->owner->on_refused(replay->ctx, replay, error);
-	}
+	list_remove(&link->link);
+	if (why && !link->ready)
+		unreachable(replay, stage, reply, why);
 	replay_kick(replay);
+	/* `reply` and `why` are the delivery's: it goes last. */
+	link_free(link);
 }
 
 static const struct delivery_owner delivery_owner = {

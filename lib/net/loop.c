@@ -22,6 +22,7 @@ struct loop {
 	struct post *first, **last;
 	bool stopping;
 	struct list signals;
+	struct list leftovers;
 };
 
 struct loop_timer {
@@ -75,6 +76,7 @@ struct loop *loop_new(struct err *err)
 
 	loop->last = &loop->first;
 	list_init(&loop->signals);
+	list_init(&loop->leftovers);
 	pthread_mutex_init(&loop->lock, NULL);
 	loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	loop->base = event_base_new();
@@ -106,8 +108,17 @@ void loop_free(struct loop *loop)
 		event_free(sig->event);
 		free(sig);
 	}
+	list_each (it, next, &loop->leftovers) {
+		struct loop_leftover *left =
+			list_entry(it, struct loop_leftover, link);
+
+		left->fn(left->ctx);
+	}
 	if (loop->wake)
 		event_free(loop->wake);
+	/* What libevent itself put off until the next turn. */
+	if (loop->base)
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
 	if (loop->base)
 		event_base_free(loop->base);
 	if (loop->wake_fd >= 0)
@@ -251,6 +262,21 @@ void loop_watch_free(struct loop_watch *watch)
 		return;
 	event_free(watch->event);
 	free(watch);
+}
+
+void loop_leftover(struct loop *loop, struct loop_leftover *leftover,
+		   loop_fn *fn, void *ctx)
+{
+	leftover->fn = fn;
+	leftover->ctx = ctx;
+	list_append(&loop->leftovers, &leftover->link);
+}
+
+void loop_leftover_done(struct loop_leftover *leftover)
+{
+	if (leftover->fn)
+		list_remove(&leftover->link);
+	leftover->fn = NULL;
 }
 
 struct event_base *loop_base(struct loop *loop)

@@ -9,6 +9,7 @@
 #define NET_LOOP_H
 
 #include "base/err.h"
+#include "base/list.h"
 #include <stdint.h>
 
 struct loop;
@@ -19,7 +20,7 @@ struct event_base;
 typedef void loop_fn(void *ctx);
 
 struct loop *loop_new(struct err *err);
-/* Everything made on the loop must be freed before. */
+/* Everything made on the loop must be freed before, but for leftovers. */
 void loop_free(struct loop *loop);
 /* Runs until loop_stop(). */
 void loop_run(struct loop *loop);
@@ -51,7 +52,19 @@ struct loop_watch *loop_watch_new(struct loop *loop, int fd, int what,
 				  loop_fd_fn *fn, void *ctx);
 void loop_watch_free(struct loop_watch *watch); /* NULL is fine */
 
-/* For the modules of lib/net alone. */
+/*
+ * For the modules of lib/net alone.  A leftover has no owner and frees itself
+ * some day; if the loop is freed first, that calls `fn` to free it.  `fn`, or
+ * whoever frees it earlier, takes it out with loop_leftover_done().
+ */
+struct loop_leftover {
+	struct list link;
+	loop_fn *fn;
+	void *ctx;
+};
+void loop_leftover(struct loop *loop, struct loop_leftover *leftover,
+		   loop_fn *fn, void *ctx);
+void loop_leftover_done(struct loop_leftover *leftover); /* twice is fine */
 struct event_base *loop_base(struct loop *loop);
 
 #endif

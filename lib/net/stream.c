@@ -27,6 +27,7 @@ struct stream {
 	void *ctx;
 	struct bufferevent *bev;
 	struct loop_timer *deadline;
+	struct loop_leftover leftover;
 	struct loop_timer *soon; /* for what must come after the call */
 	bool paused, full, connecting, wish_drained, lingering;
 	bool ended; /* on_end was called */
@@ -257,11 +258,17 @@ void stream_free(struct stream *stream)
 {
 	if (!stream)
 		return;
+	loop_leftover_done(&stream->leftover);
 	loop_timer_free(stream->deadline);
 	loop_timer_free(stream->soon);
 	bufferevent_free(stream->bev);
 	free(stream->server_name);
 	free(stream);
+}
+
+static void free_leftover(void *ctx)
+{
+	stream_free(ctx);
 }
 
 void stream_finish(struct stream *stream, int64_t timeout_ms)
@@ -273,6 +280,7 @@ void stream_finish(struct stream *stream, int64_t timeout_ms)
 		return;
 	}
 	stream->ended = false;
+	loop_leftover(stream->loop, &stream->leftover, free_leftover, stream);
 	stream_deadline(stream, timeout_ms);
 	loop_timer_arm(stream->soon, 0);
 }
