@@ -9,9 +9,6 @@
 
 #include "cli/report_model.h"
 
-void report_html_begin(const struct report *report, struct buf *out);
-void report_html_message(const struct report *report, const struct json *row,
-			 struct buf *out);
-void report_html_end(const struct report *report, struct buf *out);
+extern const struct report_writer report_html;
 
 #endif

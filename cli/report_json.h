@@ -9,10 +9,6 @@
 
 #include "cli/report_model.h"
 
-void report_json_begin(const struct report *report, struct buf *out);
-/* `first` is true for the first row alone: commas stand between. */
-void report_json_message(const struct report *report, const struct json *row,
-			 bool first, struct buf *out);
-void report_json_end(const struct report *report, struct buf *out);
+extern const struct report_writer report_json;
 
 #endif

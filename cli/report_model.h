@@ -7,7 +7,7 @@
  * order, once to write each message as it comes.
  *
  *   report_new -> report_count for each row -> report_build
- *   -> begin of a writer -> message of it for each row -> end -> report_free
+ *   -> a writer's begin, message for each row, end -> report_free
  *
  * Pure: no clock, no files.  With a salt every local part is replaced by a
  * hash in everything that leaves the model; the salt is kept nowhere, so the
@@ -76,6 +76,19 @@ struct report {
 	size_t order_count;	     /* of them, listed or not */
 	struct report_section *sections;
 	size_t section_count;
+	size_t messages_at; /* the section whose table the messages are */
+};
+
+/*
+ * One way to write a report down: `begin`, `message` for each row of the list
+ * in sequence, `end`.  Each adds to `out`, which the caller may empty between.
+ */
+struct report_writer {
+	const char *format; /* "html": its name, and the suffix of its files */
+	void (*begin)(const struct report *report, struct buf *out);
+	void (*message)(const struct report *report, const struct json *row,
+			bool first, struct buf *out);
+	void (*end)(const struct report *report, struct buf *out);
 };
 
 /* `data` is copied. */

@@ -762,6 +762,7 @@ void report_build(struct report *report)
 	build_queue(report);
 	build_valves(report);
 	build_actions(report);
+	report->messages_at = report->section_count;
 	add_section(report, "messages", "Messages");
 	build_journal(report);
 	build_sign_off(report);

@@ -38,7 +38,7 @@ struct lab_mx {
 	struct list *sessions;
 	struct lab_mx_arrival *arrivals;
 	size_t arrival_count;
-	uint64_t refused;   /* RCPT answered 5xx for real mail */
+	uint64_t refused; /* RCPT answered 5xx for real mail */
 };
 
 /* Listens on 127.0.0.1 and a free port; `title` is borrowed. */
