@@ -38,7 +38,12 @@ static int report(struct command_call *call, const struct plan *plan,
 	bool open = !judged || json_get_bool(gate, "open");
 
 	if (call->json) {
-		output_json(answer);
+		struct json *document = json_copy(answer);
+
+		json_put_bool(document, "already",
+			      !judged && !call->value[OPT_ABORT]);
+		output_json(document);
+		json_free(document);
 	} else if (!judged && !call->value[OPT_ABORT]) {
 		printf("plan %s is under way already: %s; nothing changed\n",
 		       plan->name, phase);

@@ -20,7 +20,6 @@ struct acceptance_answer {
 struct acceptance {
 	struct loop *loop;
 	struct store *store;
-	const char *hostname; /* greeting, Received, EHLO */
 	void *ctx;
 	/* May mail be taken at all (space, spool)?  250 or a 4xx. */
 	void (*admit)(void *ctx, uint64_t size,

@@ -467,6 +467,7 @@ static int open_listeners(struct daemon *daemon, struct cutover *cutover,
 
 	for (size_t i = 0; i < listen->count; i++) {
 		if (listeners_open(daemon->listeners, listen->at[i],
+				   cutover->plan->queue_mx.host,
 				   cutover->tls_server, err) == 0)
 			continue;
 		while (i-- > 0)
@@ -625,9 +626,6 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 	daemon->started_ms = clock_wall_ms();
 	daemon->supervised = getenv("NOTIFY_SOCKET") != NULL ||
 			     getenv("INVOCATION_ID") != NULL;
-	if (gethostname(daemon->hostname, sizeof(daemon->hostname) - 1) < 0)
-		snprintf(daemon->hostname, sizeof(daemon->hostname),
-			 "localhost");
 	daemon->loop = loop_new(err);
 	if (!daemon->loop || take_state_dir(daemon, err) < 0)
 		goto fail;
@@ -637,7 +635,6 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 	daemon->acceptance = (struct acceptance){
 		.loop = daemon->loop,
 		.store = &daemon->store,
-		.hostname = daemon->hostname,
 		.ctx = daemon,
 		.admit = admit,
 		.recipient = recipient,

@@ -33,7 +33,6 @@ struct daemon {
 	struct loop_timer *space_timer;
 	bool space_short;
 	uint64_t damaged, torn; /* ranges found at start */
-	char hostname[256];
 };
 
 struct daemon *daemon_new(const char *state_dir, struct err *err);

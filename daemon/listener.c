@@ -28,7 +28,7 @@ static const struct session_limits limits = {
 struct listener {
 	struct list link;
 	struct listeners *listeners;
-	char *address;
+	char *address, *hostname;
 	int fd;
 	struct loop_watch *watch;
 	struct tls_server *tls;
@@ -66,6 +66,8 @@ static void listener_free(struct listener *listener)
 	list_remove(&listener->link);
 	loop_watch_free(listener->watch);
 	close(listener->fd);
+	tls_server_free(listener->tls);
+	free(listener->hostname);
 	free(listener->address);
 	free(listener);
 }
@@ -141,8 +143,8 @@ static void take(struct listener *listener, int fd, const struct addr *peer)
 		refuse(fd);
 		return;
 	}
-	session =
-		session_new(listeners->acceptance, fd, &limits, listener->tls);
+	session = session_new(listeners->acceptance, fd, listener->hostname,
+			      &limits, listener->tls);
 	open = mem_alloc(sizeof(*open));
 	open->session = session;
 	memcpy(open->peer, ip, sizeof(open->peer));
@@ -185,7 +187,8 @@ static struct listener *find(const struct listeners *listeners,
 }
 
 int listeners_open(struct listeners *listeners, const char *address,
-		   struct tls_server *tls, struct err *err)
+		   const char *hostname, struct tls_server *tls,
+		   struct err *err)
 {
 	struct listener *listener = find(listeners, address);
 	struct addr addr;
@@ -204,7 +207,8 @@ int listeners_open(struct listeners *listeners, const char *address,
 	listener->listeners = listeners;
 	listener->address = mem_dup(address);
 	listener->fd = fd;
-	listener->tls = tls;
+	listener->hostname = mem_dup(hostname);
+	listener->tls = tls_server_share(tls);
 	listener->users = 1;
 	listener->watch = loop_watch_new(listeners->acceptance->loop, fd,
 					 LOOP_READ, on_ready, listener);

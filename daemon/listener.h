@@ -17,11 +17,13 @@ struct listeners *listeners_new(struct acceptance *acceptance);
 void listeners_free(struct listeners *listeners);
 
 /*
- * Listens on "ip:port" (again for the same address: adds a user).  `tls` is
- * borrowed for as long as the listener lives, and may be NULL.
+ * Listens on "ip:port" as `hostname` (greeting, EHLO, Received).  Again for
+ * the same address: adds a user, and the first one's name and certificate
+ * stay.  `tls` is shared, and may be NULL.
  */
 int listeners_open(struct listeners *listeners, const char *address,
-		   struct tls_server *tls, struct err *err);
+		   const char *hostname, struct tls_server *tls,
+		   struct err *err);
 /* Takes a user off; the last one closes the socket, sessions go on. */
 void listeners_close(struct listeners *listeners, const char *address);
 bool listeners_has(const struct listeners *listeners, const char *address);

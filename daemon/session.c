@@ -21,6 +21,7 @@ struct session {
 	struct smtp_server *server;
 	struct session_data *data;
 	struct loop_timer *over; /* frees the session, from the loop */
+	char *hostname;
 	char helo[256];
 	char peer[ADDR_TEXT], peer_literal[ADDR_TEXT];
 	char tls_text[96];
@@ -44,6 +45,8 @@ void session_free(struct session *session)
 	stream_free(session->stream);
 	smtp_server_free(session->server);
 	loop_timer_free(session->over);
+	tls_server_free(session->tls);
+	free(session->hostname);
 	free(session);
 }
 
@@ -118,7 +121,7 @@ static void on_helo(void *ctx, struct slice name, bool extended)
 	snprintf(session->helo, sizeof(session->helo), "%.*s",
 		 (int)(name.len < 255 ? name.len : 255), name.p);
 	/* 250 with the hostname and, for EHLO, the offers: the dialogue's. */
-	smtp_server_answer(session->server, 250, session->acceptance->hostname);
+	smtp_server_answer(session->server, 250, session->hostname);
 }
 
 static void on_mail(void *ctx, const struct smtp_mail *mail)
@@ -163,6 +166,7 @@ static void on_data_begin(void *ctx)
 {
 	struct session *session = ctx;
 	struct session_origin origin = {
+		.hostname = session->hostname,
 		.helo = session->helo,
 		.peer = session->peer,
 		.peer_literal = session->peer_literal,
@@ -318,6 +322,7 @@ static const struct stream_events stream_events = {
 };
 
 struct session *session_new(struct acceptance *acceptance, int fd,
+			    const char *hostname,
 			    const struct session_limits *limits,
 			    struct tls_server *tls)
 {
@@ -326,7 +331,8 @@ struct session *session_new(struct acceptance *acceptance, int fd,
 
 	session->acceptance = acceptance;
 	session->limits = *limits;
-	session->tls = tls;
+	session->hostname = mem_dup(hostname);
+	session->tls = tls_server_share(tls);
 	session->over = loop_timer_new(acceptance->loop, over, session);
 	session->stream =
 		stream_accept(acceptance->loop, fd, &stream_events, session);
@@ -334,7 +340,7 @@ struct session *session_new(struct acceptance *acceptance, int fd,
 	addr_format(&peer, session->peer);
 	addr_literal(&peer, session->peer_literal);
 	session->server = smtp_server_new(
-		&server_owner, session, acceptance->hostname,
+		&server_owner, session, hostname,
 		&(struct smtp_server_limits){
 			.max_size = acceptance->max_bytes(acceptance->ctx),
 			.max_recipients = limits->max_recipients,

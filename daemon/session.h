@@ -22,8 +22,10 @@ struct session_limits {
 	int64_t data_total_ms; /* a message must end within */
 };
 
-/* Takes `fd` over.  `tls` NULL: STARTTLS is not offered. */
+/* Takes `fd` over; copies `hostname`.  `tls` is shared; NULL: STARTTLS is not
+ * offered. */
 struct session *session_new(struct acceptance *acceptance, int fd,
+			    const char *hostname,
 			    const struct session_limits *limits,
 			    struct tls_server *tls);
 /* Answers 421 as soon as the dialogue stands between two replies. */

@@ -114,7 +114,7 @@ static void add_trace(struct session_data *data,
 	char date[CLOCK_TEXT];
 
 	buf_addf(&data->body, "Received: from %s (%s)\r\n\tby %s with %s",
-		 origin->helo, origin->peer_literal, data->acceptance->hostname,
+		 origin->helo, origin->peer_literal, origin->hostname,
 		 origin->protocol);
 	if (origin->tls[0])
 		buf_addf(&data->body, "\r\n\t(%s)", origin->tls);

@@ -12,7 +12,8 @@
 
 struct session_data;
 
-struct session_origin { /* what the session knows of its peer */
+struct session_origin {	      /* what the session knows of its peer */
+	const char *hostname; /* ours */
 	const char *helo;
 	const char *peer;	  /* "192.0.2.1:4711" */
 	const char *peer_literal; /* "[192.0.2.1]" */

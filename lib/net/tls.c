@@ -10,6 +10,7 @@
 
 struct tls_server {
 	SSL_CTX *ctx;
+	unsigned users;
 };
 
 struct tls_client {
@@ -176,9 +177,16 @@ int tls_selfsigned_write(const char *host, const char *certificate_file,
 	return result;
 }
 
+struct tls_server *tls_server_share(struct tls_server *server)
+{
+	if (server)
+		server->users++;
+	return server;
+}
+
 void tls_server_free(struct tls_server *server)
 {
-	if (!server)
+	if (!server || server->users-- > 0)
 		return;
 	SSL_CTX_free(server->ctx);
 	free(server);

@@ -23,6 +23,8 @@ struct tls_server *tls_server_new_selfsigned(const char *host, struct err *err);
 /* The same as two PEM files (key with mode 0600). */
 int tls_selfsigned_write(const char *host, const char *certificate_file,
 			 const char *key_file, struct err *err);
+/* One more owner, who frees it as well; NULL stays NULL.  One thread. */
+struct tls_server *tls_server_share(struct tls_server *server);
 void tls_server_free(struct tls_server *server); /* NULL is fine */
 
 enum tls_policy {
