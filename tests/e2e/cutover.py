@@ -68,10 +68,10 @@ class Client:
         try:
             self.sock = socket.create_connection(("127.0.0.1", port), 10)
             self.sock.settimeout(60)
-            self.buffer = b""
+            self.buffer = self.offers = b""
             self.expect(220)
             self.command(b"EHLO sender.example", 250)
-            if tls:
+            if tls and b"STARTTLS" in self.offers:
                 self.command(b"STARTTLS", 220)
                 context = ssl.create_default_context()
                 context.check_hostname = False
@@ -91,6 +91,7 @@ class Client:
                 self.buffer += more
                 continue
             line, self.buffer = self.buffer[:end], self.buffer[end + 2:]
+            self.offers += line
             if line[3:4] != b"-":
                 break
         if int(line[:3]) != code:

@@ -225,6 +225,7 @@ class Postfix:
     took what it keeps."""
     trace = ("Return-Path", "X-Original-To", "Delivered-To", "Received")
     tls = "required"
+    ordered = True
 
     def __init__(self, folder, host, domain):
         self.host, self.domain = host, domain
@@ -339,9 +340,11 @@ default_transport = discard
 
 
 class Sink:
-    """smtp-sink from Postfix, where root is missing: no TLS."""
+    """smtp-sink from Postfix, where root is missing: no TLS, and a dump for
+    each session, which does not tell the order between sessions."""
     trace = ()
     tls = "opportunistic"
+    ordered = False
 
     def __init__(self, folder, host, domain):
         self.host, self.domain = host, domain
@@ -363,7 +366,7 @@ class Sink:
             shutil.chown(self.folder, "nobody")
             args += ["-u", "nobody"]
         if not yes:
-            args += ["-r", "RCPT"]
+            args += ["-f", "RCPT"]
         self.child = Child(self.base, f"{self.host}-{self.starts}", *args,
                            f"127.0.0.1:{self.port}", "100")
         wait_for("smtp-sink listens", self.greets)
@@ -378,16 +381,14 @@ class Sink:
     def arrivals(self):
         found = []
         for path in glob.glob(f"{self.folder}/*"):
-            with open(path, "rb") as mail:
-                raw = mail.read()
-            head, _, _ = raw.partition(b"Received: from ")
-            boxes = re.findall(rb"X-Rcpt-Args: <([^@>]+)@", head)
-            # The dump ends with an empty line of its own.
-            body = without_fields(raw[len(head):-1], ("Received",))
-            for box in boxes:
-                found.append(Arrival(box.decode(), os.stat(path).st_mtime_ns,
-                                     body))
-        found.sort(key=lambda a: a.order)
+            with open(path, "rb") as dump:
+                mails = re.split(rb"(?m)^X-Client-Addr: ", dump.read())
+            for raw in mails[1:]:
+                head, _, _ = raw.partition(b"Received: from ")
+                # Each dump ends with an empty line of its own.
+                body = without_fields(raw[len(head):-1], ("Received",))
+                for box in re.findall(rb"X-Rcpt-Args: <([^@>]+)@", head):
+                    found.append(Arrival(box.decode(), None, body))
         return found
 
     def close(self):

@@ -86,8 +86,13 @@ def judge(tap, world, senders):
     tap.ok(not verdict.lost, "every message arrived" + "".join(
         f" [{box} {m.number}]" for box, m in verdict.lost))
     tap.ok(not verdict.doubled, "none arrived twice")
-    tap.ok(not verdict.reordered, "each mailbox got its mail in order" +
-           "".join(f" [{box} {m.number}]" for box, m in verdict.reordered))
+    if world.new.ordered:
+        tap.ok(not verdict.reordered, "each mailbox got its mail in order" +
+               "".join(f" [{box} {m.number}]" for box, m in
+                       verdict.reordered))
+    else:
+        tap.skip("each mailbox got its mail in order",
+                 "smtp-sink does not tell; needs root for Postfix")
     tap.ok(not verdict.changed and not verdict.strange,
            "each is byte for byte what the system keeps of the same message "
            f"sent to it directly ({verdict.verbatim} verbatim)")
