@@ -253,12 +253,11 @@ class Senders:
 class World:
     """DNS, resolvers, both systems, tideover, and the way between them."""
 
-    def __init__(self, sink=False, use_swaks=True, max_flight=8):
+    def __init__(self, system=peers.Postfix, use_swaks=True, max_flight=8):
         self.folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         os.chmod(self.folder, 0o755)
         self.use_swaks = use_swaks
         self.open = []
-        system = peers.Sink if sink else peers.Postfix
         self.knot = self.keep(peers.Knot(self.folder, DOMAIN,
                                          [OLD, QUEUE, NEW], TTL))
         self.knot.publish((10, OLD))

@@ -17,7 +17,7 @@ def attach(world, yes):
 
 
 def run(tap, sink):
-    world = World(sink)
+    world = World(peers.Sink if sink else peers.Postfix)
     senders = None
     try:
         messages, where = make_messages(COUNT, numbered=False)

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""20,000 messages of 4 KiB from 20 sessions to 2,000 mailboxes: accepted,
+held, replayed to a sink, reported (TAP; prints the rates)."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import cutover
+import peers
+from cutover import DOMAIN, QUEUE, ROOT, Tap, World
+from peers import wait_for
+
+MESSAGES, BYTES, SESSIONS, MAILBOXES = 20000, 4096, 20, 2000
+cutover.VARIANT = "release"
+
+
+def load(world):
+    done = subprocess.run(
+        [f"{ROOT}/build/release/bench/bench_load", f"127.0.0.1:{world.port}",
+         DOMAIN, str(SESSIONS), str(MESSAGES), str(BYTES), str(MAILBOXES)],
+        capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-500:]
+    return json.loads(done.stdout)
+
+
+def replay(world):
+    begun = time.monotonic()
+    world.must(0, "finish", "acme", "--timeout", "240s")
+    return time.monotonic() - begun
+
+
+def report(tap, world, suffix):
+    path = f"{world.folder}/volume.{suffix}"
+    begun = time.monotonic()
+    said = world.must(0, "report", "acme", "--output", path)
+    spent = time.monotonic() - begun
+    size = os.path.getsize(path) / (1 << 20)
+    tap.ok(said["balances"], f"the {suffix} report balances: {spent:.1f} s, "
+           f"{size:.1f} MiB")
+    return path
+
+
+def run(tap):
+    world = World(peers.BenchSink, max_flight=20)
+    try:
+        world.new.accept(False)
+        world.must(0, "start", world.plan)
+        world.knot.publish((10, QUEUE))
+        wait_for("every vantage sees the queue alone",
+                 lambda: world.views() == {"parked"})
+        rates = load(world)
+        tap.ok(rates["messages"] == MESSAGES,
+               f"accepted: {rates['per_second']:.0f} messages/s, "
+               f"p50 {rates['p50_ms']:.1f} ms, p99 {rates['p99_ms']:.1f} ms "
+               "from the final dot to 250")
+        ledger = world.status()["domains"][0]["ledger"]
+        tap.ok(ledger["waiting"] == MESSAGES, f"held: {ledger}")
+        world.new.accept(True)
+        wait_for("the gate finish opens", lambda: world.tideover(
+            "check", "acme", "--gate", "finish")[0] == 0)
+        spent = replay(world)
+        ledger = world.status()["domains"][0]["ledger"]
+        tap.ok(ledger["delivered"] == MESSAGES,
+               f"replayed: {MESSAGES / spent:.0f} messages/s, ramp included")
+        report(tap, world, "html")
+        with open(report(tap, world, "json"), encoding="utf-8") as out:
+            said = json.load(out)
+        tap.ok(len(said["messages"]) == MESSAGES and
+               not said["order_exceptions"],
+               "it lists every message, and no exception to order")
+        verdict = world.new.judge()
+        tap.ok(verdict == {"messages": MESSAGES, "mailboxes": MAILBOXES,
+                           "lost": 0, "twice": 0, "reordered": 0},
+               f"the sink: {verdict}")
+        world.must(0, "stop")
+    finally:
+        world.close()
+        if not tap.bad and sys.exc_info()[0] is None:
+            shutil.rmtree(world.folder, ignore_errors=True)
+
+
+def main():
+    tap = Tap()
+    gone = peers.missing("knotd", "unbound", "kdig", "openssl")
+    if gone:
+        tap.skip("20,000 messages", "missing: " + ", ".join(gone))
+    else:
+        run(tap)
+    tap.end()
+
+
+main()
