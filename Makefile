@@ -103,6 +103,13 @@ demo: deps-build
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all
 	build/tideover rehearse plans/acme-to-m365.json
 
+# What the command table says, in the files that are committed.
+generate: all
+	build/tideover completions bash >completions/tideover.bash
+	build/tideover completions zsh >completions/_tideover
+	build/tideover completions fish >completions/tideover.fish
+	build/tideover man >docs/man/tideover.1
+
 # Everything that can be run in a few minutes; ends with a plain count.
 test: deps-test
 	@tests/run.sh
@@ -117,6 +124,7 @@ help:
 	@echo 'make            build build/tideover and build/tideoverd'
 	@echo 'make demo       install what is missing, build, rehearse a cutover'
 	@echo 'make test       install what is missing, run every test'
+	@echo 'make generate   completions and tideover.1 from the command table'
 	@echo 'make lint       layering, format, static analysis'
 	@echo 'make fuzz       fuzz the parsers (FUZZ_SECONDS=600)'
 	@echo 'make crash      kill -9 rounds (CRASH_ROUNDS=100)'
@@ -132,7 +140,7 @@ bench: deps-test
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
 	@python3 tests/bench/bench.py
 
-.PHONY: all unit benches fuzz deps-build deps-test demo test lint clean help \
+.PHONY: all unit benches fuzz deps-build deps-test demo test lint clean help generate \
 	crash bench
 .SECONDARY:
 .DELETE_ON_ERROR:

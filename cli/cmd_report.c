@@ -1,5 +1,5 @@
 #include "base/encode.h"
-#include "base/file.h"
+#include "base/id.h"
 #include "cli/output.h"
 #include "cli/report_html.h"
 #include "cli/report_json.h"
@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 enum {
@@ -78,9 +77,8 @@ static char *new_salt(void)
 	unsigned char bytes[SALT_BYTES];
 	struct buf text = BUF_INIT;
 
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return NULL;
-	encode_hex(slice_of((char *)bytes, sizeof(bytes)), &text);
+	random_bytes(bytes, sizeof(bytes));
+	encode_hex(slice_of(bytes, sizeof(bytes)), &text);
 	return buf_take(&text);
 }
 
@@ -176,12 +174,8 @@ int cmd_report(struct command_call *call)
 				control_call(call->socket, "GET", path, NULL,
 					     60000, &data, &err),
 				&err);
-	if (status == EXIT_DONE && call->value[OPT_REDACT]) {
+	if (status == EXIT_DONE && call->value[OPT_REDACT])
 		salt = new_salt();
-		if (!salt)
-			status = output_error(call, EXIT_FAILED,
-					      "no random bytes for a salt");
-	}
 	if (status == EXIT_DONE) {
 		w.report = report_new(data, salt);
 		status = to_file(call, &w, plan);

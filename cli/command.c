@@ -562,10 +562,11 @@ void command_manual(struct buf *out)
 	     command++) {
 		if (command->hidden)
 			continue;
-		buf_addf(out, ".B tideover %s\n[\\fIOPTIONS\\fR] ",
-			 command->name);
+		buf_addf(out, "%s.B tideover %s\n[\\fIOPTIONS\\fR]%s",
+			 command == commands ? "" : ".br\n", command->name,
+			 command->arguments[0] ? " " : "");
 		roff(out, command->arguments);
-		buf_adds(out, "\n.br\n");
+		buf_adds(out, "\n");
 	}
 	buf_adds(out,
 		 ".SH DESCRIPTION\n"

@@ -298,7 +298,7 @@ static void build_summary(struct report *report)
 static void planned_steps(struct report_section *section, const char *text)
 {
 	static const char *const columns[] = {
-		"", "step", "who", "not before", "records", "confirmed by", NULL
+		"", "step", "who", "records", "confirmed by", NULL
 	};
 	struct plan *plan = plan_parse(slice(text), NULL, NULL);
 	struct facts *facts;
@@ -324,9 +324,8 @@ static void planned_steps(struct report_section *section, const char *text)
 		    json_get_bool(it, "no_return") ? MARK_WARN : MARK_NONE,
 		    text_of(it, "title"));
 		put(row, 2, MARK_NONE, text_of(it, "who"));
-		put_time(row, 3, it, "earliest");
-		put(row, 4, MARK_CODE, buf_text(&records));
-		put(row, 5, MARK_NONE, text_of(it, "confirm"));
+		put(row, 3, MARK_CODE, buf_text(&records));
+		put(row, 4, MARK_NONE, text_of(it, "confirm"));
 		buf_release(&records);
 	}
 	json_free(steps);
