@@ -1,0 +1,289 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "daemon/spool_io.h"
+#include "daemon/spool_writer.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	GIVE_UP_MS = 20000
+};
+
+/* The disk as the tests want it: which calls fail from now on, and how. */
+static struct {
+	int fail_writes, fail_syncs; /* so many fail; -1: all */
+	int error;
+	int syncs;
+	uint64_t written, synced; /* bytes, over all files */
+} disk;
+
+static int disk_write(int fd, struct iovec *iov, size_t count, uint64_t offset)
+{
+	if (disk.fail_writes) {
+		disk.fail_writes -= disk.fail_writes > 0;
+		errno = disk.error;
+		return -1;
+	}
+	for (size_t i = 0; i < count; i++)
+		disk.written += iov[i].iov_len;
+	return spool_io_kernel.write_at(fd, iov, count, offset);
+}
+
+static int disk_sync(int fd)
+{
+	disk.syncs++;
+	if (disk.fail_syncs) {
+		disk.fail_syncs -= disk.fail_syncs > 0;
+		errno = disk.error;
+		return -1;
+	}
+	disk.synced = disk.written;
+	return spool_io_kernel.sync(fd);
+}
+
+static const struct spool_io test_disk = { disk_write, disk_sync };
+
+struct scene {
+	struct loop *loop;
+	struct loop_timer *late;
+	struct spool_writer *writer;
+	char dir[64];
+	unsigned kept, failed, open;
+	uint64_t synced_at_done;
+	struct spool_place last;
+	unsigned order[64];
+	unsigned ended;
+};
+
+struct one {
+	struct scene *scene;
+	unsigned number;
+	bool returned;
+};
+
+static void too_late(void *ctx)
+{
+	fail_msg("the writer did not answer in time");
+}
+
+static int scene_new(void **state)
+{
+	struct scene *scene = mem_alloc(sizeof(*scene));
+	struct err err = ERR_INIT;
+
+	memset(&disk, 0, sizeof(disk));
+	spool_io_set(&test_disk);
+	snprintf(scene->dir, sizeof(scene->dir), "/tmp/tideover-spool-XXXXXX");
+	assert_non_null(mkdtemp(scene->dir));
+	scene->loop = loop_new(&err);
+	scene->late = loop_timer_new(scene->loop, too_late, NULL);
+	scene->writer = spool_writer_new(scene->loop, scene->dir, 1, &err);
+	assert_non_null(scene->writer);
+	*state = scene;
+	return 0;
+}
+
+static int scene_free(void **state)
+{
+	struct scene *scene = *state;
+	char *remove = mem_printf("rm -rf %s", scene->dir);
+
+	spool_writer_free(scene->writer);
+	loop_timer_free(scene->late);
+	loop_free(scene->loop);
+	spool_io_set(&spool_io_kernel);
+	assert_int_equal(system(remove), 0);
+	free(remove);
+	free(scene);
+	return 0;
+}
+
+static void done(void *ctx, const struct spool_place *place,
+		 const struct err *err)
+{
+	struct one *one = ctx;
+	struct scene *scene = one->scene;
+
+	assert_true(one->returned);
+	if (err) {
+		scene->failed++;
+	} else {
+		scene->kept++;
+		scene->last = *place;
+		/* The promise itself: what was written is synced by now. */
+		assert_true(disk.synced > scene->synced_at_done ||
+			    disk.synced == disk.written);
+		scene->synced_at_done = disk.synced;
+	}
+	scene->order[scene->ended++ % COUNT(scene->order)] = one->number;
+	free(one);
+	if (--scene->open == 0)
+		loop_stop(scene->loop);
+}
+
+static struct spool_append *append(struct scene *scene, unsigned number)
+{
+	struct one *one = mem_alloc(sizeof(*one));
+	struct spool_append *append;
+	struct buf payload = BUF_INIT, body = BUF_INIT;
+	struct record_state held = {
+		.id = id_new(number),
+		.state = ENVELOPE_HELD,
+		.by = slice("test"),
+	};
+
+	record_state_encode(&held, &payload);
+	one->scene = scene;
+	one->number = number;
+	scene->open++;
+	append = spool_writer_append_take(scene->writer, RECORD_STATE, &payload,
+					  &body, done, one);
+	one->returned = true;
+	return append;
+}
+
+static void wait_all(struct scene *scene)
+{
+	loop_timer_arm(scene->late, GIVE_UP_MS);
+	loop_run(scene->loop);
+	loop_timer_stop(scene->late);
+}
+
+static int count_record(void *ctx, const struct scan_record *record,
+			struct err *err)
+{
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+/* What a restart would find. */
+static unsigned records_on_disk(struct scene *scene)
+{
+	static const struct scan_visitor visitor = { .on_record =
+							     count_record };
+	struct scan_result result;
+	unsigned count = 0;
+
+	assert_int_equal(
+		scan_dir(scene->dir, 0, 0, &visitor, &count, &result, NULL), 0);
+	return count;
+}
+
+static void done_follows_the_sync_in_the_order_of_the_appends(void **state)
+{
+	struct scene *scene = *state;
+
+	for (unsigned i = 0; i < 50; i++)
+		append(scene, i);
+	wait_all(scene);
+	assert_int_equal(scene->kept, 50);
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(scene->order[i], i);
+	assert_int_equal(records_on_disk(scene), 50);
+	/* Group commit: far fewer syncs than records. */
+	assert_true(disk.syncs < 30);
+}
+
+static void a_cancelled_append_is_never_told(void **state)
+{
+	struct scene *scene = *state;
+	struct one *never = mem_alloc(sizeof(*never));
+	struct buf payload = BUF_INIT, body = BUF_INIT;
+	struct spool_append *gone;
+
+	buf_adds(&payload, "x");
+	/* `returned` stays false: a done would fail the assertion in it. */
+	gone = spool_writer_append_take(scene->writer, RECORD_STATE, &payload,
+					&body, done, never);
+	spool_append_cancel(&gone);
+	assert_null(gone);
+	append(scene, 1);
+	wait_all(scene);
+	assert_int_equal(scene->kept, 1);
+	free(never);
+}
+
+/* A full disk or a bad block: that segment is never written again. */
+static void a_failed_write_moves_on_to_a_new_segment(void **state)
+{
+	struct scene *scene = *state;
+	uint32_t before;
+
+	append(scene, 1);
+	wait_all(scene);
+	before = scene->last.segment;
+	disk.fail_writes = 1;
+	disk.error = ENOSPC;
+	append(scene, 2);
+	wait_all(scene);
+	assert_int_equal(scene->failed, 1);
+	assert_null(spool_writer_broken(scene->writer));
+	append(scene, 3);
+	wait_all(scene);
+	assert_int_equal(scene->kept, 2);
+	assert_true(scene->last.segment > before);
+	assert_int_equal(records_on_disk(scene), 2);
+}
+
+/* After EIO a second sync of the same file may lie. */
+static void a_failed_sync_retires_the_segment(void **state)
+{
+	struct scene *scene = *state;
+	uint32_t before;
+
+	append(scene, 1);
+	wait_all(scene);
+	before = scene->last.segment;
+	disk.fail_syncs = 1;
+	disk.error = EIO;
+	append(scene, 2);
+	wait_all(scene);
+	assert_int_equal(scene->failed, 1);
+	append(scene, 3);
+	wait_all(scene);
+	assert_true(scene->last.segment > before);
+}
+
+static void a_second_failure_stops_acceptance(void **state)
+{
+	struct scene *scene = *state;
+
+	disk.fail_syncs = -1;
+	disk.error = EIO;
+	for (unsigned i = 0; i < 4; i++) {
+		append(scene, i);
+		wait_all(scene);
+	}
+	assert_int_equal(scene->kept, 0);
+	assert_int_equal(scene->failed, 4);
+	assert_non_null(spool_writer_broken(scene->writer));
+	/* And stays so, whatever the disk says now. */
+	disk.fail_syncs = 0;
+	append(scene, 5);
+	wait_all(scene);
+	assert_int_equal(scene->failed, 5);
+}
+
+#define SCENE_TEST(test) \
+	cmocka_unit_test_setup_teardown(test, scene_new, scene_free)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SCENE_TEST(done_follows_the_sync_in_the_order_of_the_appends),
+		SCENE_TEST(a_cancelled_append_is_never_told),
+		SCENE_TEST(a_failed_write_moves_on_to_a_new_segment),
+		SCENE_TEST(a_failed_sync_retires_the_segment),
+		SCENE_TEST(a_second_failure_stops_acceptance),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
