@@ -85,6 +85,7 @@ int output_control(const struct command_call *call, enum control_result result,
 	case CONTROL_TIMEOUT:
 		return output_error(call, EXIT_TIMEOUT, "%s", err->text);
 	case CONTROL_REFUSED:
+	case CONTROL_FAILED:
 		break;
 	}
 	return output_error(call, EXIT_FAILED, "%s", err->text);

@@ -57,6 +57,13 @@ static int why_it_ended(const char *log, struct err *err)
 	all = buf_slice(&text);
 	at = slice_rfind(all, '\n');
 	all = slice_from(all, (size_t)(at + 1));
+	/* "TIME tideoverd error: MODULE: sentence" */
+	for (int colon = 0; colon < 2; colon++) {
+		const char *p = memmem(all.p, all.len, ": ", 2);
+
+		if (p)
+			all = slice_from(all, (size_t)(p + 2 - all.p));
+	}
 	err_set(err, "tideoverd did not start: %.*s", (int)all.len, all.p);
 	buf_release(&text);
 	return -1;

@@ -786,6 +786,8 @@ struct cutover *daemon_load(struct daemon *daemon, struct slice text,
 	}
 	if (check_conflicts(daemon, plan, err) < 0)
 		goto fail;
+	/* From here on it is the machine that says no, not the plan. */
+	*status = 503;
 	cutover = cutover_new(&env, plan, err);
 	if (!cutover)
 		goto fail;

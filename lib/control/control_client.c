@@ -41,14 +41,14 @@ static enum control_result result_of(enum http_result result, int status,
 	case HTTP_TIMEOUT:
 		return CONTROL_TIMEOUT;
 	case HTTP_FAILED:
-		return CONTROL_REFUSED;
+		return CONTROL_FAILED;
 	case HTTP_OK:
 		break;
 	}
 	if (status < 300)
 		return CONTROL_OK;
 	err_set(err, "%s", error ? error : "tideoverd refused, without a word");
-	return CONTROL_REFUSED;
+	return status < 500 ? CONTROL_REFUSED : CONTROL_FAILED;
 }
 
 enum control_result control_call(const char *socket, const char *method,
@@ -79,7 +79,7 @@ enum control_result control_call(const char *socket, const char *method,
 		parsed = json_parse(buf_slice(&out), err);
 	outcome = result_of(result, status, parsed, err);
 	if (outcome == CONTROL_OK && !parsed)
-		outcome = CONTROL_REFUSED;
+		outcome = CONTROL_FAILED;
 	if (outcome == CONTROL_OK && answer) {
 		*answer = parsed;
 		parsed = NULL;

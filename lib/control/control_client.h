@@ -11,7 +11,8 @@
 
 enum control_result {
 	CONTROL_OK,	     /* 2xx: *answer is the document */
-	CONTROL_REFUSED,     /* 4xx or 5xx: err is its "error" sentence */
+	CONTROL_REFUSED,     /* 4xx: what was asked is wrong; err says why */
+	CONTROL_FAILED,	     /* 5xx: it could not be done; err says why */
 	CONTROL_UNREACHABLE, /* no daemon answers at the socket */
 	CONTROL_TIMEOUT,
 };

@@ -1,8 +1,10 @@
 #include "net/addr.h"
 #include "base/buf.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 int addr_split(struct slice text, int default_port, char *host, size_t size,
@@ -163,6 +165,22 @@ bool addr_equal(const struct addr *a, const struct addr *b)
 	return strcmp(addr_format(a, one), addr_format(b, other)) == 0;
 }
 
+/* What to do about it, where that is known. */
+static const char *remedy_for(int why)
+{
+	switch (why) {
+	case EADDRINUSE:
+		return ": another program has that port (see ss -ltnp): stop "
+		       "it, or listen on another";
+	case EACCES:
+		return ": ports under 1024 need root or CAP_NET_BIND_SERVICE";
+	case EADDRNOTAVAIL:
+		return ": this machine does not have that address";
+	default:
+		return "";
+	}
+}
+
 int addr_listen(const struct addr *addr, int backlog, struct err *err)
 {
 	int fd = socket(addr->sa.ss_family,
@@ -178,7 +196,11 @@ int addr_listen(const struct addr *addr, int backlog, struct err *err)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	if (bind(fd, (const struct sockaddr *)&addr->sa, addr->len) < 0 ||
 	    listen(fd, backlog) < 0) {
-		err_errno(err, "cannot listen on %s", addr_format(addr, text));
+		int why = errno;
+
+		err_set(err, "cannot listen on %s: %s%s",
+			addr_format(addr, text), strerror(why),
+			remedy_for(why));
 		close(fd);
 		return -1;
 	}

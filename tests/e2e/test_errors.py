@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""What bad input and a bad machine get: one sentence, the right exit status,
+and nothing lost (TAP)."""
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import peers
+from cutover import DOMAIN, ROOT, VARIANT, Client, Later, Tap
+from peers import wait_for
+
+BODY = b"Subject: hello\r\n\r\ntext\r\n"
+
+
+class Node:
+    """tideoverd alone, with a plan whose DNS nobody answers: it stays in
+    `opening`, where it accepts mail."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = peers.free_port()
+        self.state = f"{folder}/state"
+        self.plan = f"{folder}/plan.json"
+        self.document = {
+            "tideover": 1, "name": "acme", "strategy": "park",
+            "domains": [{"name": DOMAIN}],
+            "old": {"provider": "custom", "mx": ["old.hosts.example"],
+                    "deliver_to": f"127.0.0.1:{peers.free_port()}"},
+            "new": {"provider": "custom", "mx": ["new.hosts.example"],
+                    "deliver_to": f"127.0.0.1:{peers.free_port()}"},
+            "queue_mx": {"host": "hold.hosts.example", "priority": 10,
+                         "listen": [f"127.0.0.1:{self.port}"]},
+            "dns": {"resolvers": [f"127.0.0.1:{peers.free_port()}"],
+                    "authorities": [f"127.0.0.1:{peers.free_port()}"],
+                    "ttl": 300, "old_ttl": 300},
+            "expected": {"messages_per_day": 10, "mean_bytes": 10000},
+            "recipients": {"policy": "any"},
+            "probe": {"recipients": [f"postmaster@{DOMAIN}"]},
+        }
+        self.write()
+
+    def write(self, **changes):
+        self.document.update(changes)
+        with open(self.plan, "w", encoding="ascii") as out:
+            json.dump(self.document, out, indent=1)
+
+    def tideover(self, *args, text=False):
+        form = [] if text else ["--json"]
+        done = subprocess.run(
+            [f"{ROOT}/build/{VARIANT}/tideover", args[0], *form, "--state",
+             self.state, *args[1:]], capture_output=True, text=True,
+            check=False, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    def control(self, raw, wait=5):
+        """Raw bytes to the control socket; what came back."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(wait)
+            sock.connect(f"{self.state}/control.sock")
+            answer = b""
+            try:
+                sock.sendall(raw)
+                sock.shutdown(socket.SHUT_WR)
+                while True:
+                    more = sock.recv(65536)
+                    if not more:
+                        return answer
+                    answer += more
+            except OSError:
+                return answer
+
+
+def one_sentence(text):
+    """An error for people: a line or two, no dump of internals."""
+    lines = [line for line in text.split("\n") if line]
+    return 0 < len(lines) <= 3 and "tideover" in lines[0]
+
+
+def starts(tap, node):
+    status, out, err = node.tideover("start", node.plan)
+    gate = json.loads(out.strip().split("\n")[-1])["gate"]
+    blocked = {f["check"] for f in gate["findings"]
+               if f["verdict"] in ("fail", "unknown") and f.get("remedy")}
+    tap.ok(status == 3 and blocked, "start exits 3 while a check blocks, and "
+           f"says which and what to do: {sorted(blocked)[:4]}")
+    status, out, _ = node.tideover("start", node.plan)
+    again = json.loads(out.strip().split("\n")[-1])
+    tap.ok(status == 3 and again["gate"]["at"] > gate["at"],
+           "run again it judges again")
+    client = Client(node.port, False)
+    client.send(["box1"], BODY)
+    client.close()
+    tap.ok(True, "and mail is accepted meanwhile")
+
+
+def changed_plan(tap, node):
+    node.write(retention="9d")
+    status, _, err = node.tideover("start", node.plan)
+    tap.ok(status == 2 and "retention" in err and one_sentence(err),
+           f"a changed plan is refused and says what changed: {err.strip()}")
+    node.document.pop("retention")
+    node.write()
+
+
+def second_daemon(tap, node):
+    done = subprocess.run([f"{ROOT}/build/{VARIANT}/tideoverd", "--state",
+                           node.state], capture_output=True, text=True,
+                          check=False, timeout=60)
+    tap.ok(done.returncode == 1 and "another" in done.stderr,
+           f"a second daemon on one state: {done.stderr.strip()[-120:]}")
+
+
+def hostile_control(tap, node):
+    attacks = {
+        "garbage": b"\x00\xff" * 300 + b"\r\n\r\n",
+        "no method": b"\r\n\r\n",
+        "a huge header": b"GET / HTTP/1.1\r\nX: " + b"a" * 200000,
+        "a huge length": b"POST /v1/plans HTTP/1.1\r\nHost: x\r\n"
+                         b"Content-Length: 99999999999\r\n\r\n",
+        "a negative length": b"POST /v1/plans HTTP/1.1\r\nHost: x\r\n"
+                             b"Content-Length: -1\r\n\r\n",
+        "no JSON": b"POST /v1/plans HTTP/1.1\r\nHost: x\r\n"
+                   b"Content-Length: 4\r\n\r\n{{{{",
+        "deep JSON": b"POST /v1/plans HTTP/1.1\r\nHost: x\r\n"
+                     b"Content-Length: 100000\r\n\r\n" + b"[" * 100000,
+        "a body cut off": b"POST /v1/plans HTTP/1.1\r\nHost: x\r\n"
+                          b"Content-Length: 400\r\n\r\n{\"text\":",
+        "a path outside": b"GET /v1/plans/..%2f..%2fetc/status HTTP/1.1\r\n"
+                          b"Host: x\r\n\r\n",
+        "a wrong method": b"DELETE /v1/status HTTP/1.1\r\nHost: x\r\n\r\n",
+    }
+    bad = []
+    for name, raw in attacks.items():
+        answer = node.control(raw)
+        if answer and not re.match(rb"HTTP/1.1 (4\d\d|501) ", answer):
+            bad.append(f"{name}: {answer[:60]!r}")
+    # A client that says nothing costs nobody anything.
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(f"{node.state}/control.sock")
+        silent.sendall(b"GET /v1/sta")
+        status, _, _ = node.tideover("status")
+    tap.ok(not bad and status == 0, f"{len(attacks)} hostile control requests"
+           f" get 4xx, and the next one its answer {bad}")
+
+
+def hostile_smtp(tap, node):
+    def ask(raw):
+        with socket.create_connection(("127.0.0.1", node.port), 10) as sock:
+            sock.settimeout(20)
+            sock.recv(1000)
+            sock.sendall(raw)
+            sock.shutdown(socket.SHUT_WR)
+            answer = b""
+            try:
+                while True:
+                    more = sock.recv(65536)
+                    if not more:
+                        break
+                    answer += more
+            except OSError:
+                pass
+            return answer
+
+    head = (b"EHLO x.example\r\nMAIL FROM:<a@b.example>\r\n"
+            b"RCPT TO:<box1@" + DOMAIN.encode() + b">\r\nDATA\r\n")
+    smuggled = ask(head + b"Subject: a\r\n\r\none\n.\nMAIL FROM:<evil@b.exam"
+                   b"ple>\r\n.\r\nQUIT\r\n")
+    tap.ok(smuggled.count(b"250 2.0.0") == 0 and b"\r\n5" in smuggled,
+           "a bare LF in the data is refused, not repaired")
+    cut = ask(head + b"Subject: cut off\r\n\r\nhal")
+    tap.ok(b"354" in cut and b"250 2.0.0 " not in cut.split(b"354")[1],
+           "a message cut off is not accepted")
+    relay = ask(b"EHLO x.example\r\nMAIL FROM:<a@b.example>\r\n"
+                b"RCPT TO:<x@elsewhere.example>\r\nQUIT\r\n")
+    tap.ok(re.search(rb"\r\n(4|5)5\d 4?5?\.7\.1|\r\n55\d ", relay) and
+           b"2.1.5" not in relay, "no open relay: "
+           f"{relay.split(chr(13).encode())[-3:-2]}")
+    long = ask(b"EHLO " + b"a" * 100000 + b"\r\nQUIT\r\n")
+    tap.ok(re.search(rb"^(500|421) ", long, re.M) and b"221" not in long,
+           "an endless line ends the session")
+
+
+def port_taken(tap, folder):
+    node = Node(folder)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", node.port))
+        taken.listen(1)
+        status, _, err = node.tideover("start", node.plan)
+    tap.ok(status == 1 and str(node.port) in err and one_sentence(err),
+           f"a port that is taken: {err.strip()}")
+    status, _, _ = node.tideover("start", node.plan)
+    tap.ok(status == 3, "and once it is free the same start works")
+    node.tideover("stop")
+
+
+def other_version(tap, folder):
+    node = Node(folder)
+    os.makedirs(node.state)
+    with open(f"{node.state}/VERSION", "w", encoding="ascii") as out:
+        out.write("99\n")
+    status, _, err = node.tideover("start", node.plan)
+    tap.ok(status == 1 and "99" in err and one_sentence(err),
+           f"a state directory of another version: {err.strip()}")
+    with open(f"{node.state}/VERSION", encoding="ascii") as kept:
+        tap.ok(kept.read() == "99\n" and
+               sorted(os.listdir(node.state))[0] == "VERSION",
+               "and it is left as it was")
+
+
+def bad_plans(tap, folder):
+    node = Node(folder)
+    with open(node.plan, "w", encoding="ascii") as out:
+        out.write('{"tideover": 1, "name": "x"')
+    status, _, err = node.tideover("plan", node.plan, text=True)
+    tap.ok(status == 2 and "line 1" in err, f"a torn plan: {err.strip()}")
+    status, _, err = node.tideover("plan", f"{folder}/nothing.json")
+    tap.ok(status == 2 and "nothing.json" in err,
+           f"a plan that is not there: {err.strip()}")
+    status, _, err = node.tideover("status")
+    tap.ok(status == 4 and one_sentence(err), f"no daemon: {err.strip()}")
+
+
+def full_disk(tap, folder):
+    """A state directory on 300 MiB of memory."""
+    small = f"{folder}/small"
+    os.mkdir(small)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m",
+                              "tmpfs", small], capture_output=True,
+                             check=False)
+    if mounted.returncode != 0:
+        tap.skip("a full disk", "no right to mount a small one here")
+        return
+    node = Node(folder)
+    node.state = f"{small}/state"
+    try:
+        node.tideover("start", node.plan)
+        client = Client(node.port, False)
+        client.send(["box1"], BODY)
+        taken = 1
+        with open(f"{small}/filler", "wb") as filler:
+            try:
+                while True:
+                    filler.write(b"x" * 65536)
+                    filler.flush()
+            except OSError:
+                pass
+        answer = ""
+        try:
+            # The daemon looks at the disk now and then, and at each write.
+            for _ in range(200):
+                client.send(["box1"], BODY)
+                taken += 1
+                time.sleep(0.05)
+        except Later as why:
+            answer = str(why)
+        tap.ok(re.match(r"45[12] ", answer), f"a full disk: {answer}")
+        os.unlink(f"{small}/filler")
+
+        def accepts():
+            try:
+                again = Client(node.port, False)
+                again.send(["box1"], BODY)
+                again.close()
+                return True
+            except Later:
+                return False
+        wait_for("it accepts again", accepts)
+        status = json.loads(node.tideover("status", "acme")[1])
+        ledger = status["domains"][0]["ledger"]
+        tap.ok(ledger["waiting"] == taken + 1 and ledger["balances"],
+               f"with space back it goes on; nothing was lost ({taken + 1} "
+               f"accepted, {ledger['waiting']} waiting)")
+    finally:
+        node.tideover("stop")
+        wait_for("the daemon has let go", lambda: subprocess.run(
+            ["umount", small], capture_output=True,
+            check=False).returncode == 0)
+
+
+def main():
+    tap = Tap()
+    folder = tempfile.mkdtemp(prefix="tideover-e2e-")
+    os.chmod(folder, 0o755)
+
+    def sub(name):
+        path = f"{folder}/{name}"
+        os.mkdir(path)
+        return path
+    node = Node(sub("one"))
+    try:
+        starts(tap, node)
+        changed_plan(tap, node)
+        second_daemon(tap, node)
+        hostile_control(tap, node)
+        hostile_smtp(tap, node)
+    finally:
+        node.tideover("stop")
+    port_taken(tap, sub("port"))
+    other_version(tap, sub("version"))
+    bad_plans(tap, sub("plans"))
+    full_disk(tap, sub("disk"))
+    if not tap.bad and sys.exc_info()[0] is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    tap.end()
+
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+main()
