@@ -325,8 +325,10 @@ static int finish(struct rehearsal *r, struct command_call *call)
 		(unsigned long long)verdict.bounced);
 	if (r->err.text[0])
 		fprintf(stderr, "tideover: rehearsal: %s\n", r->err.text);
-	else
+	else {
+		rehearsal_show_ledger(r);
 		fprintf(r->out, "report: %s\n", r->report_path);
+	}
 	fprintf(r->out, "%s\n",
 		good ? ink(INK_GOOD, "the rehearsal passed") :
 		       ink(INK_BAD, "the rehearsal FAILED"));

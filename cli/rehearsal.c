@@ -480,6 +480,29 @@ void rehearsal_show_status(struct rehearsal *r)
 	buf_release(&line);
 }
 
+void rehearsal_show_ledger(struct rehearsal *r)
+{
+	static const char *const parts[] = { "waiting", "held", "delivered",
+					     "bounced", "discarded" };
+
+	r->asked_ms = 0;
+	for (const struct json *it = json_first(json_get(status(r), "domains"));
+	     it; it = json_next(it)) {
+		const struct json *ledger = json_get(it, "ledger");
+		bool balances = json_get_bool(ledger, "balances");
+
+		fprintf(r->out, "ledger of %s: %.0f accepted =",
+			json_get_text(it, "name"),
+			json_get_number(ledger, "accepted", 0));
+		for (size_t i = 0; i < COUNT(parts); i++)
+			fprintf(r->out, "%s %.0f %s", i ? " +" : "",
+				json_get_number(ledger, parts[i], 0), parts[i]);
+		fprintf(r->out, ": %s\n",
+			balances ? ink(INK_GOOD, "it balances") :
+				   ink(INK_BAD, "IT DOES NOT BALANCE"));
+	}
+}
+
 void rehearsal_show_blocking(struct rehearsal *r)
 {
 	struct slice rest = buf_slice(&r->child_output);

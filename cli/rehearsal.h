@@ -81,6 +81,8 @@ uint64_t rehearsal_queued(struct rehearsal *r);
 int rehearsal_gate_opens(struct rehearsal *r, const char *gate);
 void rehearsal_show_status(struct rehearsal *r);
 void rehearsal_show_blocking(struct rehearsal *r);
+/* One line per domain: accepted = waiting + held + ... */
+void rehearsal_show_ledger(struct rehearsal *r);
 
 struct rehearsal_verdict {
 	uint64_t sent, queued, lost, changed, reordered, copies, bounced;
