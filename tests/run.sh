@@ -47,6 +47,7 @@ tap() {
 		tail -60 "$out.err"
 	else
 		echo "ok $name ($good)"
+		grep -oE '(accepted|replayed): [0-9]+ messages/s.*' "$out"
 	fi
 	rm -f "$out" "$out.err"
 }
@@ -68,17 +69,20 @@ for test in tests/unit/*.sh; do
 	[ -e "$test" ] && tap "${test##*/}" bash "$test"
 done
 
-if ls tests/e2e/test_*.py >/dev/null 2>&1; then
-	echo "== end to end"
-	for test in tests/e2e/test_*.py; do
-		tap "${test##*/}" python3 "$test"
-	done
-fi
+echo "== the threads (TSan)"
+build CC=gcc VARIANT=tsan
+export TSAN_OPTIONS=halt_on_error=1:exitcode=66
+tap "test_spool_writer (TSan)" build/tsan/unit/test_spool_writer
+tap "a rehearsal (TSan)" env VARIANT=tsan \
+	python3 tests/e2e/test_rehearsal.py plans/acme-to-m365.json
 
-if [ -x tests/fuzz/run.sh ]; then
-	echo "== fuzzers, a minute in all"
-	tap fuzzers tests/fuzz/run.sh 60
-fi
+echo "== end to end (ASan, UBSan)"
+for test in tests/e2e/test_*.py; do
+	tap "${test##*/}" python3 "$test"
+done
+
+echo "== fuzzers, a minute in all"
+tap fuzzers tests/fuzz/run.sh 60
 
 echo
 echo "$passed passed, $failed failed, $skipped skipped"

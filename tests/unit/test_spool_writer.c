@@ -19,10 +19,10 @@ enum {
 
 /* The disk as the tests want it: which calls fail from now on, and how. */
 static struct {
-	int fail_writes, fail_syncs; /* so many fail; -1: all */
-	int error;
-	int syncs;
-	uint64_t written, synced; /* bytes, over all files */
+	_Atomic int fail_writes, fail_syncs; /* so many fail; -1: all */
+	_Atomic int error;
+	_Atomic int syncs;
+	_Atomic uint64_t written, synced; /* bytes, over all files */
 } disk;
 
 static int disk_write(int fd, struct iovec *iov, size_t count, uint64_t offset)
