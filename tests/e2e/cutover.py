@@ -367,10 +367,15 @@ class World:
             peer.close()
 
 
+def findings(document):
+    """Of a gate document, or of an answer that holds one."""
+    gate = document["gate"]
+    return (gate if isinstance(gate, dict) else document)["findings"]
+
+
 def blocking(document):
-    """The checks that keep a gate shut."""
-    gate = document.get("gate") or document
-    return {f["check"] for f in gate["findings"] if f["verdict"] == "fail"}
+    """The checks that fail."""
+    return {f["check"] for f in findings(document) if f["verdict"] == "fail"}
 
 
 def make_messages(count, numbered):
