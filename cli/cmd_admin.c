@@ -1,9 +1,18 @@
 /* journal, remove, stop, completions, man: keeping house. */
 
+#include "base/clock.h"
 #include "cli/output.h"
 #include "cutover/journal.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum {
+	STOP_MS = 60000,
+	POLL_MS = 20
+};
 
 static char *journal_path(const struct command_call *call, const char *plan)
 {
@@ -114,6 +123,19 @@ int cmd_remove(struct command_call *call)
 	return status;
 }
 
+/* The daemon has the lock of its state as long as it lives. */
+static bool has_ended(const char *state_dir)
+{
+	char *path = mem_printf("%s/lock", state_dir);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	bool ended = fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return ended;
+}
+
 int cmd_stop(struct command_call *call)
 {
 	struct json *answer = NULL;
@@ -121,7 +143,17 @@ int cmd_stop(struct command_call *call)
 	enum control_result result = control_call(
 		call->socket, "POST", "/v1/stop", NULL, 30000, &answer, &err);
 	int status = output_control(call, result, &err);
+	int64_t until = clock_mono_ms() + STOP_MS;
 
+	while (result == CONTROL_OK && !has_ended(call->state_dir)) {
+		if (clock_mono_ms() > until) {
+			json_free(answer);
+			return output_error(call, EXIT_TIMEOUT,
+					    "tideoverd has not ended in %d s",
+					    STOP_MS / 1000);
+		}
+		usleep(POLL_MS * 1000);
+	}
 	if (result == CONTROL_OK && call->json)
 		output_json(answer);
 	else if (result == CONTROL_OK)

@@ -1,6 +1,7 @@
 #include "daemon/daemon.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "spool/evidence.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -168,13 +169,12 @@ static void accepted(void *ctx, const struct record_message *message,
 	struct queue_message *kept =
 		queue_add_message(daemon->queue, &message->id,
 				  message->sequence, message->accepted_ms,
-				  message->reverse_path,
-				  message->envelope_count);
+				  message->reverse_path);
 
 	kept->body_bytes = message->body_bytes;
 	kept->eightbit = message->eightbit;
 	kept->utf8 = message->utf8;
-	kept->place = *place;
+	queue_set_place(daemon->queue, kept, place);
 	for (size_t i = 0; i < message->envelope_count; i++) {
 		struct slice path = message->forward_paths[i];
 		struct slice domain =
@@ -219,6 +219,7 @@ static void watch_space(void *ctx)
 	daemon->space_short =
 		space.free_bytes < daemon->reserve_bytes ||
 		(space.total_inodes > 0 && space.free_inodes < INODES_RESERVE);
+	spool_space_is_short(daemon->space, daemon->space_short);
 	if (daemon->space_short != was_short)
 		log_warn(
 			daemon->space_short ?
@@ -321,13 +322,15 @@ static int open_spool(struct daemon *daemon, struct err *err)
 		.on_bad = scanned_bad,
 	};
 	char *spool = mem_printf("%s/spool", daemon->state_dir);
-	struct scan_result result = { 0 };
+	char *evidence = mem_printf("%s/evidence", daemon->state_dir);
+	struct scan_result result = { 0 }, old = { 0 };
 	uint32_t segment;
 	uint64_t offset;
 	bool rebuilt = false;
 	int outcome = -1;
 
-	if (file_make_dirs(spool, 0700, err) < 0)
+	if (file_make_dirs(spool, 0700, err) < 0 ||
+	    evidence_forget_unfinished(spool, evidence, err) < 0)
 		goto out;
 	daemon->store.loop = daemon->loop;
 	daemon->store.index =
@@ -337,9 +340,14 @@ static int open_spool(struct daemon *daemon, struct err *err)
 	if (rebuilt)
 		log_warn("the index is new: rebuilding it from the spool");
 	index_indexed_up_to(daemon->store.index, &segment, &offset);
+	if (rebuilt && file_exists(evidence) &&
+	    scan_dir(evidence, 0, 0, &visitor, daemon, &old, err) < 0)
+		goto out;
 	if (scan_dir(spool, segment, offset, &visitor, daemon, &result, err) <
 	    0)
 		goto out;
+	if (old.next_segment > result.next_segment)
+		result.next_segment = old.next_segment;
 	if (result.records)
 		log_info("%llu records read back from the spool",
 			 (unsigned long long)result.records);
@@ -348,6 +356,7 @@ static int open_spool(struct daemon *daemon, struct err *err)
 	outcome = daemon->store.spool ? 0 : -1;
 out:
 	free(spool);
+	free(evidence);
 	return outcome;
 }
 
@@ -397,10 +406,9 @@ static void load_live(void *ctx, const struct index_live *live)
 	if (!message) {
 		message = queue_add_message(daemon->queue, &live->id,
 					    live->sequence, live->accepted_ms,
-					    slice(live->reverse_path),
-					    RECORD_MAX_ENVELOPES);
+					    slice(live->reverse_path));
 		message->body_bytes = live->body_bytes;
-		message->place = live->place;
+		queue_set_place(daemon->queue, message, &live->place);
 		message->eightbit = live->eightbit;
 		message->utf8 = live->utf8;
 	}
@@ -573,6 +581,19 @@ static void reload_plans(struct daemon *daemon)
 	free(path);
 }
 
+static void open_space(struct daemon *daemon)
+{
+	char *spool = mem_printf("%s/spool", daemon->state_dir);
+	char *evidence = mem_printf("%s/evidence", daemon->state_dir);
+	char *quarantine = mem_printf("%s/quarantine", daemon->state_dir);
+
+	daemon->space = spool_space_new(&daemon->store, daemon->queue, spool,
+					evidence, file_exists(quarantine));
+	free(spool);
+	free(evidence);
+	free(quarantine);
+}
+
 static void indexed(void *ctx)
 {
 	struct daemon *daemon = ctx;
@@ -584,6 +605,7 @@ static void indexed(void *ctx)
 		loop_stop(daemon->loop);
 		return;
 	}
+	open_space(daemon);
 	reload_plans(daemon);
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		load_ledger(daemon, daemon->cutovers[i]->plan->name);
@@ -688,6 +710,7 @@ void daemon_free(struct daemon *daemon)
 		spool_writer_free(daemon->store.spool);
 	if (daemon->store.index)
 		index_close(daemon->store.index);
+	spool_space_free(daemon->space);
 	queue_free(daemon->queue);
 	loop_timer_free(daemon->space_timer);
 	if (daemon->loop)

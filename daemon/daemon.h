@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "daemon/cutover.h"
 #include "daemon/listener.h"
+#include "daemon/spool_space.h"
 #include "net/http_server.h"
 
 struct daemon {
@@ -20,6 +21,7 @@ struct daemon {
 	int lock_fd;
 	struct store store;
 	struct queue *queue;
+	struct spool_space *space;
 	struct acceptance acceptance;
 	struct listeners *listeners;
 	struct http_server *control;

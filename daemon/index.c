@@ -46,6 +46,7 @@ struct op {
 
 enum put {
 	PUT_MESSAGE,
+	PUT_MOVED,
 	PUT_ENVELOPE,
 	PUT_BEGIN,
 	PUT_ATTEMPT,
@@ -61,6 +62,8 @@ static const char *const put_sql[PUT_COUNT] = {
 	[PUT_MESSAGE] =
 		"INSERT OR IGNORE INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,"
 		"?9,?10,?11,?12,?13,?14,?15)",
+	[PUT_MOVED] = "UPDATE message SET segment = ?2, offset = ?3, body = ?4"
+		      " WHERE id = ?1 AND segment < ?2",
 	[PUT_ENVELOPE] =
 		"INSERT OR IGNORE INTO envelope(seq,n,plan,domain,forward_path)"
 		" VALUES(?1,?2,?3,?4,?5)",
@@ -270,8 +273,17 @@ static void put_message(struct index *index, const struct op *op)
 	sqlite3_bind_int64(stmt, 13, op->segment);
 	sqlite3_bind_int64(stmt, 14, (sqlite3_int64)op->offset);
 	sqlite3_bind_int64(stmt, 15, (sqlite3_int64)op->body);
-	if (step(index, PUT_MESSAGE) <= 0)
+	if (step(index, PUT_MESSAGE) <= 0) {
+		/* Known: its segment was cleared out and it moved, or a scan
+		 * reads it again. */
+		stmt = index->puts[PUT_MOVED];
+		sqlite3_bind_text(stmt, 1, m.id.text, ID_LEN, SQLITE_STATIC);
+		sqlite3_bind_int64(stmt, 2, op->segment);
+		sqlite3_bind_int64(stmt, 3, (sqlite3_int64)op->offset);
+		sqlite3_bind_int64(stmt, 4, (sqlite3_int64)op->body);
+		step(index, PUT_MOVED);
 		return;
+	}
 	for (size_t i = 0; i < m.envelope_count; i++)
 		put_envelope(index, &m, i);
 }

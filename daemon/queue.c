@@ -4,8 +4,12 @@
 #include <stdlib.h>
 
 struct queue {
-	struct map domains;  /* "plan\0domain" */
-	struct map messages; /* id */
+	struct map domains;	 /* "plan\0domain" */
+	struct map messages;	 /* id */
+	struct queue_live *live; /* by number of the segment */
+	size_t live_count;
+	void (*gone)(void *ctx, const struct queue_message *message);
+	void *gone_ctx;
 };
 
 /* Heaps of mailboxes: a binary heap by `turn`, each knows its own place. */
@@ -129,8 +133,59 @@ struct queue *queue_new(void)
 	return mem_alloc(sizeof(struct queue));
 }
 
+static void leave_place(struct queue *queue, struct queue_message *message)
+{
+	struct queue_live *live;
+
+	if (message->place.segment >= queue->live_count)
+		return;
+	live = &queue->live[message->place.segment];
+	if (live->messages == 0)
+		return;
+	live->messages--;
+	live->bytes -= message->place.body ? message->body_bytes : 0;
+}
+
+void queue_set_place(struct queue *queue, struct queue_message *message,
+		     const struct spool_place *place)
+{
+	if (message->placed)
+		leave_place(queue, message);
+	if (place->segment >= queue->live_count) {
+		size_t count = (size_t)place->segment + 64;
+
+		queue->live =
+			mem_grow(queue->live, count * sizeof(*queue->live));
+		memset(queue->live + queue->live_count, 0,
+		       (count - queue->live_count) * sizeof(*queue->live));
+		queue->live_count = count;
+	}
+	message->placed = true;
+	message->place = *place;
+	queue->live[place->segment].messages++;
+	queue->live[place->segment].bytes +=
+		place->body ? message->body_bytes : 0;
+}
+
+struct queue_live queue_segment_live(const struct queue *queue,
+				     uint32_t segment)
+{
+	return segment < queue->live_count ? queue->live[segment] :
+					     (struct queue_live){ 0 };
+}
+
+void queue_on_gone(struct queue *queue,
+		   void (*gone)(void *ctx, const struct queue_message *message),
+		   void *ctx)
+{
+	queue->gone = gone;
+	queue->gone_ctx = ctx;
+}
+
 static void message_drop(struct queue *queue, struct queue_message *message)
 {
+	if (message->placed)
+		leave_place(queue, message);
 	map_remove(&queue->messages, slice_of(message->id.text, ID_LEN));
 	free(message->envelopes);
 	free(message->reverse_path);
@@ -184,6 +239,7 @@ void queue_free(struct queue *queue)
 	map_each(&queue->domains, domain_free_each, NULL);
 	map_release(&queue->domains);
 	map_release(&queue->messages);
+	free(queue->live);
 	free(queue);
 }
 
@@ -247,8 +303,7 @@ void queue_remove_plan(struct queue *queue, const char *plan)
 struct queue_message *queue_add_message(struct queue *queue,
 					const struct id *id, uint64_t sequence,
 					int64_t accepted_ms,
-					struct slice reverse_path,
-					size_t envelopes)
+					struct slice reverse_path)
 {
 	struct queue_message *message = mem_alloc(sizeof(*message));
 
@@ -256,10 +311,19 @@ struct queue_message *queue_add_message(struct queue *queue,
 	message->sequence = sequence;
 	message->accepted_ms = accepted_ms;
 	message->reverse_path = slice_dup(reverse_path);
-	message->envelope_room = envelopes;
-	message->envelopes = mem_alloc(envelopes * sizeof(*message->envelopes));
 	map_put(&queue->messages, slice_of(id->text, ID_LEN), message);
 	return message;
+}
+
+static void envelopes_reserve(struct queue_message *message, size_t count)
+{
+	if (count <= message->envelope_room)
+		return;
+	message->envelopes = mem_grow(message->envelopes,
+				      count * sizeof(*message->envelopes));
+	memset(message->envelopes + message->envelope_room, 0,
+	       (count - message->envelope_room) * sizeof(*message->envelopes));
+	message->envelope_room = count;
 }
 
 static struct queue_mailbox *mailbox_find(struct queue_domain *domain,
@@ -294,6 +358,7 @@ struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
 	envelope->mailbox = mailbox;
 	envelope->index = index;
 	envelope->forward_path = slice_dup(forward_path);
+	envelopes_reserve(message, index + 1);
 	message->envelopes[index] = envelope;
 	message->envelope_count++;
 	line_insert(envelope, &mailbox->line, &domain->waiting);
@@ -446,6 +511,8 @@ void queue_final(struct queue_envelope *envelope, enum envelope_state state)
 		domain->ledger.waiting--;
 	count_final(&domain->ledger, state);
 	domain->bytes -= envelope->message->body_bytes;
+	if (envelope->message->envelope_count == 1 && domain->queue->gone)
+		domain->queue->gone(domain->queue->gone_ctx, envelope->message);
 	unclaim(envelope);
 	envelope_drop(domain->queue, envelope);
 	mailbox_recount(mailbox);

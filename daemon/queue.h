@@ -25,7 +25,8 @@ struct queue_message {
 	char *reverse_path;
 	bool eightbit, utf8;
 	uint64_t body_bytes;
-	struct spool_place place;
+	struct spool_place place; /* see queue_set_place() */
+	bool placed;
 	size_t envelope_count; /* that are alive */
 	size_t envelope_room;  /* length of `envelopes` */
 	struct queue_envelope **envelopes;
@@ -95,16 +96,27 @@ void queue_remove_plan(struct queue *queue, const char *plan);
 struct queue_message *queue_add_message(struct queue *queue,
 					const struct id *id, uint64_t sequence,
 					int64_t accepted_ms,
-					struct slice reverse_path,
-					size_t envelopes);
-/*
- * One envelope of it (index below that number), waiting.  The ledger is the
- * caller's: see below.
- */
+					struct slice reverse_path);
+/* One envelope of it, waiting; accepted and final counts of the ledger are the
+ * caller's. */
 struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
 					  struct queue_message *message,
 					  uint32_t index,
 					  struct slice forward_path);
+/* Where its record lies, now or after it was moved. */
+void queue_set_place(struct queue *queue, struct queue_message *message,
+		     const struct spool_place *place);
+/* Messages of the queue whose record lies in this segment, and their bytes. */
+struct queue_live {
+	uint64_t messages, bytes;
+};
+struct queue_live queue_segment_live(const struct queue *queue,
+				     uint32_t segment);
+/* `gone` runs for a message whose last envelope becomes final, before it goes
+ * (not when the queue itself is freed). */
+void queue_on_gone(struct queue *queue,
+		   void (*gone)(void *ctx, const struct queue_message *message),
+		   void *ctx);
 struct queue_message *queue_find(struct queue *queue, const struct id *id);
 struct queue_envelope *queue_find_envelope(struct queue *queue,
 					   const struct id *id, uint32_t index);

@@ -107,6 +107,7 @@ struct spool_writer {
 
 	/* Told to the loop. */
 	atomic_bool is_broken;
+	atomic_uint head;
 	struct err broken;
 	atomic_uint_fast64_t bytes;
 	atomic_uint_fast64_t appends, batches, syncs, sync_us;
@@ -125,6 +126,7 @@ static int segment_open(struct spool_writer *writer, struct err *err)
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 	writer->segment.number = writer->next_number++;
+	atomic_store(&writer->head, writer->segment.number);
 	if (fd < 0) {
 		err_errno(err, "cannot create %s", path);
 		goto fail;
@@ -766,6 +768,7 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 	writer->dir = mem_dup(dir);
 	writer->io = spool_io_now();
 	writer->next_number = next_segment ? next_segment : 1;
+	atomic_store(&writer->head, writer->next_number);
 	writer->fd = -1;
 	writer->last = &writer->first;
 	writer->last_done = &writer->done;
@@ -803,16 +806,42 @@ void spool_writer_free(struct spool_writer *writer)
 	free(writer);
 }
 
+static int remove_file(struct spool_writer *writer, const char *path,
+		       struct err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 || unlink(path) < 0)
+		return errno == ENOENT ?
+			       0 :
+			       err_errno(err, "cannot remove %s", path);
+	atomic_fetch_sub(&writer->bytes, (uint64_t)st.st_size);
+	return 0;
+}
+
 int spool_writer_remove_segment(struct spool_writer *writer, uint32_t segment,
 				struct err *err)
 {
 	char *path = mem_printf("%s/%08u.seg", writer->dir, segment);
-	int result = 0;
+	int result = remove_file(writer, path, err);
 
-	if (unlink(path) < 0 && errno != ENOENT)
-		result = err_errno(err, "cannot remove %s", path);
 	free(path);
 	return result;
+}
+
+int spool_writer_remove_side(struct spool_writer *writer, const struct id *id,
+			     struct err *err)
+{
+	char *path = side_path(writer, id, ".msg");
+	int result = remove_file(writer, path, err);
+
+	free(path);
+	return result;
+}
+
+uint32_t spool_writer_head(const struct spool_writer *writer)
+{
+	return atomic_load(&writer->head);
 }
 
 const char *spool_writer_broken(const struct spool_writer *writer)

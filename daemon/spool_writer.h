@@ -86,9 +86,13 @@ struct spool_read *spool_read_body(struct spool_writer *writer,
 				   spool_body_fn *done, void *ctx);
 void spool_read_cancel(struct spool_read **read);
 
-/* Delete side file / segments that hold nothing live: `segment` is gone. */
+/* The segment that is written, or will be next: not to be removed. */
+uint32_t spool_writer_head(const struct spool_writer *writer);
+/* Deletes a segment that holds nothing live, or a side file. */
 int spool_writer_remove_segment(struct spool_writer *writer, uint32_t segment,
 				struct err *err);
+int spool_writer_remove_side(struct spool_writer *writer, const struct id *id,
+			     struct err *err);
 /* NULL, or why nothing can be kept any more. */
 const char *spool_writer_broken(const struct spool_writer *writer);
 /* Bytes in segments and side files. */

@@ -71,3 +71,9 @@ void store_state(struct store *store, const struct record_state *state,
 	record_state_encode(state, &payload);
 	append(store, RECORD_STATE, &payload, &body, done, ctx);
 }
+
+void store_again(struct store *store, struct buf *payload, struct buf *body,
+		 store_done_fn *done, void *ctx)
+{
+	append(store, RECORD_MESSAGE, payload, body, done, ctx);
+}

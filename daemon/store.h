@@ -23,6 +23,9 @@ typedef void store_done_fn(void *ctx, const struct spool_place *place,
 /* `body` is taken over (empty for a side file). */
 void store_message(struct store *store, const struct record_message *message,
 		   struct buf *body, store_done_fn *done, void *ctx);
+/* A MESSAGE as it lay elsewhere in the spool; payload and body are taken. */
+void store_again(struct store *store, struct buf *payload, struct buf *body,
+		 store_done_fn *done, void *ctx);
 /* `done` may be NULL. */
 void store_attempt(struct store *store, const struct record_attempt *attempt,
 		   store_done_fn *done, void *ctx);

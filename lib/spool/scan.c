@@ -184,9 +184,9 @@ int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
 	return outcome;
 }
 
-static int scan_file(const char *path, uint32_t number, uint64_t offset,
-		     const struct scan_visitor *visitor, void *ctx,
-		     struct scan_result *result, struct err *err)
+int scan_file(const char *path, uint32_t number, uint64_t offset,
+	      const struct scan_visitor *visitor, void *ctx,
+	      struct scan_result *result, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;

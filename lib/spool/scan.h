@@ -44,6 +44,11 @@ int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
 		 const struct scan_visitor *visitor, void *ctx,
 		 struct scan_result *result, struct err *err);
 
+/* The same with a file; an empty one has nothing. */
+int scan_file(const char *path, uint32_t number, uint64_t offset,
+	      const struct scan_visitor *visitor, void *ctx,
+	      struct scan_result *result, struct err *err);
+
 /*
  * From `segment`/`offset` on (0/0: everything).  -1 only if a file cannot be
  * read or the visitor fails; bad bytes are no error.

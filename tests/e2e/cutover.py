@@ -367,6 +367,15 @@ class World:
             peer.close()
 
 
+def listed(world, *args):
+    """NDJSON: one row per envelope."""
+    done = subprocess.run(
+        [f"{ROOT}/build/{VARIANT}/tideover", "queue", "--json", "--state",
+         world.state, "list", "acme", *args], capture_output=True, text=True,
+        check=False, timeout=60)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def findings(document):
     """Of a gate document, or of an answer that holds one."""
     gate = document["gate"]

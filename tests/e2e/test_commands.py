@@ -2,15 +2,13 @@
 """What the operator does: hold, release, discard, export, pause, waive,
 rollback, with a real Postfix at either end (TAP)."""
 import glob
-import json
 import os
 import shutil
-import subprocess
 import sys
 
 import peers
-from cutover import (DOMAIN, NEW, OLD, QUEUE, ROOT, VARIANT, Client, Tap,
-                     World, findings)
+from cutover import (DOMAIN, NEW, OLD, QUEUE, Client, Tap,
+                     World, findings, listed)
 from peers import wait_for
 
 UNKNOWN = "nobody-here"
@@ -34,15 +32,6 @@ def kept(system, box):
     """Subjects in a mailbox, in the order of arrival."""
     return [a.body.split(b"Subject: ")[1].split(b"\n")[0].decode()
             for a in system.arrivals() if a.mailbox == box]
-
-
-def listed(world, *args):
-    """NDJSON: one row per envelope."""
-    done = subprocess.run(
-        [f"{ROOT}/build/{VARIANT}/tideover", "queue", "--json", "--state",
-         world.state, "list", "acme", *args], capture_output=True, text=True,
-        check=False, timeout=60)
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def park(world):

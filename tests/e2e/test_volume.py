@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """20,000 messages of 4 KiB from 20 sessions to 2,000 mailboxes: accepted,
 held, replayed to a sink, reported (TAP; prints the rates)."""
+import glob
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import time
 
 import cutover
 import peers
-from cutover import DOMAIN, QUEUE, ROOT, Tap, World
+from cutover import DOMAIN, QUEUE, ROOT, Tap, World, listed
 from peers import wait_for
 
 MESSAGES, BYTES, SESSIONS, MAILBOXES = 20000, 4096, 20, 2000
@@ -28,7 +29,7 @@ def load(world):
 
 def replay(world):
     begun = time.monotonic()
-    world.must(0, "finish", "acme", "--timeout", "240s")
+    world.must(3, "finish", "acme", "--timeout", "240s")
     return time.monotonic() - begun
 
 
@@ -41,6 +42,28 @@ def report(tap, world, suffix):
     tap.ok(said["balances"], f"the {suffix} report balances: {spent:.1f} s, "
            f"{size:.1f} MiB")
     return path
+
+
+def space(tap, world, key):
+    """Segments that hold nothing live go; what lives in them moves."""
+    wait_for("segments are cleared out", lambda: len(
+        glob.glob(f"{world.state}/spool/*.seg")) == 1, 60)
+    gone = len(glob.glob(f"{world.state}/evidence/*.seg"))
+    tap.ok(gone >= 1, f"{gone} segments are cleared out, their evidence stays")
+    world.must(0, "stop")
+    for path in glob.glob(f"{world.state}/index.sqlite*"):
+        os.unlink(path)
+    world.start_daemon()
+    wait_for("the plan goes on",
+             lambda: world.status().get("phase") == "trailing")
+    ledger = world.status()["domains"][0]["ledger"]
+    tap.ok(ledger["accepted"] == MESSAGES and ledger["held"] == 1 and
+           ledger["delivered"] == MESSAGES - 1 and ledger["balances"],
+           f"a new index, from evidence and spool: {ledger}")
+    world.must(0, "queue", "release", "acme", key, "--by", "test",
+               "--reason", "seen")
+    wait_for("the message that moved is delivered", lambda: world.status()
+             ["domains"][0]["ledger"]["delivered"] == MESSAGES, 60)
 
 
 def run(tap):
@@ -58,23 +81,31 @@ def run(tap):
                "from the final dot to 250")
         ledger = world.status()["domains"][0]["ledger"]
         tap.ok(ledger["waiting"] == MESSAGES, f"held: {ledger}")
+        # The oldest message is held: it must move when its segment goes.
+        first = sorted(listed(world, "--recipient", f"lab-0@{DOMAIN}"),
+                       key=lambda row: int(row["sequence"]))[0]
+        key = f"{first['id']}:{first['envelope']}"
+        world.must(0, "queue", "hold", "acme", key, "--by", "test",
+                   "--reason", "to see it move")
         world.new.accept(True)
         wait_for("the gate finish opens", lambda: world.tideover(
             "check", "acme", "--gate", "finish")[0] == 0)
         spent = replay(world)
         ledger = world.status()["domains"][0]["ledger"]
-        tap.ok(ledger["delivered"] == MESSAGES,
+        tap.ok(ledger["delivered"] == MESSAGES - 1 and ledger["held"] == 1,
                f"replayed: {MESSAGES / spent:.0f} messages/s, ramp included")
+        space(tap, world, key)
         report(tap, world, "html")
         with open(report(tap, world, "json"), encoding="utf-8") as out:
             said = json.load(out)
         tap.ok(len(said["messages"]) == MESSAGES and
-               not said["order_exceptions"],
-               "it lists every message, and no exception to order")
+               said["order_exception_count"] <= MESSAGES // MAILBOXES,
+               "it lists every message, and the held one as the only "
+               f"exception to order ({said['order_exception_count']})")
         verdict = world.new.judge()
         tap.ok(verdict == {"messages": MESSAGES, "mailboxes": MAILBOXES,
-                           "lost": 0, "twice": 0, "reordered": 0},
-               f"the sink: {verdict}")
+                           "lost": 0, "twice": 0, "reordered": 1},
+               f"the sink (the held message came last): {verdict}")
         world.must(0, "stop")
     finally:
         world.close()

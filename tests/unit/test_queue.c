@@ -49,7 +49,7 @@ static uint64_t arrive(struct scene *scene, const char *boxes)
 	uint32_t index = 0;
 
 	message = queue_add_message(scene->queue, &id, ++scene->sequence, 1000,
-				    slice("s@b.example"), 10);
+				    slice("s@b.example"));
 	while (rest.len > 0) {
 		struct slice box = slice_split(&rest, ' ');
 		char *path =
