@@ -10,9 +10,16 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOG_MODULE "index"
+
+enum {
+	GATHER_MS = 100,
+	GATHER_OPS = 4000,
+	PENDING_MAX = 200000
+};
 
 enum op_kind {
 	OP_PUT,
@@ -99,8 +106,10 @@ struct index {
 	pthread_t thread;
 	bool runs;
 	pthread_mutex_t lock;
-	pthread_cond_t more;
+	pthread_cond_t more, room;
 	struct op *first, **last;
+	size_t pending; /* about so many from `first` on */
+	bool urgent;	/* somebody waits for an answer */
 	bool ending;
 };
 
@@ -462,20 +471,45 @@ static void run_op(struct index *index, struct op *op)
 	}
 }
 
+/*
+ * Waits for work.  Records may wait a moment for more of them: the pages that
+ * they share are then written once.  Whoever asks is not kept waiting.
+ */
+static struct op *take_ops(struct index *index)
+{
+	struct timespec until;
+	struct op *op;
+
+	pthread_mutex_lock(&index->lock);
+	while (!index->first && !index->ending)
+		pthread_cond_wait(&index->more, &index->lock);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += GATHER_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_nsec -= 1000000000L;
+		until.tv_sec++;
+	}
+	while (!index->urgent && !index->ending &&
+	       index->pending < GATHER_OPS &&
+	       pthread_cond_timedwait(&index->more, &index->lock, &until) == 0)
+		;
+	op = index->first;
+	index->first = NULL;
+	index->last = &index->first;
+	index->pending = 0;
+	index->urgent = false;
+	pthread_cond_broadcast(&index->room);
+	pthread_mutex_unlock(&index->lock);
+	return op;
+}
+
 static void *index_thread(void *ctx)
 {
 	struct index *index = ctx;
 
 	for (;;) {
-		struct op *op;
+		struct op *op = take_ops(index);
 
-		pthread_mutex_lock(&index->lock);
-		while (!index->first && !index->ending)
-			pthread_cond_wait(&index->more, &index->lock);
-		op = index->first;
-		index->first = NULL;
-		index->last = &index->first;
-		pthread_mutex_unlock(&index->lock);
 		if (!op)
 			return NULL;
 		while (op) {
@@ -492,14 +526,19 @@ static void *index_thread(void *ctx)
 
 static void push(struct index *index, struct op *op)
 {
-	bool was_empty;
+	bool wake;
 
 	pthread_mutex_lock(&index->lock);
-	was_empty = !index->first;
+	/* A rebuild reads faster than SQLite writes: memory stays bounded. */
+	while (index->pending >= PENDING_MAX)
+		pthread_cond_wait(&index->room, &index->lock);
+	wake = !index->first || ++index->pending == GATHER_OPS ||
+	       op->kind != OP_PUT;
+	index->urgent |= op->kind != OP_PUT;
 	*index->last = op;
 	index->last = &op->next;
 	pthread_mutex_unlock(&index->lock);
-	if (was_empty)
+	if (wake)
 		pthread_cond_signal(&index->more);
 }
 
@@ -507,13 +546,18 @@ struct index *index_open(struct loop *loop, const char *dir, bool *rebuilt,
 			 struct err *err)
 {
 	struct index *index = mem_alloc(sizeof(*index));
+	pthread_condattr_t monotonic;
 
 	index->loop = loop;
 	index->path = mem_printf("%s/index.sqlite", dir);
 	index->last = &index->first;
 	index->paths = mem_alloc(RECORD_MAX_ENVELOPES * sizeof(struct slice));
 	pthread_mutex_init(&index->lock, NULL);
-	pthread_cond_init(&index->more, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&index->more, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	pthread_cond_init(&index->room, NULL);
 	if (open_or_make(index, rebuilt, err) < 0)
 		goto fail;
 	for (size_t i = 0; i < PUT_COUNT; i++) {
@@ -552,6 +596,7 @@ void index_close(struct index *index)
 		move_away(index->path, "");
 	pthread_mutex_destroy(&index->lock);
 	pthread_cond_destroy(&index->more);
+	pthread_cond_destroy(&index->room);
 	free(index->paths);
 	free(index->path);
 	free(index);

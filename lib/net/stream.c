@@ -307,9 +307,27 @@ void stream_consume(struct stream *stream, size_t n)
 	}
 }
 
+/* What the kernel takes at once needs no turn of the loop, and no asking epoll
+ * when it may be written.  Errors are left to the bufferevent, which tells. */
+static struct slice write_now(struct stream *stream, struct slice bytes)
+{
+	ssize_t sent;
+
+	if (bytes.len == 0 || stream->tls_active || stream->tls_wanted ||
+	    stream->tls_handshake || stream->connecting ||
+	    stream_unsent(stream) > 0)
+		return bytes;
+	sent = send(bufferevent_getfd(stream->bev), bytes.p, bytes.len,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+	return sent > 0 ? slice_from(bytes, (size_t)sent) : bytes;
+}
+
 void stream_write(struct stream *stream, struct slice bytes)
 {
-	if (!stream->dead)
+	if (stream->dead)
+		return;
+	bytes = write_now(stream, bytes);
+	if (bytes.len > 0)
 		bufferevent_write(stream->bev, bytes.p, bytes.len);
 }
 
