@@ -190,6 +190,20 @@ const struct command commands[] = {
 	  { OPT_NONE },
 	  false,
 	  cmd_journal },
+	{ "spool",
+	  "verify DIR",
+	  2,
+	  2,
+	  "what a spool folder holds, without a daemon",
+	  "Reads DIR, the spool of a state folder or a copy of it on another "
+	  "machine, or the state folder itself.  Checks every record and "
+	  "every body that is still needed; prints each envelope with its "
+	  "state, the ledger of each plan and domain, and what is torn, "
+	  "damaged or missing.  Changes nothing.  Exits 1 when something is "
+	  "damaged or missing or the ledger does not balance.",
+	  { OPT_NONE },
+	  false,
+	  cmd_spool },
 	{ "remove",
 	  "PLAN",
 	  1,
@@ -385,6 +399,8 @@ static void bash_completions(struct buf *out)
 			buf_adds(out, "list show export hold release discard");
 		if (strcmp(command->name, "journal") == 0)
 			buf_adds(out, "show verify");
+		if (strcmp(command->name, "spool") == 0)
+			buf_adds(out, "verify");
 		each_option(command, flag_word, out);
 		buf_adds(out, "\" ;;\n");
 	}
@@ -451,12 +467,12 @@ static void zsh_completions(struct buf *out)
 			continue;
 		buf_addf(out, "\t%s)\n\t\t_arguments \\\n", command->name);
 		each_option(command, zsh_option, out);
-		buf_adds(
-			out,
-			strcmp(command->name, "queue") == 0 ?
-				"\t\t'1:verb:(list show export hold release discard)' "
-				"'*:argument:_files' ;;\n" :
-				"\t\t'*:argument:_files' ;;\n");
+		if (strcmp(command->name, "queue") == 0)
+			buf_adds(out, "\t\t'1:verb:(list show export hold "
+				      "release discard)' \\\n");
+		if (strcmp(command->name, "spool") == 0)
+			buf_adds(out, "\t\t'1:verb:(verify)' \\\n");
+		buf_adds(out, "\t\t'*:argument:_files' ;;\n");
 	}
 	buf_adds(out, "\tesac\n}\n_tideover \"$@\"\n");
 }
@@ -509,7 +525,9 @@ static void fish_completions(struct buf *out)
 	buf_adds(out, "complete -c tideover -n '__fish_seen_subcommand_from "
 		      "queue' -f -a 'list show export hold release discard'\n"
 		      "complete -c tideover -n '__fish_seen_subcommand_from "
-		      "journal' -f -a 'show verify'\n");
+		      "journal' -f -a 'show verify'\n"
+		      "complete -c tideover -n '__fish_seen_subcommand_from "
+		      "spool' -a verify\n");
 }
 
 bool command_completions(const char *shell, struct buf *out)

@@ -94,6 +94,7 @@ int cmd_report(struct command_call *call);
 int cmd_journal(struct command_call *call);
 int cmd_pause(struct command_call *call);
 int cmd_resume(struct command_call *call);
+int cmd_spool(struct command_call *call);
 int cmd_remove(struct command_call *call);
 int cmd_stop(struct command_call *call);
 int cmd_rehearse(struct command_call *call);

@@ -5,7 +5,7 @@ _tideover()
 	local command=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words="plan start status check finish rollback waive queue pause resume report journal remove stop rehearse --help --version"
+		words="plan start status check finish rollback waive queue pause resume report journal spool remove stop rehearse --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -51,6 +51,7 @@ _tideover()
 	resume) words=" --by --state --json --help" ;;
 	report) words=" --format --output --redact --state --json --help" ;;
 	journal) words="show verify --state --json --help" ;;
+	spool) words="verify --state --json --help" ;;
 	remove) words=" --state --json --help" ;;
 	stop) words=" --state --json --help" ;;
 	rehearse) words=" --keep --state --json --help" ;;

@@ -173,7 +173,11 @@ int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
 
 	result->bytes += bytes.len;
 	if (segment_header_decode(bytes, &scan.segment) < 0) {
-		/* Without its nonce nothing in here can be trusted. */
+		/* Without its nonce nothing in here can be trusted.  It was on
+		 * disk before the first record: with one, this is damage. */
+		if (bytes.len > SEGMENT_HEADER &&
+		    !all_zero(slice_from(bytes, SEGMENT_HEADER)))
+			scan.synced = SEGMENT_HEADER;
 		note_bad(&scan, 0, bytes.len);
 	} else {
 		if (offset < SEGMENT_HEADER)

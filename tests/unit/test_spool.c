@@ -226,6 +226,27 @@ static void without_its_header_nothing_of_a_segment_is_trusted(void **state)
 		spool.bytes.p[at] ^= 1;
 		assert_int_equal(found.count, 0);
 		assert_int_equal(found.result.bad_ranges, 1);
+		assert_int_equal(found.result.damaged_ranges, 1);
+	}
+	buf_release(&spool.bytes);
+}
+
+/* A crash while the segment was made: no record counted yet. */
+static void a_header_torn_before_the_first_record_is_no_damage(void **state)
+{
+	struct spool spool;
+
+	spool_init(&spool);
+	for (int i = 0; i < 5000; i++)
+		buf_addc(&spool.bytes, '\0');
+	for (size_t cut = 1; cut < 36; cut++) {
+		struct found found;
+
+		spool.bytes.p[36 - cut] = 0;
+		scan(buf_slice(&spool.bytes), &found);
+		assert_int_equal(found.count, 0);
+		assert_int_equal(found.result.bad_ranges, 1);
+		assert_int_equal(found.result.damaged_ranges, 0);
 	}
 	buf_release(&spool.bytes);
 }
@@ -407,6 +428,8 @@ int main(void)
 		cmocka_unit_test(a_flipped_byte_costs_its_record_alone),
 		cmocka_unit_test(
 			without_its_header_nothing_of_a_segment_is_trusted),
+		cmocka_unit_test(
+			a_header_torn_before_the_first_record_is_no_damage),
 		cmocka_unit_test(a_body_cannot_forge_a_record),
 		cmocka_unit_test(
 			a_forged_record_at_its_own_offset_lacks_the_nonce),
