@@ -62,6 +62,19 @@ static int run_finish(struct rehearsal *r)
 	return rehearsal_run(r, "finish", r->plan->name, (char *)NULL);
 }
 
+static int run_attest(struct rehearsal *r)
+{
+	return rehearsal_run(r, "waive", r->plan->name, "straggler-rate",
+			     "--gate", "detach", "--attest", "--reason",
+			     "the lab's old system got nothing any more",
+			     (char *)NULL);
+}
+
+static int detach_opens(struct rehearsal *r)
+{
+	return rehearsal_gate_opens(r, "detach");
+}
+
 static int finish_blocks(struct rehearsal *r)
 {
 	int over = child_over(r, EXIT_BLOCKED);
@@ -159,8 +172,11 @@ static const struct step park_steps[] = {
 	  child_done },
 	{ "tideover start: the queue opens", run_start, child_done },
 	{ "the MX set becomes the queue alone", publish_queue, all_parked },
-	{ "parked everywhere; the domain is detached: both systems answer "
-	  "5xx now, mail is held",
+	{ "parked everywhere; the old system's trace is quiet: attested",
+	  run_attest, child_done },
+	{ "tideover check --gate detach: the point of no return", nothing,
+	  detach_opens },
+	{ "the domain is detached: both systems answer 5xx now, mail is held",
 	  detach, some_held },
 	{ "tideover finish, too early: the gate must block", run_finish,
 	  finish_blocks },

@@ -31,6 +31,7 @@ struct cutover_env {
 	struct store *store;
 	struct queue *queue;
 	const char *state_dir;
+	bool supervised; /* somebody restarts us */
 };
 
 struct cutover_target {

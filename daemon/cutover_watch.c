@@ -188,6 +188,9 @@ static void fill_facts(struct cutover *cutover)
 	double hours = (double)(clock_wall_ms() - cutover->loaded_ms) / 3600e3;
 
 	facts->phase = cutover->phase;
+	facts->since_ms = cutover->since_ms;
+	facts->last_arrival_ms = cutover->last_arrival_ms;
+	facts->supervised = cutover->env.supervised;
 	dns_now(&facts->now);
 	facts->space_known =
 		file_space(cutover->env.state_dir, &facts->space, NULL) == 0;

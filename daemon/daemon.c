@@ -441,6 +441,7 @@ static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
 		log_error("ledger of %s: %s", load->plan, err->text);
 	for (const struct json *row = json_first(result); row;
 	     row = json_next(row)) {
+		struct cutover *cutover = daemon_find(load->daemon, load->plan);
 		struct queue_ledger *ledger =
 			&queue_domain(load->daemon->queue, load->plan,
 				      json_get_text(row, "domain"))
@@ -453,6 +454,9 @@ static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
 			(uint64_t)json_get_number(row, "discarded", 0);
 		ledger->accepted +=
 			(uint64_t)json_get_number(row, "accepted", 0);
+		if (cutover)
+			cutover->last_arrival_ms = (int64_t)json_get_number(
+				row, "plan_last_ms", 0);
 	}
 	json_free(result);
 	free(load->plan);
@@ -529,6 +533,7 @@ static struct cutover_env env_of(struct daemon *daemon)
 		.store = &daemon->store,
 		.queue = daemon->queue,
 		.state_dir = daemon->state_dir,
+		.supervised = daemon->supervised,
 	};
 }
 

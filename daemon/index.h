@@ -59,7 +59,8 @@ void index_flush(struct index *index, loop_fn *done, void *ctx);
 
 /* Ledger of one plan and domain (or of the plan: domain NULL), from the
  * counters; rows of domains as JSON: {"domain":..,"accepted":..,"waiting":..,
- * "held":..,"delivered":..,"bounced":..,"discarded":..}. */
+ * "held":..,"delivered":..,"bounced":..,"discarded":..,"plan_last_ms": when
+ * the plan's last message was accepted}. */
 typedef void index_json_fn(void *ctx, struct json *result,
 			   const struct err *err);
 void index_ledger(struct index *index, const char *plan, index_json_fn *done,

@@ -38,7 +38,9 @@ static struct json *ledger(sqlite3 *db, const struct index_select *select,
 		"SELECT domain, sum(count),"
 		" sum(iif(state=0,count,0)), sum(iif(state=1,count,0)),"
 		" sum(iif(state=2,count,0)), sum(iif(state=3,count,0)),"
-		" sum(iif(state=4,count,0)) FROM counter WHERE plan = ?1"
+		" sum(iif(state=4,count,0)), (SELECT accepted FROM message"
+		" WHERE plan = ?1 ORDER BY seq DESC LIMIT 1)"
+		" FROM counter WHERE plan = ?1"
 		" GROUP BY domain";
 	static const char *const names[] = {
 		"accepted",  "waiting", "held",
@@ -61,6 +63,9 @@ static struct json *ledger(sqlite3 *db, const struct index_select *select,
 			json_put_number(
 				row, names[i],
 				(double)sqlite3_column_int64(stmt, (int)i + 1));
+		json_put_number(row, "plan_last_ms",
+				(double)sqlite3_column_int64(
+					stmt, (int)COUNT(names) + 1));
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);

@@ -56,7 +56,7 @@ const struct check checks[] = {
 	{ "queue-capacity", "there is room for the mail of the gap", P | S | W,
 	  true, true, check_queue_capacity },
 	{ "daemon-supervised", "something restarts tideoverd", S | W, true,
-	  true, NULL },
+	  true, check_daemon_supervised },
 	{ "clock", "the clock is right: times are evidence", P | S, true, true,
 	  NULL },
 	{ "recipients",
@@ -78,10 +78,10 @@ const struct check checks[] = {
 	{ "parked", "the queue is the only MX everywhere", D | W, true, false,
 	  check_parked },
 	{ "straggler-rate", "no mail arrives at the old system any more", D | W,
-	  true, false, NULL },
+	  true, false, check_straggler_rate },
 	{ "detach-safe",
 	  "mx-horizon, parked and straggler-rate passed just now", D, true,
-	  false, NULL },
+	  false, check_detach_safe },
 	{ "domain-verified", "the new tenant has the domain, enabled for mail",
 	  F | W, true, false, NULL },
 	{ "accepted-type",
@@ -115,7 +115,7 @@ const struct check checks[] = {
 	{ "ledger-balance", "every accepted envelope is accounted for", C | W,
 	  false, true, check_ledger_balance },
 	{ "stragglers-end", "no mail arrives at the queue any more", C | W,
-	  true, true, NULL },
+	  true, true, check_stragglers_end },
 	{ "held-empty", "no envelope is held", C, true, true,
 	  check_held_empty },
 	{ "rollback-target",
@@ -211,7 +211,7 @@ void finding_remedy(struct finding *finding, const char *format, ...)
 	buf_release(&text);
 }
 
-static void finding_release(struct finding *finding)
+void finding_clear(struct finding *finding)
 {
 	free(finding->summary);
 	free(finding->remedy);
@@ -354,7 +354,7 @@ void check_gate(const struct facts *facts, enum gate gate, const char *only,
 void findings_release(struct findings *findings)
 {
 	for (size_t i = 0; i < findings->count; i++)
-		finding_release(&findings->at[i]);
+		finding_clear(&findings->at[i]);
 	free(findings->at);
 	*findings = (struct findings){ 0 };
 }

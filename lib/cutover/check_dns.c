@@ -153,10 +153,12 @@ static const struct dns_vantage *next_of(const struct view *view,
 	return NULL;
 }
 
-#define each_authority(view, at) \
-	(const struct dns_vantage *at = NULL; (at = next_of(view, at, true));)
-#define each_resolver(view, at) \
-	(const struct dns_vantage *at = NULL; (at = next_of(view, at, false));)
+#define each_authority(view, at)                  \
+	for (const struct dns_vantage *at = NULL; \
+	     (at = next_of(view, at, true));)
+#define each_resolver(view, at)                   \
+	for (const struct dns_vantage *at = NULL; \
+	     (at = next_of(view, at, false));)
 
 /* False, and said, where nothing is known of the authorities. */
 static bool was_asked(const struct view *view, struct tally *tally)
@@ -197,16 +199,14 @@ static bool serials_differ(const struct view *view)
 {
 	const struct dns_vantage *first = NULL;
 
-	for
-		each_authority(view, at)
-		{
-			if (at->error[0] || !at->has_serial)
-				continue;
-			if (first && first->serial != at->serial)
-				return true;
-			if (!first)
-				first = at;
-		}
+	each_authority (view, at) {
+		if (at->error[0] || !at->has_serial)
+			continue;
+		if (first && first->serial != at->serial)
+			return true;
+		if (!first)
+			first = at;
+	}
 	return false;
 }
 
@@ -318,31 +318,23 @@ static void authority_one(const struct view *view, enum gate gate,
 {
 	const char *name = view->domain->name;
 
-	for
-		each_authority(view, at)
-		{
-			if (at->error[0])
-				tally_add(
-					tally, VERDICT_FAIL,
-					mem_printf(
-						"%s: %s (%s) does not answer",
-						name, at->name, at->address),
-					mem_printf(
-						"repair %s (%s), or take it out "
-						"of the NS set of %s",
-						at->name, at->error, name));
-			else if (!at->aa || !at->has_serial)
-				tally_add(
-					tally, VERDICT_FAIL,
-					mem_printf(
-						"%s: %s (%s) is lame: it has no "
-						"authority for the zone",
-						name, at->name, at->address),
-					mem_printf(
-						"load the zone on %s, or take it "
-						"out of the NS set of %s",
-						at->name, name));
-		}
+	each_authority (view, at) {
+		if (at->error[0])
+			tally_add(tally, VERDICT_FAIL,
+				  mem_printf("%s: %s (%s) does not answer",
+					     name, at->name, at->address),
+				  mem_printf("repair %s (%s), or take it out "
+					     "of the NS set of %s",
+					     at->name, at->error, name));
+		else if (!at->aa || !at->has_serial)
+			tally_add(tally, VERDICT_FAIL,
+				  mem_printf("%s: %s (%s) is lame: it has no "
+					     "authority for the zone",
+					     name, at->name, at->address),
+				  mem_printf("load the zone on %s, or take it "
+					     "out of the NS set of %s",
+					     at->name, name));
+	}
 	if (serials_differ(view))
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: its authoritative servers have "
@@ -374,32 +366,27 @@ static void baseline_one(const struct view *view, enum gate gate,
 {
 	char has[512];
 
-	for
-		each_authority(view, at)
-		{
-			struct buf old = BUF_INIT;
+	each_authority (view, at) {
+		struct buf old = BUF_INIT;
 
-			if (at->error[0]) {
-				say_silent(view, tally, at);
-				continue;
-			}
-			if (set_is(view, &at->mx, IS_OLD))
-				continue;
-			records(view, IS_OLD, &old);
-			tally_add(
-				tally, VERDICT_FAIL,
-				mem_printf(
-					"%s: its MX set is '%s', not what the "
-					"plan calls old",
-					view->domain->name,
-					mx_text(&at->mx, has, sizeof(has))),
-				mem_printf(
-					"the zone is not what the plan says (%s): "
-					"correct the plan's MX hosts or find out "
-					"who changed the zone",
-					buf_text(&old)));
-			buf_release(&old);
+		if (at->error[0]) {
+			say_silent(view, tally, at);
+			continue;
 		}
+		if (set_is(view, &at->mx, IS_OLD))
+			continue;
+		records(view, IS_OLD, &old);
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: its MX set is '%s', not what the "
+				     "plan calls old",
+				     view->domain->name,
+				     mx_text(&at->mx, has, sizeof(has))),
+			  mem_printf("the zone is not what the plan says (%s): "
+				     "correct the plan's MX hosts or find out "
+				     "who changed the zone",
+				     buf_text(&old)));
+		buf_release(&old);
+	}
 }
 
 void check_mx_baseline(const struct facts *facts, enum gate gate,
@@ -551,8 +538,8 @@ static void sanity_one(const struct view *view, enum gate gate,
 			  mem_printf("the queue's host %s was not asked for",
 				     view->plan->queue_mx.host),
 			  NULL);
-	for
-		each_authority(view, at) if (at->error[0])
+	each_authority (view, at)
+		if (at->error[0])
 			say_silent(view, tally, at);
 }
 
@@ -602,17 +589,15 @@ static void ttl_one(const struct view *view, enum gate gate,
 	int64_t old_ttl;
 	char when[CLOCK_TEXT];
 
-	for
-		each_authority(view, at)
-		{
-			if (at->error[0]) {
-				say_silent(view, tally, at);
-			} else if (at->mx.count > 0) {
-				any = true;
-				if (at->mx.ttl > ttl)
-					ttl = at->mx.ttl;
-			}
+	each_authority (view, at) {
+		if (at->error[0]) {
+			say_silent(view, tally, at);
+		} else if (at->mx.count > 0) {
+			any = true;
+			if (at->mx.ttl > ttl)
+				ttl = at->mx.ttl;
 		}
+	}
 	if (!any) {
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_printf("%s: no authoritative server gave an MX "
@@ -664,54 +649,44 @@ static unsigned set_for(const struct view *view, enum gate gate)
 static void want_at_authorities(const struct view *view, unsigned is,
 				enum verdict verdict, struct tally *tally)
 {
-	for
-		each_authority(view, at)
-		{
-			if (at->error[0])
-				say_silent(view, tally, at);
-			else if (!set_is(view, &at->mx, is))
-				tally_add(
-					tally, verdict,
-					mem_printf(
-						"%s: %s (%s) does not have the "
-						"%s MX set",
-						view->domain->name, at->name,
-						at->address, set_name(is)),
-					publish_remedy(view, is, at));
-		}
+	each_authority (view, at) {
+		if (at->error[0])
+			say_silent(view, tally, at);
+		else if (!set_is(view, &at->mx, is))
+			tally_add(tally, verdict,
+				  mem_printf("%s: %s (%s) does not have the "
+					     "%s MX set",
+					     view->domain->name, at->name,
+					     at->address, set_name(is)),
+				  publish_remedy(view, is, at));
+	}
 }
 
 /* Resolvers that still have another set, with what is left of its TTL. */
 static void resolvers_lag(const struct view *view, unsigned is,
 			  enum verdict verdict, struct tally *tally)
 {
-	for
-		each_resolver(view, at)
-		{
-			char has[512], left[CLOCK_TEXT];
+	each_resolver (view, at) {
+		char has[512], left[CLOCK_TEXT];
 
-			if (at->error[0] || set_is(view, &at->mx, is))
-				continue;
-			clock_format_duration((int64_t)at->mx.ttl * 1000, left);
-			tally_add(
-				tally, verdict,
-				mem_printf(
-					"%s: the resolver %s still has another MX "
-					"set",
-					view->domain->name, at->address),
-				mem_printf("%s has '%s' for %s more",
-					   at->address,
-					   mx_text(&at->mx, has, sizeof(has)),
-					   left));
-		}
+		if (at->error[0] || set_is(view, &at->mx, is))
+			continue;
+		clock_format_duration((int64_t)at->mx.ttl * 1000, left);
+		tally_add(tally, verdict,
+			  mem_printf("%s: the resolver %s still has another MX "
+				     "set",
+				     view->domain->name, at->address),
+			  mem_printf("%s has '%s' for %s more", at->address,
+				     mx_text(&at->mx, has, sizeof(has)), left));
+	}
 }
 
 static size_t resolvers_answering(const struct view *view)
 {
 	size_t count = 0;
 
-	for
-		each_resolver(view, at) count += !at->error[0];
+	each_resolver (view, at)
+		count += !at->error[0];
 	return count;
 }
 
@@ -881,33 +856,25 @@ static void say_not_past(const struct view *view, const struct dns_vantage *at,
 static void not_old_one(const struct view *view, enum gate gate,
 			struct tally *tally)
 {
-	for
-		each_authority(view, at)
-		{
-			if (at->error[0])
-				say_silent(view, tally, at);
-			else if (!is_past_old(view, &at->mx))
-				say_not_past(view, at, tally);
-		}
-	for
-		each_resolver(view, at)
-		{
-			char has[512], left[CLOCK_TEXT];
+	each_authority (view, at) {
+		if (at->error[0])
+			say_silent(view, tally, at);
+		else if (!is_past_old(view, &at->mx))
+			say_not_past(view, at, tally);
+	}
+	each_resolver (view, at) {
+		char has[512], left[CLOCK_TEXT];
 
-			if (at->error[0] || is_past_old(view, &at->mx))
-				continue;
-			clock_format_duration((int64_t)at->mx.ttl * 1000, left);
-			tally_add(
-				tally, VERDICT_WARN,
-				mem_printf(
-					"%s: the resolver %s still has another MX "
-					"set",
-					view->domain->name, at->address),
-				mem_printf("%s has '%s' for %s more",
-					   at->address,
-					   mx_text(&at->mx, has, sizeof(has)),
-					   left));
-		}
+		if (at->error[0] || is_past_old(view, &at->mx))
+			continue;
+		clock_format_duration((int64_t)at->mx.ttl * 1000, left);
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: the resolver %s still has another MX "
+				     "set",
+				     view->domain->name, at->address),
+			  mem_printf("%s has '%s' for %s more", at->address,
+				     mx_text(&at->mx, has, sizeof(has)), left));
+	}
 }
 
 void check_mx_not_old(const struct facts *facts, enum gate gate,
@@ -942,10 +909,9 @@ static void final_one(const struct view *view, enum gate gate,
 	unsigned is = set_for(view, GATE_CLOSE);
 
 	want_at_authorities(view, is, VERDICT_FAIL, tally);
-	for
-		each_authority(view, at) if (!at->error[0] &&
-					     set_is(view, &at->mx, is) &&
-					     !queue_is_last(view, &at->mx))
+	each_authority (view, at)
+		if (!at->error[0] && set_is(view, &at->mx, is) &&
+		    !queue_is_last(view, &at->mx))
 			tally_add(tally, VERDICT_FAIL,
 				  mem_printf("%s: the queue is not the last MX "
 					     "at %s (%s)",

@@ -35,6 +35,9 @@ struct json *check_vantage_json(const struct dns_vantage *vantage);
 /* "2026-12-05 22:00 UTC" */
 const char *check_time(int64_t wall_ms, char text[CLOCK_TEXT]);
 
+/* What a check filled in; the finding itself stays. */
+void finding_clear(struct finding *finding);
+
 typedef void check_run_fn(const struct facts *facts, enum gate gate,
 			  struct finding *finding);
 
@@ -46,5 +49,8 @@ check_run_fn check_dns_authority, check_mx_baseline, check_mx_sanity,
 check_run_fn check_rcpt_probe, check_rollback_target, check_no_open_relay;
 /* check_queue.c */
 check_run_fn check_queue_capacity, check_ledger_balance, check_held_empty;
+/* check_window.c */
+check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
+	check_daemon_supervised;
 
 #endif

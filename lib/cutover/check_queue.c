@@ -204,9 +204,10 @@ void check_held_empty(const struct facts *facts, enum gate gate,
 				  mem_printf("%s: %llu held",
 					     facts->plan->domains[i].name,
 					     (unsigned long long)held),
-				  mem_printf("tideover queue list PLAN --held "
-					     "names them; release, bounce or "
-					     "discard each"));
+				  mem_printf(
+					  "tideover queue list PLAN --in held "
+					  "names them; release, bounce or "
+					  "discard each"));
 	}
 	json_free(tally.evidence);
 	tally.evidence = finding->evidence;

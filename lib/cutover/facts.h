@@ -29,6 +29,9 @@ struct facts_domain {
 struct facts {
 	const struct plan *plan;
 	enum phase phase;
+	int64_t since_ms;	 /* wall: the phase began */
+	int64_t last_arrival_ms; /* wall: mail for the plan; 0: none yet */
+	bool supervised;	 /* somebody restarts the daemon */
 	struct dns_now now;
 	struct facts_domain *domains; /* plan->domain_count */
 

@@ -63,18 +63,17 @@ def finishing(tap):
         send(world, "box2", "to be thrown away")
 
         gate = world.must(3, "check", "acme", "--gate", "detach")
-        unbuilt = [f for f in findings(gate)
-                   if "not in this version" in f["summary"]]
-        tap.ok(unbuilt, "rows that are not built keep the gate detach shut "
-               f"({len(unbuilt)} rows)")
-        row = unbuilt[0]["check"]
-        world.must(0, "waive", "acme", row, "--gate", "detach", "--by",
-                   "anna", "--reason", "asked by telephone")
-        again = world.must(3, "check", "acme", "--gate", "detach")
+        shut = [f["check"] for f in findings(gate)
+                if f["verdict"] not in ("pass", "warn")]
+        tap.ok(shut == ["straggler-rate"],
+               f"parked: only the old system's trace is missing: {shut}")
+        world.must(0, "waive", "acme", "straggler-rate", "--gate", "detach",
+                   "--attest", "--by", "anna", "--reason", "trace of 03:10")
+        again = world.must(0, "check", "acme", "--gate", "detach")
         mine = [f for f in findings(again)
-                if f["check"] == row][0]
+                if f["check"] == "straggler-rate"][0]
         tap.ok(mine["verdict"] == "waived" and mine["waived_by"] == "anna",
-               f"{row} is waived by anna, with her reason")
+               "anna attests it, and the gate detach opens")
 
         thrown = listed(world, "--recipient", f"box2@{DOMAIN}")[0]
         key = f"{thrown['id']}:{thrown['envelope']}"

@@ -51,6 +51,9 @@ def space(tap, world, key):
     gone = len(glob.glob(f"{world.state}/evidence/*.seg"))
     tap.ok(gone >= 1, f"{gone} segments are cleared out, their evidence stays")
     world.must(0, "stop")
+    said = world.must(0, "spool", "verify", world.state)
+    tap.ok(said["balances"] and len(said["messages"]) == MESSAGES,
+           "spool verify balances evidence and spool, without an index")
     for path in glob.glob(f"{world.state}/index.sqlite*"):
         os.unlink(path)
     world.start_daemon()

@@ -189,6 +189,9 @@ static void world_make(struct world *world, const char *text)
 	};
 	world->facts->ledger_known = world->facts->ledger_balances = true;
 	world->facts->journal_intact = true;
+	world->facts->since_ms = NOW_MS - 100 * HOUR_MS;
+	world->facts->last_arrival_ms = NOW_MS - 80 * HOUR_MS;
+	world->facts->supervised = true;
 }
 
 static void world_release(struct world *world)
@@ -220,6 +223,29 @@ static void mx_new_queue(struct world *w)
 }
 static void nothing(struct world *w)
 {
+}
+
+static void answers_old(struct world *w)
+{
+	w->resolver[2].asked_ms = NOW_MS - 61000;
+}
+static void arrived_yesterday(struct world *w)
+{
+	w->facts->last_arrival_ms = NOW_MS - 24 * HOUR_MS;
+}
+static void trail_begins(struct world *w)
+{
+	w->facts->since_ms = NOW_MS - HOUR_MS;
+}
+static void unsupervised(struct world *w)
+{
+	w->facts->supervised = false;
+}
+static void unsupervised_public(struct world *w)
+{
+	w->facts->supervised = false;
+	snprintf(w->plan->queue_mx.listen.at[0],
+		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
 }
 
 static void unsurveyed(struct world *w)
@@ -707,6 +733,31 @@ static const struct {
 	{ "held-empty", PARK, C, nothing, VERDICT_PASS, NULL },
 	{ "held-empty", PARK, C, one_held, VERDICT_FAIL, "1 held" },
 	{ "held-empty", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
+
+	/* Nobody but the old system knows: a person reads its trace. */
+	{ "straggler-rate", PARK, D, nothing, VERDICT_UNKNOWN, "--attest" },
+
+	{ "detach-safe", PARK, D, nothing, VERDICT_PASS, NULL },
+	{ "detach-safe", PARK, D, mx_old, VERDICT_FAIL,
+	  "parked does not pass" },
+	{ "detach-safe", PARK, D, mx_mixed, VERDICT_FAIL, "cached answer" },
+	{ "detach-safe", PARK, D, resolver_old, VERDICT_FAIL, "parked" },
+	{ "detach-safe", PARK, D, answers_old, VERDICT_UNKNOWN, "a minute" },
+	{ "detach-safe", PARK, D, unsurveyed, VERDICT_UNKNOWN, NULL },
+
+	{ "stragglers-end", PARK, C, nothing, VERDICT_PASS, "3d" },
+	{ "stragglers-end", PARK, C, arrived_yesterday, VERDICT_FAIL,
+	  "still came" },
+	{ "stragglers-end", PARK, C, trail_begins, VERDICT_FAIL, "not over" },
+	{ "stragglers-end", PLAIN, C, arrived_yesterday, VERDICT_FAIL, NULL },
+	{ "stragglers-end", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
+
+	{ "daemon-supervised", PARK, S, nothing, VERDICT_PASS, NULL },
+	{ "daemon-supervised", PARK, S, unsupervised, VERDICT_WARN,
+	  "loopback" },
+	{ "daemon-supervised", PARK, S, unsupervised_public, VERDICT_FAIL,
+	  "systemctl" },
+	{ "daemon-supervised", PARK, S, ledger_unknown, VERDICT_UNKNOWN, NULL },
 };
 
 static void each_check_judges_as_the_catalogue_says(void **state)
@@ -750,17 +801,18 @@ static void every_built_check_has_its_cases(void **state)
 			if (strcmp(cases[i].check, check->id) == 0)
 				seen |= BIT(cases[i].want);
 		if (check->run)
-			assert_true(seen & BIT(VERDICT_PASS));
-		if (check->run)
-			assert_true(seen & BIT(VERDICT_FAIL));
-		if (check->run)
 			assert_true(seen & BIT(VERDICT_UNKNOWN));
+		if (check->run && strcmp(check->id, "straggler-rate") != 0) {
+			assert_true(seen & BIT(VERDICT_PASS));
+			assert_true(seen & BIT(VERDICT_FAIL));
+		}
 		assert_ptr_equal(check_find(check->id), check);
 	}
 	assert_null(check_find("no-such-check"));
 }
 
-static void gates_open_without_what_is_not_built_but_for_detach(void **state)
+static void
+gates_open_when_all_is_well_but_detach_waits_for_a_person(void **state)
 {
 	static const struct {
 		enum gate gate;
@@ -793,6 +845,29 @@ static void gates_open_without_what_is_not_built_but_for_detach(void **state)
 		findings_release(&found);
 		world_release(&world);
 	}
+}
+
+static void give(struct world *world, const char *check, enum gate gate,
+		 struct waiver *waiver);
+
+static void detach_opens_with_the_attested_trace(void **state)
+{
+	struct world world;
+	struct findings found;
+	struct waiver waiver;
+
+	world_make(&world, park_text);
+	set_all(&world, QUEUE, NULL);
+	give(&world, "straggler-rate", GATE_DETACH, &waiver);
+	check_gate(world.facts, GATE_DETACH, NULL, &waiver, 1, &found);
+	assert_true(found.open);
+	findings_release(&found);
+	/* It vouches for the trace, not for DNS. */
+	set_mx(&world.resolver[1], OLD, NULL);
+	check_gate(world.facts, GATE_DETACH, NULL, &waiver, 1, &found);
+	assert_false(found.open);
+	findings_release(&found);
+	world_release(&world);
 }
 
 static void what_is_not_built_is_shown_as_unknown(void **state)
@@ -1094,7 +1169,8 @@ int main(void)
 		cmocka_unit_test(each_check_judges_as_the_catalogue_says),
 		cmocka_unit_test(every_built_check_has_its_cases),
 		cmocka_unit_test(
-			gates_open_without_what_is_not_built_but_for_detach),
+			gates_open_when_all_is_well_but_detach_waits_for_a_person),
+		cmocka_unit_test(detach_opens_with_the_attested_trace),
 		cmocka_unit_test(what_is_not_built_is_shown_as_unknown),
 		cmocka_unit_test(a_waiver_is_for_one_finding_and_one_day),
 		cmocka_unit_test(a_waived_finding_keeps_its_fingerprint),

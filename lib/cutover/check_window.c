@@ -1,0 +1,196 @@
+/* The checks of the hours around the gates: detach, trail, supervision. */
+
+#include "cutover/check_parts.h"
+#include "net/addr.h"
+
+enum {
+	FRESH_MS = 60000 /* CHECKS: asked within so long */
+};
+
+static struct json *arrivals_json(const struct facts *facts)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "asked", "the queue's own arrivals");
+	json_put_time(json, "at", facts->now.wall_ms);
+	json_put_time(json, "last_arrival", facts->last_arrival_ms);
+	json_put_time(json, "phase_since", facts->since_ms);
+	json_put_number(json, "trail_ms", (double)facts->plan->timing.trail);
+	return json;
+}
+
+/*
+ * Only the old system's own trace tells who still delivers there.  Without an
+ * API that is for a person to read and to attest.
+ */
+void check_straggler_rate(const struct facts *facts, enum gate gate,
+			  struct finding *finding)
+{
+	finding->evidence = json_array();
+	json_add(finding->evidence, arrivals_json(facts));
+	finding_set(finding, VERDICT_UNKNOWN,
+		    "what still arrives at the old system cannot be asked "
+		    "from here");
+	finding_remedy(finding,
+		       "look at the old system's message trace: if nothing "
+		       "came for one TTL (%lld s), tideover waive PLAN "
+		       "straggler-rate --gate detach --attest --by NAME "
+		       "--reason \"trace of HH:MM\"",
+		       (long long)(facts->plan->dns.old_ttl > 0 ?
+					   facts->plan->dns.old_ttl :
+					   facts->plan->dns.ttl));
+}
+
+/* The oldest answer of an authority or resolver; 0 when one was not asked. */
+static int64_t oldest_answer(const struct facts *facts)
+{
+	int64_t oldest = INT64_MAX;
+
+	for (size_t i = 0; i < facts->plan->domain_count; i++) {
+		const struct dns_domain *dns = &facts->domains[i].dns;
+
+		if (!facts->domains[i].surveyed || dns->vantage_count == 0)
+			return 0;
+		for (size_t v = 0; v < dns->vantage_count; v++)
+			if (dns->vantages[v].asked_ms < oldest)
+				oldest = dns->vantages[v].asked_ms;
+	}
+	return oldest;
+}
+
+static struct json *answers_json(const struct facts *facts, int64_t oldest)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "asked", "every authority and resolver");
+	json_put_time(json, "at", facts->now.wall_ms);
+	json_put_time(json, "oldest_answer", oldest);
+	return json;
+}
+
+/*
+ * The point of no return wants fresh answers, and passes alone: a warning is
+ * good enough for other gates.  The trace of the old system is a row of its
+ * own at this gate.
+ */
+void check_detach_safe(const struct facts *facts, enum gate gate,
+		       struct finding *finding)
+{
+	static check_run_fn *const parts[] = { check_mx_horizon, check_parked };
+	static const char *const names[] = { "mx-horizon", "parked" };
+	int64_t oldest = oldest_answer(facts);
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < COUNT(parts); i++) {
+		struct finding part = { 0 };
+
+		parts[i](facts, gate, &part);
+		if (part.verdict != VERDICT_PASS)
+			tally_add(&tally,
+				  part.verdict == VERDICT_UNKNOWN ?
+					  VERDICT_UNKNOWN :
+					  VERDICT_FAIL,
+				  mem_printf("%s does not pass: %s", names[i],
+					     part.summary),
+				  mem_printf("%s: detaching now bounces mail "
+					     "of senders with a cached answer",
+					     part.remedy ? part.remedy : ""));
+		finding_clear(&part);
+	}
+	json_add(tally.evidence, answers_json(facts, oldest));
+	if (facts->now.wall_ms - oldest > FRESH_MS)
+		tally_add(&tally, VERDICT_UNKNOWN,
+			  mem_printf("the answers are older than a minute"),
+			  mem_printf("ask again: tideover check PLAN --gate "
+				     "detach"));
+	tally_end(&tally, finding,
+		  "mx-horizon and parked pass, asked just now");
+}
+
+void check_stragglers_end(const struct facts *facts, enum gate gate,
+			  struct finding *finding)
+{
+	int64_t trail = facts->plan->timing.trail;
+	int64_t from = facts->last_arrival_ms > facts->since_ms ?
+			       facts->last_arrival_ms :
+			       facts->since_ms;
+	char text[CLOCK_TEXT], span[CLOCK_TEXT];
+
+	finding->evidence = json_array();
+	json_add(finding->evidence, arrivals_json(facts));
+	if (!facts->ledger_known) {
+		finding_set(finding, VERDICT_UNKNOWN,
+			    "no daemon: its arrivals are not known");
+		return;
+	}
+	clock_format_duration(trail, span);
+	if (facts->now.wall_ms - from >= trail) {
+		finding_set(finding, VERDICT_PASS,
+			    "no mail has come to the queue for %s", span);
+		return;
+	}
+	finding_set(finding, VERDICT_FAIL,
+		    from == facts->since_ms ?
+			    "the trail of %s is not over" :
+			    "mail still came to the queue within %s",
+		    span);
+	finding_remedy(finding,
+		       "keep accepting and passing it on until %s; tideover "
+		       "queue list PLAN names who sent it; tideover finish "
+		       "--now ends without this gate",
+		       check_time(from + trail, text));
+}
+
+static bool is_public(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->queue_mx.listen.count; i++) {
+		struct addr addr;
+
+		if (addr_parse(slice(plan->queue_mx.listen.at[i]), 25, &addr,
+			       NULL) < 0 ||
+		    !addr_is_loopback(&addr))
+			return true;
+	}
+	return false;
+}
+
+static struct json *supervisor_json(const struct facts *facts)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "asked",
+		      "the environment of tideoverd: NOTIFY_SOCKET, "
+		      "INVOCATION_ID");
+	json_put_bool(json, "supervised", facts->supervised);
+	return json;
+}
+
+void check_daemon_supervised(const struct facts *facts, enum gate gate,
+			     struct finding *finding)
+{
+	static const char remedy[] =
+		"stop it, and let systemd run it: systemctl enable --now "
+		"tideoverd";
+
+	if (!facts->ledger_known) {
+		finding_set(finding, VERDICT_UNKNOWN, "no daemon is asked");
+		return;
+	}
+	finding->evidence = json_array();
+	json_add(finding->evidence, supervisor_json(facts));
+	if (facts->supervised) {
+		finding_set(finding, VERDICT_PASS,
+			    "a supervisor restarts tideoverd");
+		return;
+	}
+	if (is_public(facts->plan))
+		finding_set(finding, VERDICT_FAIL,
+			    "nothing restarts tideoverd after a crash or a "
+			    "reboot, and it listens in public");
+	else
+		finding_set(finding, VERDICT_WARN,
+			    "nothing restarts tideoverd after a crash or a "
+			    "reboot; it listens on loopback only");
+	finding_remedy(finding, "%s", remedy);
+}
