@@ -29,7 +29,7 @@ static const char usage[] =
 	"  --log-addresses        write recipients' addresses into the log\n"
 	"  --version, --help\n"
 	"\n"
-	"Exit status: 0 stopped cleanly, 1 failed, 2 usage.\n";
+	"Exit status: 0 stopped cleanly, 1 failed, 2 usage or an unknown user.\n";
 
 enum {
 	OPT_STATE = 1,
