@@ -89,6 +89,7 @@ static void get_daemon(struct call *call)
 	json_put_time(body, "started", daemon->started_ms);
 	json_put_bool(body, "ready", daemon->ready);
 	json_put_bool(body, "supervised", daemon->supervised);
+	json_put_text(body, "sandbox", daemon->sandbox);
 	json_put_number(body, "sessions",
 			(double)listeners_sessions(daemon->listeners));
 	json_put_bool(body, "space_short", daemon->space_short);

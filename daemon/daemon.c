@@ -516,6 +516,7 @@ static void go(void *ctx)
 				  daemon->cutovers[i]->plan->name, err.text);
 	}
 	log_info("ready: %zu plans", daemon->cutover_count);
+	notify_ready(daemon->notify);
 }
 
 static void add_cutover(struct daemon *daemon, struct cutover *cutover)
@@ -633,6 +634,7 @@ static void stopped(void *ctx)
 void daemon_stop(struct daemon *daemon)
 {
 	log_info("stopping");
+	notify_stopping(daemon->notify);
 	if (daemon->listeners)
 		listeners_shutdown(daemon->listeners);
 	/* Replies and appends under way get a moment; nothing depends on it. */
@@ -648,6 +650,7 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 	struct daemon *daemon = mem_alloc(sizeof(*daemon));
 	char *socket = mem_printf("%s/control.sock", state_dir);
 
+	daemon->inherited = inherited_new();
 	daemon->lock_fd = -1;
 	daemon->state_dir = mem_dup(state_dir);
 	daemon->started_ms = clock_wall_ms();
@@ -656,6 +659,7 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 	daemon->loop = loop_new(err);
 	if (!daemon->loop || take_state_dir(daemon, err) < 0)
 		goto fail;
+	daemon->notify = notify_new(daemon->loop);
 	daemon->queue = queue_new();
 	if (open_spool(daemon, err) < 0)
 		goto fail;
@@ -670,7 +674,8 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 		.max_bytes = max_bytes,
 		.ended = ended,
 	};
-	daemon->listeners = listeners_new(&daemon->acceptance);
+	daemon->listeners =
+		listeners_new(&daemon->acceptance, daemon->inherited);
 	daemon->space_timer = loop_timer_new(daemon->loop, watch_space, daemon);
 	watch_space(daemon);
 	daemon->control = http_server_unix(daemon->loop, socket, control_handle,
@@ -705,6 +710,7 @@ void daemon_free(struct daemon *daemon)
 		return;
 	http_server_free(daemon->control);
 	listeners_free(daemon->listeners);
+	inherited_free(daemon->inherited);
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		cutover_free(daemon->cutovers[i]);
 	free(daemon->cutovers);
@@ -718,6 +724,7 @@ void daemon_free(struct daemon *daemon)
 	spool_space_free(daemon->space);
 	queue_free(daemon->queue);
 	loop_timer_free(daemon->space_timer);
+	notify_free(daemon->notify);
 	if (daemon->loop)
 		loop_free(daemon->loop);
 	if (daemon->lock_fd >= 0)

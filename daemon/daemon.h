@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "daemon/cutover.h"
 #include "daemon/listener.h"
+#include "daemon/notify.h"
 #include "daemon/spool_space.h"
 #include "net/http_server.h"
 
@@ -23,14 +24,17 @@ struct daemon {
 	struct queue *queue;
 	struct spool_space *space;
 	struct acceptance acceptance;
+	struct inherited *inherited;
 	struct listeners *listeners;
 	struct http_server *control;
 	struct cutover **cutovers;
 	size_t cutover_count;
 	uint64_t sequence; /* the last one given */
 	int64_t started_ms;
-	bool ready;		/* the queue is loaded */
+	bool ready; /* the queue is loaded */
+	struct notify *notify;
 	bool supervised;	/* somebody restarts us (systemd) */
+	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */
 	struct loop_timer *space_timer;
 	bool space_short;

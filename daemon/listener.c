@@ -43,6 +43,7 @@ struct open_session {
 
 struct listeners {
 	struct acceptance *acceptance;
+	const struct inherited *inherited;
 	struct list all;
 	struct list sessions;
 	struct map by_session; /* pointer bytes -> open_session */
@@ -51,11 +52,13 @@ struct listeners {
 	bool shutting;
 };
 
-struct listeners *listeners_new(struct acceptance *acceptance)
+struct listeners *listeners_new(struct acceptance *acceptance,
+				const struct inherited *inherited)
 {
 	struct listeners *listeners = mem_alloc(sizeof(*listeners));
 
 	listeners->acceptance = acceptance;
+	listeners->inherited = inherited;
 	list_init(&listeners->all);
 	list_init(&listeners->sessions);
 	return listeners;
@@ -200,7 +203,9 @@ int listeners_open(struct listeners *listeners, const char *address,
 	}
 	if (addr_parse(slice(address), 25, &addr, err) < 0)
 		return -1;
-	fd = addr_listen(&addr, BACKLOG, err);
+	fd = inherited_socket(listeners->inherited, &addr);
+	if (fd < 0)
+		fd = addr_listen(&addr, BACKLOG, err);
 	if (fd < 0)
 		return -1;
 	listener = mem_alloc(sizeof(*listener));

@@ -7,19 +7,23 @@
 #ifndef DAEMON_LISTENER_H
 #define DAEMON_LISTENER_H
 
+#include "daemon/inherited.h"
 #include "daemon/session.h"
 
 struct listener;
 struct listeners; /* all of a daemon's, and their sessions */
 
-struct listeners *listeners_new(struct acceptance *acceptance);
+/* Both are borrowed. */
+struct listeners *listeners_new(struct acceptance *acceptance,
+				const struct inherited *inherited);
 /* Ends every session at once. */
 void listeners_free(struct listeners *listeners);
 
 /*
- * Listens on "ip:port" as `hostname` (greeting, EHLO, Received).  Again for
- * the same address: adds a user, and the first one's name and certificate
- * stay.  `tls` is shared, and may be NULL.
+ * Listens on "ip:port" as `hostname` (greeting, EHLO, Received), on the
+ * inherited socket of that address if there is one.  Again for the same
+ * address: adds a user, and the first one's name and certificate stay.  `tls`
+ * is shared, and may be NULL.
  */
 int listeners_open(struct listeners *listeners, const char *address,
 		   const char *hostname, struct tls_server *tls,

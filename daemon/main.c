@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 #include "daemon/daemon.h"
+#include "daemon/privilege.h"
+#include "daemon/sandbox.h"
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -12,22 +14,27 @@
 #define LOG_MODULE "main"
 
 static const char usage[] =
-	"usage: tideoverd --state DIR [--background-log FILE] [--verbose]\n"
-	"                 [--log-addresses]\n"
+	"usage: tideoverd --state DIR [--user NAME] [--no-sandbox]\n"
+	"                 [--background-log FILE] [--verbose] [--log-addresses]\n"
 	"\n"
 	"The queueing MX of tideover.  Plans are started with `tideover start`;\n"
 	"plans that were under way in DIR are taken up again.\n"
 	"\n"
 	"  --state DIR            where spool, index, plans and journals live\n"
+	"  --user NAME            become NAME; of root's rights only that to listen\n"
+	"                         on ports below 1024 is kept\n"
+	"  --no-sandbox           without Landlock and seccomp\n"
 	"  --background-log FILE  append the log to FILE instead of stderr\n"
 	"  --verbose              log more\n"
 	"  --log-addresses        write recipients' addresses into the log\n"
 	"  --version, --help\n"
 	"\n"
-	"Exit status: 0 stopped cleanly, 1 failed, 2 usage.\n";
+	"Exit status: 0 stopped cleanly, 1 failed, 2 usage or an unknown user.\n";
 
 enum {
 	OPT_STATE = 1,
+	OPT_USER,
+	OPT_NO_SANDBOX,
 	OPT_LOG,
 	OPT_VERBOSE,
 	OPT_ADDRESSES,
@@ -37,6 +44,8 @@ enum {
 
 static const struct option options[] = {
 	{ "state", required_argument, NULL, OPT_STATE },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 	{ "background-log", required_argument, NULL, OPT_LOG },
 	{ "verbose", no_argument, NULL, OPT_VERBOSE },
 	{ "log-addresses", no_argument, NULL, OPT_ADDRESSES },
@@ -45,16 +54,15 @@ static const struct option options[] = {
 	{ 0 },
 };
 
-static int log_to(const char *path)
+static int log_to(const char *path, struct err *err)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
-	if (fd < 0) {
-		perror(path);
-		return -1;
-	}
+	if (fd < 0)
+		return err_errno(err, "cannot open the log %s", path);
 	if (dup2(fd, STDERR_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0) {
-		perror(path);
+		err_errno(err, "cannot write the log to %s", path);
+		close(fd);
 		return -1;
 	}
 	close(fd);
@@ -72,19 +80,56 @@ static void raise_limits(void)
 	}
 }
 
+/* Gives up what we do not need; the log is opened as the user we become. */
+static int settle(const struct privilege_user *user, const char *state,
+		  const char *log, struct err *err)
+{
+	if (user && privilege_become(user, state, err) < 0)
+		return -1;
+	if (log && log_to(log, err) < 0)
+		return -1;
+	if (geteuid() == 0)
+		log_warn("running as root: give --user NAME, which keeps only "
+			 "the right to listen on ports below 1024");
+	if (privilege_drop(err) < 0)
+		return -1;
+	return privilege_hide_memory(err);
+}
+
+static void enter_sandbox(const char *state, bool wanted,
+			  struct sandbox *sandbox)
+{
+	if (wanted)
+		sandbox_enter(state, sandbox);
+	else
+		sandbox_none(sandbox);
+	if (sandbox->landlock && sandbox->seccomp)
+		log_info("sandbox: %s", sandbox->text);
+	else
+		log_warn("sandbox: %s", sandbox->text);
+}
+
 int main(int argc, char **argv)
 {
-	const char *state = NULL, *log = NULL;
+	const char *state = NULL, *log = NULL, *name = NULL;
 	enum log_level level = LOG_LEVEL_INFO;
 	struct err err = ERR_INIT;
 	struct daemon *daemon;
-	bool addresses = false;
+	bool addresses = false, sandboxed = true;
+	struct privilege_user user;
+	struct sandbox sandbox;
 	int option, result;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case OPT_STATE:
 			state = optarg;
+			break;
+		case OPT_USER:
+			name = optarg;
+			break;
+		case OPT_NO_SANDBOX:
+			sandboxed = false;
 			break;
 		case OPT_LOG:
 			log = optarg;
@@ -110,15 +155,23 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
-	if (log && log_to(log) < 0)
-		return 1;
 	log_setup("tideoverd", level, addresses);
+	if (name && privilege_find(name, &user, &err) < 0) {
+		log_error("%s", err.text);
+		return 2;
+	}
 	raise_limits();
+	if (settle(name ? &user : NULL, state, log, &err) < 0) {
+		log_error("%s", err.text);
+		return 1;
+	}
+	enter_sandbox(state, sandboxed, &sandbox);
 	daemon = daemon_new(state, &err);
 	if (!daemon) {
 		log_error("%s", err.text);
 		return 1;
 	}
+	daemon->sandbox = sandbox.text;
 	result = daemon_run(daemon, &err);
 	if (result < 0)
 		log_error("%s", err.text);
