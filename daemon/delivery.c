@@ -45,7 +45,8 @@ struct delivery {
 	bool body_wanted, body_sent;
 
 	struct loop_timer *tell; /* callbacks leave from the loop */
-	bool tell_idle, tell_end;
+	bool tell_idle, tell_end, tell_lack;
+	struct smtp_reply lack; /* what the target cannot take */
 	bool ended;
 	enum smtp_stage end_stage;
 	struct smtp_reply end_reply;
@@ -71,9 +72,20 @@ static void end(struct delivery *d, enum smtp_stage stage,
 	d->end_stage = stage;
 	d->end_reply = reply ? *reply : (struct smtp_reply){ 0 };
 	snprintf(d->end_why, sizeof(d->end_why), "%.255s", why ? why : "");
-	d->tell_idle = false;
+	d->tell_idle = d->tell_lack = false;
 	d->tell_end = true;
 	loop_timer_arm(d->tell, 0);
+}
+
+static void job_end(struct delivery *d);
+static void outcome_all(struct delivery *d, enum smtp_stage stage,
+			const struct smtp_reply *reply);
+
+static void tell_lack(struct delivery *d)
+{
+	d->tell_lack = false;
+	job_end(d);
+	outcome_all(d, SMTP_STAGE_MAIL, &d->lack);
 }
 
 static void tell(void *ctx)
@@ -84,6 +96,10 @@ static void tell(void *ctx)
 		d->tell_end = false;
 		d->owner->on_end(d->ctx, d, d->end_stage, &d->end_reply,
 				 d->end_why[0] ? d->end_why : NULL);
+	} else if (d->tell_lack) {
+		tell_lack(d);
+		d->tell_idle = true;
+		loop_timer_arm(d->tell, 0);
 	} else if (d->tell_idle) {
 		d->tell_idle = false;
 		d->owner->on_idle(d->ctx, d);
@@ -231,6 +247,39 @@ static void begin_attempts(struct delivery *d)
 	}
 }
 
+static bool lacks(struct delivery *d, int code, const char *enhanced,
+		  const char *what)
+{
+	d->lack = (struct smtp_reply){ .code = code };
+	snprintf(d->lack.enhanced, sizeof(d->lack.enhanced), "%s", enhanced);
+	snprintf(d->lack.text, sizeof(d->lack.text),
+		 "%s (its EHLO says so; nothing was sent)", what);
+	return true;
+}
+
+/*
+ * A message that needs what the target does not offer is not tried: it would
+ * be refused, or worse, changed on the way (RFC 6152, 6531, 1870).
+ */
+static bool target_lacks(struct delivery *d,
+			 const struct queue_message *message)
+{
+	const struct smtp_offers *offers = smtp_client_offers(d->client);
+
+	if (message->utf8 && !offers->utf8)
+		return lacks(d, 553, "5.6.7",
+			     "the target does not offer SMTPUTF8, which the "
+			     "addresses need");
+	if (message->eightbit && !offers->eightbit)
+		return lacks(d, 554, "5.6.3",
+			     "the target does not offer 8BITMIME, and the "
+			     "message has 8-bit bytes");
+	if (offers->max_size > 0 && message->body_bytes > offers->max_size)
+		return lacks(d, 552, "5.3.4",
+			     "the message is larger than the target's SIZE");
+	return false;
+}
+
 void delivery_job(struct delivery *d, struct queue_envelope *const *claims,
 		  size_t count)
 {
@@ -246,6 +295,11 @@ void delivery_job(struct delivery *d, struct queue_envelope *const *claims,
 		d->claims[i] = claims[i];
 		d->settled[i] = false;
 		paths[i] = claims[i]->forward_path;
+	}
+	if (target_lacks(d, message)) {
+		d->tell_lack = true;
+		loop_timer_arm(d->tell, 0);
+		return;
 	}
 	begin_attempts(d);
 	smtp_client_transaction(d->client,
@@ -370,7 +424,9 @@ static void on_stream_end(void *ctx, const char *why)
 
 	if (!d->has_job && stage == SMTP_STAGE_QUIT)
 		reason = NULL;
-	if (d->has_job)
+	if (d->tell_lack)
+		tell_lack(d);
+	else if (d->has_job)
 		smtp_client_lost(d->client, reason);
 	end(d, stage, NULL, reason);
 }

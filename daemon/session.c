@@ -133,10 +133,8 @@ static void on_mail(void *ctx, const struct smtp_mail *mail)
 	acceptance->admit(acceptance->ctx, mail->size, &answer);
 	if (answer.code == 250) {
 		session_data_free(session->data);
-		session->data =
-			session_data_new(acceptance, mail->reverse_path,
-					 mail->body == SMTP_BODY_8BITMIME,
-					 mail->utf8);
+		session->data = session_data_new(acceptance, mail->reverse_path,
+						 mail->utf8);
 		session->declared = mail->size;
 		snprintf(answer.text, sizeof(answer.text), "2.1.0 sender ok");
 	}

@@ -47,14 +47,12 @@ struct session_data {
 };
 
 struct session_data *session_data_new(struct acceptance *acceptance,
-				      struct slice reverse_path, bool eightbit,
-				      bool utf8)
+				      struct slice reverse_path, bool utf8)
 {
 	struct session_data *data = mem_alloc(sizeof(*data));
 
 	data->acceptance = acceptance;
 	data->reverse_path = slice_dup(reverse_path);
-	data->eightbit = eightbit;
 	data->utf8 = utf8;
 	return data;
 }
@@ -204,6 +202,8 @@ void session_data_bytes(struct session_data *data, struct slice bytes)
 	if (data->in_header)
 		count_hops(data, bytes);
 	digest_add(data->digest, bytes);
+	if (!data->eightbit)
+		data->eightbit = slice_has_8bit(bytes);
 	buf_add(&data->body, bytes);
 	if (data->body.len > RECORD_BODY_INLINE ||
 	    (data->side && data->body.len >= SIDE_PIECE) || data->side_failed)

@@ -27,8 +27,7 @@ typedef void session_data_fn(void *ctx, const struct id *id,
 			     const struct err *err);
 
 struct session_data *session_data_new(struct acceptance *acceptance,
-				      struct slice reverse_path, bool eightbit,
-				      bool utf8);
+				      struct slice reverse_path, bool utf8);
 /* At any time; a record under way may be kept all the same (its message then
  * joins the queue, a duplicate is cheaper than a loss). */
 void session_data_free(struct session_data *data); /* NULL is fine */

@@ -127,3 +127,18 @@ char *slice_dup(struct slice s)
 	memcpy(copy, s.p, s.len);
 	return copy;
 }
+
+bool slice_has_8bit(struct slice s)
+{
+	uint64_t all = 0;
+
+	for (; s.len >= sizeof(all); s = slice_from(s, sizeof(all))) {
+		uint64_t word;
+
+		memcpy(&word, s.p, sizeof(word));
+		all |= word;
+	}
+	while (s.len-- > 0)
+		all |= (unsigned char)*s.p++;
+	return all & 0x8080808080808080u;
+}

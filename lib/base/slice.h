@@ -49,6 +49,8 @@ bool slice_ends_nocase(struct slice s, const char *suffix);
 ptrdiff_t slice_find(struct slice s, char c);
 /* Index of the last byte `c`, or -1. */
 ptrdiff_t slice_rfind(struct slice s, char c);
+/* Any byte above 127. */
+bool slice_has_8bit(struct slice s);
 /* Removes the two bytes around *s if both are there. */
 bool slice_unwrap(struct slice *s, char open, char close);
 /* Without blanks and tabs at both ends. */

@@ -346,6 +346,10 @@ static const struct row rows[] = {
 	  HOLD(MESSAGE,
 	       "the target does not know a parameter that this message needs: see the "
 	       "reply") },
+	{ NULL, MAIL | RCPT, 5, 6, ANY_DETAIL, NULL,
+	  HOLD(MESSAGE,
+	       "the target cannot take this message's format: see the reply; hand it over "
+	       "by other means") },
 	{ NULL, MAIL, 552, -1, ANY_DETAIL, NULL,
 	  HOLD(MESSAGE,
 	       "larger than the target takes: raise its limit, then release") },

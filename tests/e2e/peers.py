@@ -321,6 +321,11 @@ default_transport = discard
             + (self.domain if yes else ""))
         self.control("reload")
 
+    def option(self, name, value):
+        """Sets one of main.cf, for sessions to come."""
+        run("postconf", "-c", self.conf, "-e", f"{name}={value}")
+        self.control("reload")
+
     def arrivals(self):
         """All mail that is delivered; waits for Postfix's own queue."""
         wait_for(f"{self.host} has delivered all it took", self.is_idle)

@@ -33,6 +33,13 @@ static const struct {
 	{ C, DOT, 250, "2.0.0", "Ok: queued as 4", ACT_DELIVERED, SCOPE_MESSAGE,
 	  0, NULL },
 	{ C, DATA, 250, "", "ok", ACT_DEFER, SCOPE_TARGET, 0, "does not fit" },
+	/* What the target does not offer is said before MAIL. */
+	{ C, MAIL, 553, "5.6.7", "no SMTPUTF8", ACT_HOLD, SCOPE_MESSAGE, 0,
+	  "format" },
+	{ C, MAIL, 554, "5.6.3", "no 8BITMIME", ACT_HOLD, SCOPE_MESSAGE, 0,
+	  "format" },
+	{ C, MAIL, 552, "5.3.4", "SIZE", ACT_HOLD, SCOPE_MESSAGE, 0,
+	  "raise its limit" },
 	{ C, DOT, 354, "", "go on", ACT_DEFER, SCOPE_TARGET, 0, NULL },
 	{ C, DOT, 0, "", "", ACT_DEFER, SCOPE_TARGET, 0, "without a reply" },
 
