@@ -35,6 +35,9 @@ struct acceptance {
 			 const struct spool_place *place);
 	/* Largest message any active plan takes. */
 	uint64_t (*max_bytes)(void *ctx);
+	/* Every target of every active plan offered SMTPUTF8 when it was last
+	 * probed: only then is it offered here. */
+	bool (*utf8)(void *ctx);
 	/* The session is over and will be freed now. */
 	void (*ended)(void *ctx, void *session);
 };

@@ -117,6 +117,9 @@ struct cutover {
 struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 			    struct err *err);
 void cutover_free(struct cutover *cutover);
+/* Both systems (of a plain plan the one) offered SMTPUTF8 in their last probe;
+ * a finished plan does not mind. */
+bool cutover_targets_take_utf8(const struct cutover *cutover);
 /* Begins to watch: after the queue was loaded. */
 void cutover_run(struct cutover *cutover);
 

@@ -440,3 +440,17 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 		cutover->next_probe_ms = mono_ms + probe_interval(timing);
 	survey_begin(cutover, what);
 }
+
+bool cutover_targets_take_utf8(const struct cutover *cutover)
+{
+	const struct facts *facts = cutover->facts;
+
+	if (cutover->phase == PHASE_FINISHED)
+		return true;
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		for (int s = 0; s < (cutover->plan->plain ? 1 : 2); s++)
+			if (!facts->domains[i].systems[s].probed ||
+			    !facts->domains[i].systems[s].probe.offers.utf8)
+				return false;
+	return true;
+}

@@ -90,6 +90,16 @@ static uint64_t max_bytes(void *ctx)
 	return most;
 }
 
+static bool utf8(void *ctx)
+{
+	const struct daemon *daemon = ctx;
+
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		if (!cutover_targets_take_utf8(daemon->cutovers[i]))
+			return false;
+	return daemon->cutover_count > 0;
+}
+
 static void recipient(void *ctx, const struct smtp_path *path,
 		      struct slice address, const char *plan, uint64_t size,
 		      struct acceptance_answer *to)
@@ -672,6 +682,7 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 		.sequence = sequence,
 		.accepted = accepted,
 		.max_bytes = max_bytes,
+		.utf8 = utf8,
 		.ended = ended,
 	};
 	daemon->listeners =

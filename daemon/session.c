@@ -344,7 +344,7 @@ struct session *session_new(struct acceptance *acceptance, int fd,
 			.max_recipients = limits->max_recipients,
 			.max_messages = limits->max_messages,
 			.max_errors = limits->max_errors,
-			.utf8 = true,
+			.utf8 = acceptance->utf8(acceptance->ctx),
 		},
 		tls != NULL);
 	smtp_server_greet(session->server);
