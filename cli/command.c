@@ -8,6 +8,7 @@ static const char *const phases[] = { "opening",  "holding",   "releasing",
 static const char *const gates[] = { "plan",  "start",	  "detach", "finish",
 				     "close", "rollback", NULL };
 static const char *const formats[] = { "html", "md", "json", NULL };
+static const char *const repeats[] = { "weekly", NULL };
 static const char *const states[] = { "waiting", "held",      "delivered",
 				      "bounced", "discarded", NULL };
 
@@ -49,6 +50,12 @@ const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_DETACH] = { "detach", NULL,
 			 "do not follow the release; the daemon goes on by itself",
 			 NULL },
+	[OPT_FROM] = { "from", "TIME",
+		       "when it begins, with its zone: "
+		       "2026-12-05T22:00:00+01:00",
+		       NULL },
+	[OPT_TO] = { "to", "TIME", "when it ends", NULL },
+	[OPT_REPEAT] = { "repeat", "weekly", "again each week", repeats },
 	[OPT_KEEP] = { "keep", "DIR", "keep the rehearsal's state in DIR",
 		       NULL },
 };
@@ -152,6 +159,18 @@ const struct command commands[] = {
 	    OPT_BY, OPT_REASON },
 	  false,
 	  cmd_queue },
+	{ "window",
+	  "add|list|cancel PLAN [ID]",
+	  2,
+	  3,
+	  "planned maintenance of a primary",
+	  "While a window is active a standby plan holds its mail, however "
+	  "well the primary looks; after it the mail goes on by itself once "
+	  "the primary is healthy.  add takes --from and --to, cancel the "
+	  "number that list shows.",
+	  { OPT_FROM, OPT_TO, OPT_REPEAT, OPT_BY, OPT_REASON },
+	  false,
+	  cmd_window },
 	{ "pause",
 	  "[PLAN]",
 	  0,
@@ -401,6 +420,8 @@ static void bash_completions(struct buf *out)
 			buf_adds(out, "show verify");
 		if (strcmp(command->name, "spool") == 0)
 			buf_adds(out, "verify");
+		if (strcmp(command->name, "window") == 0)
+			buf_adds(out, "add list cancel");
 		each_option(command, flag_word, out);
 		buf_adds(out, "\" ;;\n");
 	}

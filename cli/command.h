@@ -43,6 +43,9 @@ enum option_id {
 	OPT_IN_STATE,
 	OPT_DETACH,
 	OPT_KEEP,
+	OPT_FROM,
+	OPT_TO,
+	OPT_REPEAT,
 	OPT_COUNT,
 };
 
@@ -92,6 +95,7 @@ int cmd_waive(struct command_call *call);
 int cmd_queue(struct command_call *call);
 int cmd_report(struct command_call *call);
 int cmd_journal(struct command_call *call);
+int cmd_window(struct command_call *call);
 int cmd_pause(struct command_call *call);
 int cmd_resume(struct command_call *call);
 int cmd_spool(struct command_call *call);

@@ -5,7 +5,7 @@ _tideover()
 	local command=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words="plan start status check finish rollback waive queue pause resume report journal spool remove stop rehearse --help --version"
+		words="plan start status check finish rollback waive queue window pause resume report journal spool remove stop rehearse --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -37,6 +37,11 @@ _tideover()
 	--keep)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
+	--from) return ;;
+	--to) return ;;
+	--repeat)
+		COMPREPLY=($(compgen -W "weekly" -- "$cur"))
+		return ;;
 	esac
 	case $command in
 	plan) words=" --strict --state --json --help" ;;
@@ -47,6 +52,7 @@ _tideover()
 	rollback) words=" --by --detach --wait --timeout --state --json --help" ;;
 	waive) words=" --gate --by --reason --attest --state --json --help" ;;
 	queue) words="list show export hold release discard --in --recipient --domain --all --output --by --reason --state --json --help" ;;
+	window) words="add list cancel --from --to --repeat --by --reason --state --json --help" ;;
 	pause) words=" --by --reason --state --json --help" ;;
 	resume) words=" --by --state --json --help" ;;
 	report) words=" --format --output --redact --state --json --help" ;;

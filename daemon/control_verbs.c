@@ -313,6 +313,52 @@ static void post_resume(struct call *call)
 	reply_phase(call, result, &err);
 }
 
+static bool time_in(struct call *call, const char *key, int64_t *at_ms)
+{
+	const char *text = json_get_text(call->body, key);
+	char error[200];
+
+	if (text && clock_parse(slice(text), at_ms, NULL) == 0)
+		return true;
+	snprintf(error, sizeof(error),
+		 "%s is a time with its zone: 2026-12-05T22:00:00+01:00", key);
+	reply_error(call->request, 400, error);
+	call_free(call);
+	return false;
+}
+
+static void post_window(struct call *call)
+{
+	struct window window = {
+		.weekly = json_get_bool(call->body, "weekly"),
+		.by = (char *)(uintptr_t)by(call),
+		.reason =
+			(char *)(uintptr_t)json_get_text(call->body, "reason"),
+	};
+	struct err err = ERR_INIT;
+	const struct window *added;
+
+	if (!time_in(call, "from", &window.from_ms) ||
+	    !time_in(call, "to", &window.to_ms))
+		return;
+	added = cutover_window_add(call->cutover, &window, &err);
+	if (added)
+		reply(call->request, 200, window_json(added));
+	else
+		reply_error(call->request, 409, err.text);
+	call_free(call);
+}
+
+static void post_window_cancel(struct call *call)
+{
+	struct err err = ERR_INIT;
+	int result = cutover_window_cancel(
+		call->cutover, (unsigned)json_get_number(call->body, "id", 0),
+		by(call), &err);
+
+	reply_phase(call, result, &err);
+}
+
 static void check_done(void *ctx, struct cutover *cutover,
 		       const struct findings *findings, const struct err *err)
 {
@@ -750,6 +796,8 @@ static const struct verb {
 	{ "POST", "waive", post_waive },
 	{ "POST", "pause", post_pause },
 	{ "POST", "resume", post_resume },
+	{ "POST", "window", post_window },
+	{ "POST", "window-cancel", post_window_cancel },
 	{ "GET", "queue", get_queue },
 	{ "GET", "message", get_message },
 	{ "POST", "release", post_release },

@@ -51,6 +51,11 @@ static int restore_line(void *ctx, const struct json *line, struct err *err)
 	} else if (strcmp(event, "pause") == 0) {
 		free(cutover->paused);
 		cutover->paused = mem_dup(json_get_text(data, "reason"));
+	} else if (strcmp(event, "window") == 0) {
+		windows_restore(&cutover->windows, data);
+	} else if (strcmp(event, "window-cancel") == 0) {
+		windows_cancel(&cutover->windows,
+			       (unsigned)json_get_number(data, "id", 0));
 	} else if (strcmp(event, "resume") == 0) {
 		free(cutover->paused);
 		cutover->paused = NULL;
@@ -281,6 +286,7 @@ void cutover_free(struct cutover *cutover)
 		free(cutover->waivers[i].by);
 		free(cutover->waivers[i].reason);
 	}
+	windows_release(&cutover->windows);
 	free(cutover->waivers);
 	dns_resolver_free(cutover->resolver);
 	tls_client_free(cutover->tls);
@@ -559,6 +565,51 @@ int cutover_resume(struct cutover *cutover, const char *by, struct err *err)
 	free(cutover->paused);
 	cutover->paused = NULL;
 	clear_breakers(cutover);
+	return 0;
+}
+
+/* Windows. */
+
+const struct window *cutover_window_add(struct cutover *cutover,
+					const struct window *window,
+					struct err *err)
+{
+	const struct window *added;
+
+	if (cutover->plan->strategy != STRATEGY_STANDBY) {
+		err_set(err, "windows are for standby plans: in a parked plan "
+			     "mail is held until finish anyway");
+		return NULL;
+	}
+	added = windows_add(&cutover->windows, window, clock_wall_ms(), err);
+	if (!added)
+		return NULL;
+	/* Closes: it happens first. */
+	cutover_release_tick(cutover);
+	if (journal_add(cutover->journal, "window", window_json(added), err) <
+	    0) {
+		windows_cancel(&cutover->windows, added->id);
+		return NULL;
+	}
+	return added;
+}
+
+int cutover_window_cancel(struct cutover *cutover, unsigned id, const char *by,
+			  struct err *err)
+{
+	struct json *data = json_object();
+
+	json_put_number(data, "id", id);
+	json_put_text(data, "by", by);
+	if (!windows_find(&cutover->windows, id, err)) {
+		json_free(data);
+		return -1;
+	}
+	/* Opens: it is journalled first. */
+	if (journal_add(cutover->journal, "window-cancel", data, err) < 0)
+		return -1;
+	windows_cancel(&cutover->windows, id);
+	cutover_release_tick(cutover);
 	return 0;
 }
 

@@ -20,6 +20,7 @@
 #include "cutover/check.h"
 #include "cutover/journal.h"
 #include "cutover/survey.h"
+#include "cutover/window.h"
 #include "daemon/queue.h"
 #include "daemon/rate.h"
 #include "daemon/recipients.h"
@@ -92,6 +93,7 @@ struct cutover {
 	struct map views;	   /* vantage -> view + 1 */
 	struct findings last_gate; /* what blocks, for the status */
 
+	struct windows windows; /* of a standby plan */
 	struct waiver *waivers;
 	size_t waiver_count;
 
@@ -143,6 +145,15 @@ int cutover_abort(struct cutover *cutover, const char *by, struct err *err);
 void cutover_waive(struct cutover *cutover, const char *check, enum gate gate,
 		   const char *by, const char *reason, bool attest,
 		   cutover_gate_fn *done, void *ctx);
+/*
+ * Planned maintenance of the primary: from window.h, for standby plans alone.
+ * Added: NULL with err if it may not be.  Both are journalled.
+ */
+const struct window *cutover_window_add(struct cutover *cutover,
+					const struct window *window,
+					struct err *err);
+int cutover_window_cancel(struct cutover *cutover, unsigned id, const char *by,
+			  struct err *err);
 int cutover_pause(struct cutover *cutover, const char *by, const char *reason,
 		  struct err *err);
 int cutover_resume(struct cutover *cutover, const char *by, struct err *err);

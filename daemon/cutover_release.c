@@ -75,11 +75,17 @@ static void decide_valve(struct cutover_domain *domain)
 	const struct plan *plan = cutover->plan;
 	const struct target *target = &cutover_target(domain)->target;
 	int64_t mono = clock_mono_ms();
+	const struct window *window;
 	struct valve valve;
-	char health[300];
+	char health[300], active[80], text[CLOCK_TEXT];
+	int64_t until;
 
 	target_describe(target, plan->timing.recover_after, mono, health,
 			sizeof(health));
+	window = windows_active(&cutover->windows, clock_wall_ms(), &until);
+	if (window)
+		snprintf(active, sizeof(active), "window %u until %s",
+			 window->id, clock_format(until, text));
 	valve_decide(
 		&(struct valve_facts){
 			.phase = cutover->phase,
@@ -89,6 +95,7 @@ static void decide_valve(struct cutover_domain *domain)
 				spool_writer_broken(cutover->env.store->spool),
 			.paused = cutover->paused,
 			.breaker = domain->breaker,
+			.window = window ? active : NULL,
 			.healthy = target_recovered(
 				target, plan->timing.recover_after, mono),
 			.health = health,

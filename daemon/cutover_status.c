@@ -249,7 +249,7 @@ struct json *cutover_status(struct cutover *cutover, struct json *replies)
 {
 	const struct plan *plan = cutover->plan;
 	struct json *json = json_object();
-	struct json *domains = json_array(), *queue;
+	struct json *domains = json_array(), *windows = json_array(), *queue;
 	struct json *journal = json_object();
 
 	json_put_text(json, "plan", plan->name);
@@ -273,6 +273,9 @@ struct json *cutover_status(struct cutover *cutover, struct json *replies)
 	json_put_bool(json, "drained", cutover->drained);
 	json_put(json, "paused",
 		 cutover->paused ? json_new_text(cutover->paused) : NULL);
+	for (size_t i = 0; i < cutover->windows.count; i++)
+		json_add(windows, window_json(&cutover->windows.at[i]));
+	json_put(json, "windows", windows);
 	json_put(json, "replies", replies ? replies : json_array());
 	json_put(json, "alerts", alerts_json(cutover));
 	json_put_number(journal, "lines",

@@ -20,24 +20,32 @@ static void set(struct valve *valve, enum valve_state state, const char *what,
 		 why ? ": " : "", why ? why : "");
 }
 
-/* A standby valve follows the health of its target, without a ramp. */
-static void standby(const struct valve_facts *facts, struct valve *valve)
+/*
+ * Two live systems: a window or the target's health closes the valve, without
+ * a ramp.  False: neither does.
+ */
+static bool standby_closes(const struct valve_facts *facts, struct valve *valve)
 {
-	if (facts->healthy)
-		set(valve, VALVE_OPEN, "the target is healthy", NULL);
-	else
+	if (facts->window)
+		set(valve, VALVE_CLOSED, "planned maintenance", facts->window);
+	else if (!facts->healthy)
 		set(valve, VALVE_CLOSED, "the target is not healthy",
 		    facts->health);
+	return facts->window || !facts->healthy;
+}
+
+static void standby(const struct valve_facts *facts, struct valve *valve)
+{
+	if (!standby_closes(facts, valve))
+		set(valve, VALVE_OPEN, "the target is healthy", NULL);
 }
 
 static void release(const struct valve_facts *facts, struct valve *valve,
 		    const char *what)
 {
-	/* Coexistence: two live systems, so health rules here as well. */
-	if (facts->strategy == STRATEGY_STANDBY && !facts->healthy)
-		set(valve, VALVE_CLOSED, "the target is not healthy",
-		    facts->health);
-	else if (facts->ramp_left)
+	if (facts->strategy == STRATEGY_STANDBY && standby_closes(facts, valve))
+		return;
+	if (facts->ramp_left)
 		set(valve, VALVE_RAMP, what, "in stages");
 	else
 		set(valve, VALVE_OPEN, what, NULL);

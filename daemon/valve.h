@@ -22,6 +22,7 @@ struct valve_facts {
 	const char *broken;  /* the spool cannot write: why; or NULL */
 	const char *paused;  /* an operator's reason, or NULL */
 	const char *breaker; /* why the breaker closed, or NULL */
+	const char *window;  /* the active one in words, or NULL */
 	bool healthy;	     /* the target, for at least recover_after */
 	const char *health;  /* in words, for the reason */
 	bool ramp_left;	     /* stages of the ramp are still to pass */

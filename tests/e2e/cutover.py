@@ -253,7 +253,8 @@ class Senders:
 class World:
     """DNS, resolvers, both systems, tideover, and the way between them."""
 
-    def __init__(self, system=peers.Postfix, use_swaks=True, max_flight=8):
+    def __init__(self, system=peers.Postfix, use_swaks=True, max_flight=8,
+                 change=lambda world, plan: plan):
         self.folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         os.chmod(self.folder, 0o755)
         self.use_swaks = use_swaks
@@ -273,7 +274,8 @@ class World:
         key, cert = peers.self_signed(self.folder, QUEUE)
         os.chmod(key, 0o600)
         with open(self.plan, "w", encoding="ascii") as out:
-            json.dump(self.plan_of(system.tls, key, cert, max_flight), out)
+            json.dump(change(self, self.plan_of(system.tls, key, cert,
+                                                max_flight)), out)
         self.daemon = None
 
     def plan_of(self, tls, key, cert, max_flight):

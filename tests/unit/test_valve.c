@@ -101,6 +101,25 @@ static void what_closes_wins_in_every_row(void **state)
 	}
 }
 
+/* A window holds standby mail however well the primary looks; parked mail has
+ * its phases. */
+static void a_window_closes_every_standby_valve(void **state)
+{
+	for (size_t i = 0; i < COUNT(table); i++) {
+		struct valve_facts facts = facts_of(i);
+		struct valve valve;
+
+		facts.window = "until 02:00";
+		valve_decide(&facts, &valve);
+		assert_int_equal(valve.state, table[i].strategy == STANDBY ?
+						      VALVE_CLOSED :
+						      table[i].want);
+		if (table[i].strategy == STANDBY && table[i].healthy &&
+		    table[i].want != VALVE_CLOSED)
+			assert_non_null(strstr(valve.reason, "until 02:00"));
+	}
+}
+
 static void a_flight_widens_while_the_target_accepts(void **state)
 {
 	struct pace pace;
@@ -163,6 +182,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_valve_stands_as_the_table_says),
 		cmocka_unit_test(what_closes_wins_in_every_row),
+		cmocka_unit_test(a_window_closes_every_standby_valve),
 		cmocka_unit_test(a_flight_widens_while_the_target_accepts),
 		cmocka_unit_test(
 			a_deferral_narrows_at_once_and_never_below_one),

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Planned maintenance of a standing backup's primary, a real Postfix (TAP)."""
+import os
+import shutil
+import sys
+import time
+
+import peers
+from cutover import OLD, QUEUE, Client, Tap, World
+from peers import wait_for
+
+
+def standing(world, plan):
+    """The plan as a standing backup MX behind the old system."""
+    plan["primary"] = plan.pop("old")
+    del plan["new"]
+    del plan["replay"]["ramp"]
+    plan["strategy"] = "standby"
+    plan["queue_mx"]["priority"] = 50
+    return plan
+
+
+def moment(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ",
+                         time.gmtime(time.time() + seconds))
+
+
+def send(world, text):
+    client = Client(world.port, False)
+    client.send(["box1"], b"Subject: %s\r\n\r\n" % text.encode())
+    client.close()
+
+
+def kept(world):
+    return [a.body.split(b"Subject: ")[1].split(b"\n")[0].decode()
+            for a in world.old.arrivals() if a.mailbox == "box1"]
+
+
+def valve(world):
+    return world.status()["domains"][0]["valve"]
+
+
+def ledger(world):
+    return world.status()["domains"][0]["ledger"]
+
+
+def run(tap):
+    world = World(peers.Postfix, change=standing)
+    try:
+        world.knot.publish((10, OLD), (50, QUEUE))
+        world.must(0, "start", world.plan)
+        wait_for("the valve opens", lambda: valve(world)["state"] == "open")
+        send(world, "relayed")
+        wait_for("mail is passed on while the primary is well",
+                 lambda: ledger(world)["delivered"] == 1)
+        tap.ok(True, "mail is passed on while the primary is well")
+
+        status, said = world.tideover("window", "add", "acme", "--from",
+                                      moment(-20), "--to", moment(-10))
+        tap.ok(status == 2 and "over already" in said["error"],
+               f"a past window: {said['error']}")
+        status, said = world.tideover("window", "add", "acme", "--from",
+                                      "tomorrow", "--to", moment(10))
+        tap.ok(status == 2 and "zone" in said["error"],
+               f"a time without its zone: {said['error']}")
+        added = world.must(0, "window", "add", "acme", "--from", moment(-1),
+                           "--to", moment(3600), "--by", "anna", "--reason",
+                           "new disks")
+        status, said = world.tideover("window", "add", "acme", "--from",
+                                      moment(60), "--to", moment(120))
+        tap.ok(status == 2 and "overlaps" in said["error"],
+               f"an overlapping window: {said['error']}")
+        now = valve(world)
+        tap.ok(now["state"] == "closed" and "maintenance" in now["reason"],
+               f"the window closes the valve: {now['reason']}")
+        send(world, "held one")
+        send(world, "held two")
+        # The primary is healthy all the time: probes go on and say so.
+        wait_for("the primary is probed again", lambda: world.status()
+                 ["domains"][0]["health"]["primary"]["state"] == "healthy")
+        tap.ok(ledger(world)["waiting"] == 2,
+               "mail is held though the primary is healthy")
+
+        world.must(0, "stop")
+        world.start_daemon()
+        wait_for("the plan goes on",
+                 lambda: world.status().get("phase") == "standing")
+        listed = world.must(0, "window", "list", "acme")["windows"]
+        tap.ok([w["id"] for w in listed] == [added["id"]] and
+               valve(world)["state"] == "closed" and
+               ledger(world)["waiting"] == 2,
+               "a restart keeps the window, and the valve closed")
+        world.must(0, "window", "cancel", "acme", str(added["id"]), "--by",
+                   "anna")
+        wait_for("the mail goes on", lambda: ledger(world)["waiting"] == 0)
+        tap.ok(kept(world) == ["relayed", "held one", "held two"],
+               "cancelled, the mail goes on by itself, in order")
+
+        world.must(0, "window", "add", "acme", "--from", moment(-1), "--to",
+                   moment(3))
+        send(world, "held three")
+        wait_for("the window ends by itself",
+                 lambda: ledger(world)["waiting"] == 0)
+        tap.ok(kept(world)[-1] == "held three",
+               "after a window nobody has to log in")
+        report = world.report()
+        tap.ok(report["balances"], f"the ledger balances: {report['total']}")
+        world.must(0, "stop")
+    finally:
+        world.tideover("stop")
+        world.close()
+        if not tap.bad and sys.exc_info()[0] is None:
+            shutil.rmtree(world.folder, ignore_errors=True)
+
+
+def main():
+    tap = Tap()
+    gone = peers.missing("knotd", "unbound", "kdig", "openssl", "postfix")
+    if os.geteuid() != 0:
+        gone.append("root for Postfix")
+    if gone:
+        tap.skip("windows", "missing: " + ", ".join(gone))
+    else:
+        run(tap)
+    tap.end()
+
+
+main()
