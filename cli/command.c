@@ -8,6 +8,7 @@ static const char *const phases[] = { "opening",  "holding",   "releasing",
 static const char *const gates[] = { "plan",  "start",	  "detach", "finish",
 				     "close", "rollback", NULL };
 static const char *const formats[] = { "html", "md", "json", NULL };
+static const char *const systems[] = { "m365", "workspace", "custom", NULL };
 static const char *const repeats[] = { "weekly", NULL };
 static const char *const states[] = { "waiting", "held",      "delivered",
 				      "bounced", "discarded", NULL };
@@ -56,11 +57,29 @@ const struct option_row option_rows[OPT_COUNT] = {
 		       NULL },
 	[OPT_TO] = { "to", "TIME", "when it ends", NULL },
 	[OPT_REPEAT] = { "repeat", "weekly", "again each week", repeats },
+	[OPT_FROM_SYSTEM] = { "from", "PROVIDER",
+			      "the old system (default: custom)", systems },
+	[OPT_TO_SYSTEM] = { "to", "PROVIDER",
+			    "the new system; without it a standby plan",
+			    systems },
+	[OPT_RESOLVER] = { "resolver", "IP[:PORT]",
+			   "ask this one instead of the system's", NULL },
 	[OPT_KEEP] = { "keep", "DIR", "keep the rehearsal's state in DIR",
 		       NULL },
 };
 
 const struct command commands[] = {
+	{ "init",
+	  "DOMAIN",
+	  1,
+	  1,
+	  "write a plan to edit, from what DNS says",
+	  "Asks DNS for the MX set of DOMAIN and its TTL, and writes a plan "
+	  "with them.  What only a tenant knows stays to be filled in, and a "
+	  "$comment says where to read it.",
+	  { OPT_FROM_SYSTEM, OPT_TO_SYSTEM, OPT_RESOLVER, OPT_OUTPUT },
+	  false,
+	  cmd_init },
 	{ "plan",
 	  "FILE",
 	  1,
@@ -371,6 +390,26 @@ static void flag_word(struct buf *out, const struct option_row *row)
 	buf_addf(out, " --%s", row->name);
 }
 
+/* What may stand behind an option: one name may mean two things. */
+static void bash_value(const char *command, const struct option_row *row,
+		       struct buf *out)
+{
+	if (!row->argument)
+		return;
+	buf_addf(out, "\t%s:--%s)", command, row->name);
+	if (row->words) {
+		buf_adds(out, "\n\t\tCOMPREPLY=($(compgen -W \"");
+		words(out, row->words);
+		buf_adds(out, "\" -- \"$cur\"))\n\t\treturn ;;\n");
+	} else if (strcmp(row->argument, "DIR") == 0 ||
+		   strcmp(row->argument, "PATH") == 0) {
+		buf_adds(out, "\n\t\tCOMPREPLY=($(compgen -f -- "
+			      "\"$cur\"))\n\t\treturn ;;\n");
+	} else {
+		buf_adds(out, " return ;;\n");
+	}
+}
+
 static void bash_completions(struct buf *out)
 {
 	buf_adds(out,
@@ -385,29 +424,14 @@ static void bash_completions(struct buf *out)
 			buf_addf(out, "%s ", command->name);
 	buf_adds(out, "--help --version\"\n\t\tCOMPREPLY=($(compgen -W "
 		      "\"$words\" -- \"$cur\"))\n\t\treturn\n\tfi\n"
-		      "\tcase $prev in\n");
-	for (size_t i = 1; i < OPT_COUNT; i++) {
-		const struct option_row *row = &option_rows[i];
-
-		if (!row->argument)
-			continue;
-		if (row->words) {
-			buf_addf(out,
-				 "\t--%s)\n\t\tCOMPREPLY=($(compgen -W "
-				 "\"",
-				 row->name);
-			words(out, row->words);
-			buf_adds(out, "\" -- \"$cur\"))\n\t\treturn ;;\n");
-		} else if (strcmp(row->argument, "DIR") == 0 ||
-			   strcmp(row->argument, "PATH") == 0) {
-			buf_addf(out,
-				 "\t--%s)\n\t\tCOMPREPLY=($(compgen -f -- "
-				 "\"$cur\"))\n\t\treturn ;;\n",
-				 row->name);
-		} else {
-			buf_addf(out, "\t--%s) return ;;\n", row->name);
-		}
-	}
+		      "\tcase $command:$prev in\n");
+	bash_value("*", &option_rows[OPT_STATE], out);
+	for (const struct command *command = commands; command->name; command++)
+		for (size_t i = 0; i < COUNT(command->options) &&
+				   command->options[i] != OPT_NONE;
+		     i++)
+			bash_value(command->name,
+				   &option_rows[command->options[i]], out);
 	buf_adds(out, "\tesac\n\tcase $command in\n");
 	for (const struct command *command = commands; command->name;
 	     command++) {

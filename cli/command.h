@@ -46,6 +46,9 @@ enum option_id {
 	OPT_FROM,
 	OPT_TO,
 	OPT_REPEAT,
+	OPT_FROM_SYSTEM,
+	OPT_TO_SYSTEM,
+	OPT_RESOLVER,
 	OPT_COUNT,
 };
 
@@ -85,6 +88,7 @@ bool command_completions(const char *shell, struct buf *out);
 /* tideover(1) as roff. */
 void command_manual(struct buf *out);
 
+int cmd_init(struct command_call *call);
 int cmd_plan(struct command_call *call);
 int cmd_start(struct command_call *call);
 int cmd_status(struct command_call *call);

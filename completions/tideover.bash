@@ -5,45 +5,84 @@ _tideover()
 	local command=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words="plan start status check finish rollback waive queue window pause resume report journal spool remove stop rehearse --help --version"
+		words="init plan start status check finish rollback waive queue window pause resume report journal spool remove stop rehearse --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
-	case $prev in
-	--state)
+	case $command:$prev in
+	*:--state)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
-	--timeout) return ;;
-	--wait)
+	init:--from)
+		COMPREPLY=($(compgen -W "m365 workspace custom" -- "$cur"))
+		return ;;
+	init:--to)
+		COMPREPLY=($(compgen -W "m365 workspace custom" -- "$cur"))
+		return ;;
+	init:--resolver) return ;;
+	init:--output)
+		COMPREPLY=($(compgen -f -- "$cur"))
+		return ;;
+	start:--by) return ;;
+	start:--wait)
 		COMPREPLY=($(compgen -W "opening holding releasing trailing returning returned standing finished" -- "$cur"))
 		return ;;
-	--by) return ;;
-	--reason) return ;;
-	--gate)
+	start:--timeout) return ;;
+	status:--wait)
+		COMPREPLY=($(compgen -W "opening holding releasing trailing returning returned standing finished" -- "$cur"))
+		return ;;
+	status:--timeout) return ;;
+	check:--gate)
 		COMPREPLY=($(compgen -W "plan start detach finish close rollback" -- "$cur"))
 		return ;;
-	--only) return ;;
-	--output)
-		COMPREPLY=($(compgen -f -- "$cur"))
+	check:--only) return ;;
+	finish:--by) return ;;
+	finish:--wait)
+		COMPREPLY=($(compgen -W "opening holding releasing trailing returning returned standing finished" -- "$cur"))
 		return ;;
-	--format)
-		COMPREPLY=($(compgen -W "html md json" -- "$cur"))
+	finish:--timeout) return ;;
+	rollback:--by) return ;;
+	rollback:--wait)
+		COMPREPLY=($(compgen -W "opening holding releasing trailing returning returned standing finished" -- "$cur"))
 		return ;;
-	--recipient) return ;;
-	--domain) return ;;
-	--in)
+	rollback:--timeout) return ;;
+	waive:--gate)
+		COMPREPLY=($(compgen -W "plan start detach finish close rollback" -- "$cur"))
+		return ;;
+	waive:--by) return ;;
+	waive:--reason) return ;;
+	queue:--in)
 		COMPREPLY=($(compgen -W "waiting held delivered bounced discarded" -- "$cur"))
 		return ;;
-	--keep)
+	queue:--recipient) return ;;
+	queue:--domain) return ;;
+	queue:--output)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
-	--from) return ;;
-	--to) return ;;
-	--repeat)
+	queue:--by) return ;;
+	queue:--reason) return ;;
+	window:--from) return ;;
+	window:--to) return ;;
+	window:--repeat)
 		COMPREPLY=($(compgen -W "weekly" -- "$cur"))
+		return ;;
+	window:--by) return ;;
+	window:--reason) return ;;
+	pause:--by) return ;;
+	pause:--reason) return ;;
+	resume:--by) return ;;
+	report:--format)
+		COMPREPLY=($(compgen -W "html md json" -- "$cur"))
+		return ;;
+	report:--output)
+		COMPREPLY=($(compgen -f -- "$cur"))
+		return ;;
+	rehearse:--keep)
+		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
 	esac
 	case $command in
+	init) words=" --from --to --resolver --output --state --json --help" ;;
 	plan) words=" --strict --state --json --help" ;;
 	start) words=" --by --wait --timeout --abort --state --json --help" ;;
 	status) words=" --wait --timeout --state --json --help" ;;

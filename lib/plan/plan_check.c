@@ -90,6 +90,16 @@ static bool is_doubled(const char *host, const char *domain)
 		rest.p[rest.len - strlen(domain) - 1] == '.');
 }
 
+/* RFC 2606: what tideover init cannot know, and domain verification records. */
+static void check_exists(struct check *c, const char *path, const char *host)
+{
+	if (slice_ends_nocase(slice(host), ".invalid"))
+		say(c, path,
+		    "'%s' takes no mail: write the real host here (.invalid "
+		    "is a placeholder, or a leftover of domain verification)",
+		    host);
+}
+
 static void check_mx(struct check *c, size_t domain, int id)
 {
 	const struct plan_domain *d = &c->plan->domains[domain];
@@ -110,11 +120,7 @@ static void check_mx(struct check *c, size_t domain, int id)
 			say(c, path,
 			    "ends with the domain once too often: "
 			    "the zone lacks a dot after the host's name");
-		if (slice_ends_nocase(slice(host), ".invalid"))
-			say(c, path,
-			    "'%s' takes no mail: it is a leftover of "
-			    "domain verification",
-			    host);
+		check_exists(c, path, host);
 	}
 }
 
@@ -170,6 +176,7 @@ static void check_deliver_to(struct check *c, size_t domain, int id)
 		    "'%s' is a domain of the plan, whose MX is the "
 		    "queue: name a host of the tenant",
 		    host);
+	check_exists(c, path, host);
 	if (plan_is_wildcard(host))
 		say(c, path, "'%s' is no address to connect to", host);
 	if (plan->rehearsal && !plan_is_loopback(host))
@@ -228,6 +235,7 @@ static void check_queue(struct check *c)
 	const struct plan *plan = c->plan;
 	const struct plan_strings *listen = &plan->queue_mx.listen;
 
+	check_exists(c, "queue_mx.host", plan->queue_mx.host);
 	if (plan->plain && plan->strategy != STRATEGY_STANDBY)
 		say(c, "primary",
 		    "is for strategy standby; park needs old and "
