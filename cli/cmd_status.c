@@ -110,6 +110,34 @@ static void print_queue(const struct json *status)
 		       "-");
 }
 
+static void print_sessions(const struct json *status)
+{
+	const struct json *sessions = json_get(status, "sessions");
+	const struct json *space = json_get(status, "space");
+	const char *comma = "";
+	double hours = json_get_number(space, "hours_left", -1);
+
+	printf("sessions: %.0f open from %.0f networks, %.0f accepted",
+	       json_get_number(sessions, "open", 0),
+	       json_get_number(sessions, "networks", 0),
+	       json_get_number(sessions, "accepted", 0));
+	for (const struct json *one =
+		     json_first(json_get(sessions, "turned_away"));
+	     one; one = json_next(one)) {
+		if (json_number(one) == 0)
+			continue;
+		printf("%s%s %.0f",
+		       *comma ? comma : "; turned away: ", json_key(one),
+		       json_number(one));
+		comma = ", ";
+	}
+	printf("\ndisk: %.1f GB until new mail is deferred",
+	       json_get_number(space, "bytes_left", 0) / 1e9);
+	if (hours >= 0)
+		printf(", %.0f hours at this rate", hours);
+	putchar('\n');
+}
+
 static void print_status(const struct json *status)
 {
 	const struct json *gate = json_get(status, "gate_waited_for");
@@ -120,6 +148,7 @@ static void print_status(const struct json *status)
 	       text_of(status, "since"),
 	       json_get_bool(status, "rehearsal") ? "  [rehearsal]" : "");
 	print_queue(status);
+	print_sessions(status);
 	for (const struct json *alert = json_first(json_get(status, "alerts"));
 	     alert; alert = json_next(alert))
 		printf("%s %s\n", ink(INK_BAD, "alert"), json_text(alert));

@@ -11,10 +11,12 @@
 #include "smtp/smtp_path.h"
 
 struct acceptance_answer {
-	int code;	  /* 250, or what refuses it */
-	char text[160];	  /* "4.3.2 not accepting for this domain now" */
-	const char *plan; /* of a 250: whose transaction this becomes;
+	int code;	     /* 250, or what refuses it */
+	char text[160];	     /* "4.3.2 not accepting for this domain now" */
+	const char *plan;    /* of a 250: whose transaction this becomes;
 				   lives as long as the session's turn */
+	const char *address; /* of a 250: who gets it in place of the
+				      recipient, or NULL; lives as `plan` */
 };
 
 struct acceptance {
@@ -24,6 +26,8 @@ struct acceptance {
 	/* May mail be taken at all (space, spool)?  250 or a 4xx. */
 	void (*admit)(void *ctx, uint64_t size,
 		      struct acceptance_answer *answer);
+	/* May so many bytes of a message under way go to the disk? */
+	bool (*room)(void *ctx, uint64_t bytes);
 	/* One recipient; `plan` is that of the transaction's first, or NULL. */
 	void (*recipient)(void *ctx, const struct smtp_path *path,
 			  struct slice address, const char *plan, uint64_t size,

@@ -68,6 +68,27 @@ typedef void verb_fn(struct call *call);
 
 /* The daemon itself. */
 
+/* Until new mail is answered 452, at the rate since the start. */
+static struct json *space_json(const struct daemon *daemon)
+{
+	struct json *json = json_object();
+	double hours = (double)(clock_wall_ms() - daemon->started_ms) / 3.6e6;
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		bytes += daemon->cutovers[i]->arrival_bytes;
+	json_put_number(json, "bytes_left", (double)daemon->space_left);
+	json_put_number(json, "reserve", (double)daemon->reserve_bytes);
+	json_put_bool(json, "short", daemon->space_short);
+	if (bytes > 0)
+		json_put_number(json, "hours_left",
+				(double)daemon->space_left * hours /
+					(double)bytes);
+	else
+		json_put(json, "hours_left", NULL);
+	return json;
+}
+
 static void get_daemon(struct call *call)
 {
 	struct daemon *daemon = call->daemon;
@@ -90,9 +111,8 @@ static void get_daemon(struct call *call)
 	json_put_bool(body, "ready", daemon->ready);
 	json_put_bool(body, "supervised", daemon->supervised);
 	json_put_text(body, "sandbox", daemon->sandbox);
-	json_put_number(body, "sessions",
-			(double)listeners_sessions(daemon->listeners));
-	json_put_bool(body, "space_short", daemon->space_short);
+	json_put(body, "sessions", listeners_json(daemon->listeners));
+	json_put(body, "space", space_json(daemon));
 	json_put(body, "plans", plans);
 	json_put(body, "spool", spool);
 	reply(call->request, 200, body);
@@ -162,6 +182,17 @@ static void post_plans(struct call *call)
 
 /* Status and report. */
 
+/* Takes `replies`, which may be NULL. */
+static void reply_status(struct call *call, struct cutover *cutover,
+			 struct json *replies)
+{
+	struct json *status = cutover_status(cutover, replies);
+
+	json_put(status, "sessions", listeners_json(call->daemon->listeners));
+	json_put(status, "space", space_json(call->daemon));
+	reply(call->request, 200, status);
+}
+
 static void status_replies(void *ctx, struct json *result,
 			   const struct err *err)
 {
@@ -170,7 +201,7 @@ static void status_replies(void *ctx, struct json *result,
 	struct cutover *cutover = daemon_find(call->daemon, call->plan);
 
 	if (cutover)
-		reply(call->request, 200, cutover_status(cutover, result));
+		reply_status(call, cutover, result);
 	else {
 		reply_error(call->request, 404, "the plan was removed");
 		json_free(result);
@@ -190,7 +221,7 @@ static void get_status(struct call *call)
 			      status_replies, call);
 		return;
 	}
-	reply(call->request, 200, cutover_status(call->cutover, NULL));
+	reply_status(call, call->cutover, NULL);
 	call_free(call);
 }
 

@@ -168,7 +168,8 @@ static int make_tls(struct cutover *cutover, struct err *err)
 	if (!plan->queue_mx.certificate_file)
 		return 0;
 	cutover->tls_server = tls_server_new(plan->queue_mx.certificate_file,
-					     plan->queue_mx.key_file, err);
+					     plan->queue_mx.key_file,
+					     cutover->env.tls_floor, err);
 	return cutover->tls_server ? 0 : -1;
 }
 

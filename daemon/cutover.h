@@ -33,6 +33,7 @@ struct cutover_env {
 	struct queue *queue;
 	const char *state_dir;
 	bool supervised; /* somebody restarts us */
+	enum tls_floor tls_floor;
 };
 
 struct cutover_target {

@@ -17,6 +17,7 @@ enum {
 	STATE_VERSION = 1,
 	SPACE_EVERY_MS = 2000,
 	SHUTDOWN_MS = 3000,
+	CERTIFICATE_EVERY_MS = 10000,
 	OUR_FIELDS = 64 * 1024, /* kept free below a target's limit */
 	INODES_RESERVE = 1000,
 };
@@ -43,7 +44,7 @@ static struct cutover *cutover_for(struct daemon *daemon, struct slice domain)
 
 static void answer(struct acceptance_answer *to, int code, const char *text)
 {
-	to->code = code;
+	*to = (struct acceptance_answer){ .code = code };
 	snprintf(to->text, sizeof(to->text), "%s", text);
 }
 
@@ -106,13 +107,17 @@ static void recipient(void *ctx, const struct smtp_path *path,
 {
 	struct daemon *daemon = ctx;
 	struct cutover *cutover;
+	const char *postmaster = daemon->config->postmaster;
+	struct smtp_mailbox mailbox = path->mailbox;
 	char domain[DNS_NAME];
 
-	if (path->postmaster) {
+	if (path->postmaster &&
+	    (!postmaster ||
+	     smtp_mailbox_parse(slice(postmaster), &mailbox, NULL) < 0)) {
 		answer(to, 450, "4.2.1 no postmaster is set for this host");
 		return;
 	}
-	cutover = dns_name_normal(path->mailbox.domain, domain) ?
+	cutover = dns_name_normal(mailbox.domain, domain) ?
 			  cutover_for(daemon, slice(domain)) :
 			  NULL;
 	if (!cutover) {
@@ -133,7 +138,7 @@ static void recipient(void *ctx, const struct smtp_path *path,
 		answer(to, 552, "5.3.4 too big for the destination");
 		return;
 	}
-	if (cutover->plan->recipients.listed &&
+	if (cutover->plan->recipients.listed && !path->postmaster &&
 	    !slice_is_nocase(path->mailbox.local, "postmaster") &&
 	    !recipients_has(&cutover->recipients, address)) {
 		if (cutover->plan->recipients.unknown == UNKNOWN_REFUSE)
@@ -144,6 +149,7 @@ static void recipient(void *ctx, const struct smtp_path *path,
 	}
 	answer(to, 250, "");
 	to->plan = cutover->plan->name;
+	to->address = path->postmaster ? postmaster : NULL;
 }
 
 static uint64_t sequence(void *ctx)
@@ -216,18 +222,19 @@ static void ended(void *ctx, void *session)
 	listeners_session_ended(daemon->listeners, session);
 }
 
-static void watch_space(void *ctx)
+static void look_at_space(struct daemon *daemon)
 {
-	struct daemon *daemon = ctx;
 	struct file_space space;
 	bool was_short = daemon->space_short;
 
-	loop_timer_arm(daemon->space_timer, SPACE_EVERY_MS);
 	if (file_space(daemon->state_dir, &space, NULL) < 0)
 		return;
 	daemon->reserve_bytes = reserve_for(space.total_bytes);
+	daemon->space_left = space.free_bytes > daemon->reserve_bytes ?
+				     space.free_bytes - daemon->reserve_bytes :
+				     0;
 	daemon->space_short =
-		space.free_bytes < daemon->reserve_bytes ||
+		daemon->space_left == 0 ||
 		(space.total_inodes > 0 && space.free_inodes < INODES_RESERVE);
 	spool_space_is_short(daemon->space, daemon->space_short);
 	if (daemon->space_short != was_short)
@@ -235,6 +242,60 @@ static void watch_space(void *ctx)
 			daemon->space_short ?
 				"disk space is below the reserve: new mail gets 452" :
 				"disk space is back: accepting again");
+}
+
+static void watch_space(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	loop_timer_arm(daemon->space_timer, SPACE_EVERY_MS);
+	look_at_space(daemon);
+}
+
+/* A thousand large messages at once must not outrun the timer. */
+static bool room(void *ctx, uint64_t bytes)
+{
+	struct daemon *daemon = ctx;
+
+	if (daemon->space_left < bytes)
+		look_at_space(daemon);
+	daemon->space_left -=
+		bytes < daemon->space_left ? bytes : daemon->space_left;
+	return !daemon->space_short;
+}
+
+/* A certificate that was renewed on disk is taken up without a restart. */
+static void reload_certificates(struct daemon *daemon, bool force)
+{
+	for (size_t i = 0; i < daemon->cutover_count; i++) {
+		struct cutover *cutover = daemon->cutovers[i];
+		struct err err = ERR_INIT;
+		int got = cutover->tls_server ?
+				  tls_server_reload(cutover->tls_server, force,
+						    &err) :
+				  0;
+
+		if (got > 0)
+			log_info("plan %s: the certificate was read again",
+				 cutover->plan->name);
+		else if (got < 0)
+			log_error("plan %s: the old certificate stays: %s",
+				  cutover->plan->name, err.text);
+	}
+}
+
+static void watch_certificates(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	loop_timer_arm(daemon->certificate_timer, CERTIFICATE_EVERY_MS);
+	reload_certificates(daemon, false);
+}
+
+static void hang_up(void *ctx)
+{
+	log_info("SIGHUP: reading the certificates again");
+	reload_certificates(ctx, true);
 }
 
 /* The state folder. */
@@ -493,7 +554,8 @@ static int open_listeners(struct daemon *daemon, struct cutover *cutover,
 				   cutover->tls_server, err) == 0)
 			continue;
 		while (i-- > 0)
-			listeners_close(daemon->listeners, listen->at[i]);
+			listeners_close(daemon->listeners, listen->at[i],
+					cutover->tls_server);
 		return -1;
 	}
 	return 0;
@@ -545,6 +607,7 @@ static struct cutover_env env_of(struct daemon *daemon)
 		.queue = daemon->queue,
 		.state_dir = daemon->state_dir,
 		.supervised = daemon->supervised,
+		.tls_floor = daemon->config->tls_floor,
 	};
 }
 
@@ -655,14 +718,15 @@ void daemon_stop(struct daemon *daemon)
 							       50);
 }
 
-struct daemon *daemon_new(const char *state_dir, struct err *err)
+struct daemon *daemon_new(const struct config *config, struct err *err)
 {
 	struct daemon *daemon = mem_alloc(sizeof(*daemon));
-	char *socket = mem_printf("%s/control.sock", state_dir);
+	char *socket = mem_printf("%s/control.sock", config->state);
 
+	daemon->config = config;
 	daemon->inherited = inherited_new();
 	daemon->lock_fd = -1;
-	daemon->state_dir = mem_dup(state_dir);
+	daemon->state_dir = mem_dup(config->state);
 	daemon->started_ms = clock_wall_ms();
 	daemon->supervised = getenv("NOTIFY_SOCKET") != NULL ||
 			     getenv("INVOCATION_ID") != NULL;
@@ -678,6 +742,7 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 		.store = &daemon->store,
 		.ctx = daemon,
 		.admit = admit,
+		.room = room,
 		.recipient = recipient,
 		.sequence = sequence,
 		.accepted = accepted,
@@ -686,9 +751,12 @@ struct daemon *daemon_new(const char *state_dir, struct err *err)
 		.ended = ended,
 	};
 	daemon->listeners =
-		listeners_new(&daemon->acceptance, daemon->inherited);
+		listeners_new(&daemon->acceptance, daemon->inherited, config);
 	daemon->space_timer = loop_timer_new(daemon->loop, watch_space, daemon);
 	watch_space(daemon);
+	daemon->certificate_timer =
+		loop_timer_new(daemon->loop, watch_certificates, daemon);
+	watch_certificates(daemon);
 	daemon->control = http_server_unix(daemon->loop, socket, control_handle,
 					   daemon, err);
 	if (!daemon->control)
@@ -710,6 +778,8 @@ int daemon_run(struct daemon *daemon, struct err *err)
 		if (loop_signal(daemon->loop, signals[i], stop, daemon, err) <
 		    0)
 			return -1;
+	if (loop_signal(daemon->loop, SIGHUP, hang_up, daemon, err) < 0)
+		return -1;
 	index_flush(daemon->store.index, indexed, daemon);
 	loop_run(daemon->loop);
 	return 0;
@@ -735,6 +805,7 @@ void daemon_free(struct daemon *daemon)
 	spool_space_free(daemon->space);
 	queue_free(daemon->queue);
 	loop_timer_free(daemon->space_timer);
+	loop_timer_free(daemon->certificate_timer);
 	notify_free(daemon->notify);
 	if (daemon->loop)
 		loop_free(daemon->loop);
@@ -889,7 +960,8 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 				       plan->domains[i].name);
 	}
 	for (size_t i = 0; i < plan->queue_mx.listen.count; i++)
-		listeners_close(daemon->listeners, plan->queue_mx.listen.at[i]);
+		listeners_close(daemon->listeners, plan->queue_mx.listen.at[i],
+				cutover->tls_server);
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		if (daemon->cutovers[i] == cutover)
 			daemon->cutovers[i] =

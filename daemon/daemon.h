@@ -10,6 +10,7 @@
 #define DAEMON_DAEMON_H
 
 #include "base/map.h"
+#include "daemon/config.h"
 #include "daemon/cutover.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
@@ -18,6 +19,7 @@
 
 struct daemon {
 	struct loop *loop;
+	const struct config *config;
 	char *state_dir;
 	int lock_fd;
 	struct store store;
@@ -36,12 +38,14 @@ struct daemon {
 	bool supervised;	/* somebody restarts us (systemd) */
 	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */
-	struct loop_timer *space_timer;
+	struct loop_timer *space_timer, *certificate_timer;
+	uint64_t space_left; /* above the reserve, less what goes out now */
 	bool space_short;
 	uint64_t damaged, torn; /* ranges found at start */
 };
 
-struct daemon *daemon_new(const char *state_dir, struct err *err);
+/* `config` is borrowed; its state folder is set. */
+struct daemon *daemon_new(const struct config *config, struct err *err);
 /* Returns when SIGTERM, SIGINT or a stop request came. */
 int daemon_run(struct daemon *daemon, struct err *err);
 void daemon_free(struct daemon *daemon);

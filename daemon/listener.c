@@ -2,7 +2,9 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/clock.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,18 +13,7 @@
 
 enum {
 	BACKLOG = 4096,
-	ACCEPT_BATCH = 64,
-	MAX_SESSIONS = 15000,
-	MAX_PER_PEER = 2000,
-};
-
-static const struct session_limits limits = {
-	.max_recipients = 100, /* RFC 5321 section 4.5.3.1.8 */
-	.max_messages = 100000,
-	.max_errors = 20,
-	.command_ms = 300000, /* RFC 5321 section 4.5.3.2.7 */
-	.data_ms = 180000,
-	.data_total_ms = 3600000,
+	ACCEPT_BATCH = 64
 };
 
 struct listener {
@@ -38,27 +29,33 @@ struct listener {
 struct open_session {
 	struct list link;
 	struct session *session;
-	char peer[ADDR_TEXT];
+	struct addr peer;
 };
 
 struct listeners {
 	struct acceptance *acceptance;
 	const struct inherited *inherited;
+	const struct config *config;
 	struct list all;
 	struct list sessions;
 	struct map by_session; /* pointer bytes -> open_session */
-	struct map per_peer;   /* ip -> count as a pointer */
-	size_t count;
-	bool shutting;
+	struct networks *networks;
+	int spare_fd; /* given up to turn somebody away when there is none */
+	uint64_t accepted, refused[NETWORK_VERDICTS], no_descriptor;
+	struct session_counts ended;
 };
 
 struct listeners *listeners_new(struct acceptance *acceptance,
-				const struct inherited *inherited)
+				const struct inherited *inherited,
+				const struct config *config)
 {
 	struct listeners *listeners = mem_alloc(sizeof(*listeners));
 
 	listeners->acceptance = acceptance;
 	listeners->inherited = inherited;
+	listeners->config = config;
+	listeners->networks = networks_new(&config->network);
+	listeners->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	list_init(&listeners->all);
 	list_init(&listeners->sessions);
 	return listeners;
@@ -80,17 +77,6 @@ static struct slice key_of(void *const *session)
 	return slice_of(session, sizeof(*session));
 }
 
-static void count_peer(struct listeners *listeners, const char *peer, int by)
-{
-	size_t now = (size_t)map_get(&listeners->per_peer, slice(peer));
-
-	now = (size_t)((ptrdiff_t)now + by);
-	if (now == 0)
-		map_remove(&listeners->per_peer, slice(peer));
-	else
-		map_put(&listeners->per_peer, slice(peer), (void *)now);
-}
-
 void listeners_session_ended(struct listeners *listeners, void *session)
 {
 	struct open_session *open =
@@ -98,8 +84,7 @@ void listeners_session_ended(struct listeners *listeners, void *session)
 
 	if (!open)
 		return;
-	count_peer(listeners, open->peer, -1);
-	listeners->count--;
+	networks_leave(listeners->networks, &open->peer, clock_mono_ms());
 	list_remove(&open->link);
 	free(open);
 }
@@ -118,43 +103,65 @@ void listeners_free(struct listeners *listeners)
 		session_free(session);
 	}
 	map_release(&listeners->by_session);
-	map_release(&listeners->per_peer);
+	networks_free(listeners->networks);
+	if (listeners->spare_fd >= 0)
+		close(listeners->spare_fd);
 	free(listeners);
 }
 
-static void refuse(int fd)
+static void refuse(int fd, const char *text)
 {
-	static const char text[] =
-		"421 4.3.2 too many sessions, try again later\r\n";
-
-	if (send(fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		log_debug("a refused peer was gone already");
 	close(fd);
 }
 
 static void take(struct listener *listener, int fd, const struct addr *peer)
 {
+	static const char *const why[NETWORK_VERDICTS] = {
+		[NETWORK_SESSIONS] = "421 4.3.2 too many sessions, try again "
+				     "later\r\n",
+		[NETWORK_SHARE] = "421 4.7.0 too many sessions from your "
+				  "network\r\n",
+		[NETWORK_RATE] = "421 4.7.0 too many connections from your "
+				 "network, slow down\r\n",
+	};
 	struct listeners *listeners = listener->listeners;
 	struct open_session *open;
-	char ip[ADDR_TEXT];
+	enum network_verdict verdict =
+		networks_enter(listeners->networks, peer, clock_mono_ms());
 	void *session;
 
-	addr_ip(peer, ip);
-	if (listeners->count >= MAX_SESSIONS ||
-	    (size_t)map_get(&listeners->per_peer, slice(ip)) >=
-		    MAX_PER_PEER * (addr_is_loopback(peer) ? 10 : 1)) {
-		refuse(fd);
+	if (verdict != NETWORK_OK) {
+		listeners->refused[verdict]++;
+		refuse(fd, why[verdict]);
 		return;
 	}
+	listeners->accepted++;
 	session = session_new(listeners->acceptance, fd, listener->hostname,
-			      &limits, listener->tls);
+			      &listeners->config->session, &listeners->ended,
+			      listener->tls);
 	open = mem_alloc(sizeof(*open));
 	open->session = session;
-	memcpy(open->peer, ip, sizeof(open->peer));
+	open->peer = *peer;
 	list_append(&listeners->sessions, &open->link);
 	map_put(&listeners->by_session, key_of(&session), open);
-	count_peer(listeners, ip, 1);
-	listeners->count++;
+}
+
+/* Without a descriptor left a peer would wait, and the loop would spin. */
+static void turn_away(struct listener *listener)
+{
+	struct listeners *listeners = listener->listeners;
+	int fd;
+
+	close(listeners->spare_fd);
+	fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		refuse(fd, "421 4.3.2 too many sessions, try again later\r\n");
+	listeners->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (listeners->no_descriptor++ == 0)
+		log_warn("no file descriptor is left: new peers get 421; raise "
+			 "the limit of open files, or lower limits.sessions");
 }
 
 static void on_ready(void *ctx, int fd, int what)
@@ -167,8 +174,11 @@ static void on_ready(void *ctx, int fd, int what)
 				  SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (got < 0) {
-			if (errno != EAGAIN && errno != EINTR &&
-			    errno != ECONNABORTED)
+			if ((errno == EMFILE || errno == ENFILE) &&
+			    listener->listeners->spare_fd >= 0)
+				turn_away(listener);
+			else if (errno != EAGAIN && errno != EINTR &&
+				 errno != ECONNABORTED)
 				log_warn("accept on %s: %m", listener->address);
 			return;
 		}
@@ -199,6 +209,10 @@ int listeners_open(struct listeners *listeners, const char *address,
 
 	if (listener) {
 		listener->users++;
+		if (listener->tls)
+			tls_server_also(listener->tls, tls);
+		else
+			listener->tls = tls_server_share(tls);
 		return 0;
 	}
 	if (addr_parse(slice(address), 25, &addr, err) < 0)
@@ -222,12 +236,17 @@ int listeners_open(struct listeners *listeners, const char *address,
 	return 0;
 }
 
-void listeners_close(struct listeners *listeners, const char *address)
+void listeners_close(struct listeners *listeners, const char *address,
+		     struct tls_server *tls)
 {
 	struct listener *listener = find(listeners, address);
 
-	if (listener && --listener->users == 0)
+	if (!listener)
+		return;
+	if (--listener->users == 0)
 		listener_free(listener);
+	else
+		tls_server_without(listener->tls, tls);
 }
 
 bool listeners_has(const struct listeners *listeners, const char *address)
@@ -237,7 +256,6 @@ bool listeners_has(const struct listeners *listeners, const char *address)
 
 void listeners_shutdown(struct listeners *listeners)
 {
-	listeners->shutting = true;
 	list_each (it, next, &listeners->all)
 		listener_free(list_entry(it, struct listener, link));
 	list_each (at, after, &listeners->sessions)
@@ -248,5 +266,36 @@ void listeners_shutdown(struct listeners *listeners)
 
 size_t listeners_sessions(const struct listeners *listeners)
 {
-	return listeners->count;
+	return networks_sessions(listeners->networks);
+}
+
+struct json *listeners_json(const struct listeners *listeners)
+{
+	const struct {
+		const char *key;
+		uint64_t count;
+	} refused[] = {
+		{ "sessions", listeners->refused[NETWORK_SESSIONS] },
+		{ "sessions_per_network", listeners->refused[NETWORK_SHARE] },
+		{ "connects_per_minute", listeners->refused[NETWORK_RATE] },
+		{ "no_descriptor", listeners->no_descriptor },
+		{ "messages_per_session", listeners->ended.messages },
+		{ "bytes_per_session", listeners->ended.bytes },
+		{ "errors_per_session", listeners->ended.errors },
+		{ "junk_per_session", listeners->ended.junk },
+		{ "timeouts", listeners->ended.timeouts },
+	};
+	struct json *json = json_object(), *counts = json_object();
+
+	for (size_t i = 0; i < COUNT(refused); i++)
+		json_put_number(counts, refused[i].key,
+				(double)refused[i].count);
+	json_put_number(json, "open",
+			(double)networks_sessions(listeners->networks));
+	json_put_number(json, "networks",
+			(double)networks_count(listeners->networks));
+	json_put_number(json, "accepted", (double)listeners->accepted);
+	json_put(json, "turned_away", counts);
+	json_put(json, "limits", config_limits_json(listeners->config));
+	return json;
 }

@@ -14,12 +14,14 @@
 #define LOG_MODULE "main"
 
 static const char usage[] =
-	"usage: tideoverd --state DIR [--user NAME] [--no-sandbox]\n"
-	"                 [--background-log FILE] [--verbose] [--log-addresses]\n"
+	"usage: tideoverd [--config FILE] [--state DIR] [--user NAME]\n"
+	"                 [--no-sandbox] [--background-log FILE] [--verbose]\n"
+	"                 [--log-addresses]\n"
 	"\n"
 	"The queueing MX of tideover.  Plans are started with `tideover start`;\n"
 	"plans that were under way in DIR are taken up again.\n"
 	"\n"
+	"  --config FILE          limits, TLS, postmaster, state folder\n"
 	"  --state DIR            where spool, index, plans and journals live\n"
 	"  --user NAME            become NAME; of root's rights only that to listen\n"
 	"                         on ports below 1024 is kept\n"
@@ -32,7 +34,8 @@ static const char usage[] =
 	"Exit status: 0 stopped cleanly, 1 failed, 2 usage or an unknown user.\n";
 
 enum {
-	OPT_STATE = 1,
+	OPT_CONFIG = 1,
+	OPT_STATE,
 	OPT_USER,
 	OPT_NO_SANDBOX,
 	OPT_LOG,
@@ -43,6 +46,7 @@ enum {
 };
 
 static const struct option options[] = {
+	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
@@ -109,19 +113,71 @@ static void enter_sandbox(const char *state, bool wanted,
 		log_warn("sandbox: %s", sandbox->text);
 }
 
-int main(int argc, char **argv)
+/* Which state folder: the option goes before the file. */
+static int configure(const char *file, const char *state, struct config *config,
+		     struct err *err)
 {
-	const char *state = NULL, *log = NULL, *name = NULL;
-	enum log_level level = LOG_LEVEL_INFO;
+	config_default(config);
+	if (file && config_read(file, config, err) < 0)
+		return -1;
+	if (state) {
+		free(config->state);
+		config->state = mem_dup(state);
+	}
+	if (!config->state)
+		return err_set(err,
+			       "%s names no state folder: give \"state\" in "
+			       "it, or --state DIR",
+			       file);
+	return 0;
+}
+
+static int run(const struct config *config, const char *name, const char *log,
+	       bool sandboxed)
+{
 	struct err err = ERR_INIT;
-	struct daemon *daemon;
-	bool addresses = false, sandboxed = true;
 	struct privilege_user user;
 	struct sandbox sandbox;
-	int option, result;
+	struct daemon *daemon;
+	int result;
+
+	if (name && privilege_find(name, &user, &err) < 0) {
+		log_error("%s", err.text);
+		return 2;
+	}
+	raise_limits();
+	if (settle(name ? &user : NULL, config->state, log, &err) < 0) {
+		log_error("%s", err.text);
+		return 1;
+	}
+	enter_sandbox(config->state, sandboxed, &sandbox);
+	daemon = daemon_new(config, &err);
+	if (!daemon) {
+		log_error("%s", err.text);
+		return 1;
+	}
+	daemon->sandbox = sandbox.text;
+	result = daemon_run(daemon, &err);
+	if (result < 0)
+		log_error("%s", err.text);
+	daemon_free(daemon);
+	return result < 0 ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *file = NULL, *state = NULL, *log = NULL, *name = NULL;
+	enum log_level level = LOG_LEVEL_INFO;
+	bool addresses = false, sandboxed = true;
+	struct config config;
+	struct err err = ERR_INIT;
+	int option, status = 2;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
+		case OPT_CONFIG:
+			file = optarg;
+			break;
 		case OPT_STATE:
 			state = optarg;
 			break;
@@ -151,30 +207,15 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (!state || optind < argc) {
+	if ((!state && !file) || optind < argc) {
 		fputs(usage, stderr);
 		return 2;
 	}
 	log_setup("tideoverd", level, addresses);
-	if (name && privilege_find(name, &user, &err) < 0) {
+	if (configure(file, state, &config, &err) == 0)
+		status = run(&config, name, log, sandboxed);
+	else
 		log_error("%s", err.text);
-		return 2;
-	}
-	raise_limits();
-	if (settle(name ? &user : NULL, state, log, &err) < 0) {
-		log_error("%s", err.text);
-		return 1;
-	}
-	enter_sandbox(state, sandboxed, &sandbox);
-	daemon = daemon_new(state, &err);
-	if (!daemon) {
-		log_error("%s", err.text);
-		return 1;
-	}
-	daemon->sandbox = sandbox.text;
-	result = daemon_run(daemon, &err);
-	if (result < 0)
-		log_error("%s", err.text);
-	daemon_free(daemon);
-	return result < 0 ? 1 : 0;
+	config_release(&config);
+	return status;
 }

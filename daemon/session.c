@@ -16,6 +16,7 @@ enum {
 struct session {
 	struct acceptance *acceptance;
 	struct session_limits limits;
+	struct session_counts *counts;
 	struct tls_server *tls;
 	struct stream *stream;
 	struct smtp_server *server;
@@ -25,10 +26,9 @@ struct session {
 	char helo[256];
 	char peer[ADDR_TEXT], peer_literal[ADDR_TEXT];
 	char tls_text[96];
-	bool in_tls, closing, paused, feeding;
+	bool in_tls, utf8, closing, paused, feeding;
 	int64_t data_until_ms; /* mono: the message must end by then */
-	uint64_t declared;
-	unsigned messages;
+	uint64_t declared, bytes;
 };
 
 static void end(struct session *session)
@@ -130,8 +130,16 @@ static void on_mail(void *ctx, const struct smtp_mail *mail)
 	struct acceptance *acceptance = session->acceptance;
 	struct acceptance_answer answer = { .code = 250 };
 
+	if (session->limits.max_bytes &&
+	    session->bytes >= session->limits.max_bytes) {
+		session->counts->bytes++;
+		smtp_server_answer(session->server, 421,
+				   "4.7.0 too many bytes in one session");
+		return;
+	}
 	acceptance->admit(acceptance->ctx, mail->size, &answer);
 	if (answer.code == 250) {
+		session->utf8 = mail->utf8;
 		session_data_free(session->data);
 		session->data = session_data_new(acceptance, mail->reverse_path,
 						 mail->utf8);
@@ -153,7 +161,9 @@ static void on_rcpt(void *ctx, const struct smtp_path *path,
 			      session_data_plan(session->data),
 			      session->declared, &answer);
 	if (answer.code == 250) {
-		session_data_recipient(session->data, answer.plan, address);
+		session_data_recipient(session->data, answer.plan,
+				       answer.address ? slice(answer.address) :
+							address);
 		snprintf(answer.text, sizeof(answer.text),
 			 "2.1.5 recipient ok");
 	}
@@ -168,8 +178,8 @@ static void on_data_begin(void *ctx)
 		.helo = session->helo,
 		.peer = session->peer,
 		.peer_literal = session->peer_literal,
-		.protocol = smtp_server_protocol(session->server,
-						 session->in_tls, false),
+		.protocol = smtp_server_protocol(
+			session->server, session->in_tls, session->utf8),
 		.tls = session->tls_text,
 	};
 
@@ -179,12 +189,17 @@ static void on_data_begin(void *ctx)
 	smtp_server_answer(session->server, 354, "end data with <CRLF>.<CRLF>");
 }
 
+static void resume(struct session *session)
+{
+	session->paused = false;
+	stream_resume(session->stream);
+}
+
 static void room(void *ctx)
 {
 	struct session *session = ctx;
 
-	session->paused = false;
-	stream_resume(session->stream);
+	resume(session);
 	feed(session);
 }
 
@@ -192,8 +207,12 @@ static void on_data(void *ctx, struct slice bytes)
 {
 	struct session *session = ctx;
 
+	session->bytes += bytes.len;
 	session_data_bytes(session->data, bytes);
-	if (!session->paused && session_data_is_full(session->data)) {
+	if (!session_data_is_full(session->data)) {
+		if (session->paused)
+			resume(session);
+	} else if (!session->paused) {
 		session->paused = true;
 		stream_pause(session->stream);
 		session_data_on_room(session->data, room, session);
@@ -212,14 +231,21 @@ static void kept(void *ctx, const struct id *id, const struct err *err)
 	char text[128];
 
 	if (err) {
+		struct acceptance_answer answer;
+
 		log_error("message not kept: %s", err->text);
 		session_data_free(session->data);
 		session->data = NULL;
-		answered(session, 451, "4.3.0 cannot keep it now, try again");
+		session->acceptance->admit(session->acceptance->ctx, 0,
+					   &answer);
+		if (answer.code == 250)
+			answered(session, 451,
+				 "4.3.0 cannot keep it now, try again");
+		else
+			answered(session, answer.code, answer.text);
 		return;
 	}
 	snprintf(text, sizeof(text), "2.0.0 kept as %s", id->text);
-	session->messages++;
 	session_data_free(session->data);
 	session->data = NULL;
 	answered(session, 250, text);
@@ -247,10 +273,8 @@ static void on_reset(void *ctx)
 
 	session_data_free(session->data);
 	session->data = NULL;
-	if (session->paused) {
-		session->paused = false;
-		stream_resume(session->stream);
-	}
+	if (session->paused)
+		resume(session);
 }
 
 static void on_starttls(void *ctx)
@@ -261,10 +285,28 @@ static void on_starttls(void *ctx)
 	stream_starttls_server(session->stream, session->tls);
 }
 
+static void count_limit(struct session *session)
+{
+	switch (smtp_server_limit(session->server)) {
+	case SMTP_LIMIT_MESSAGES:
+		session->counts->messages++;
+		break;
+	case SMTP_LIMIT_ERRORS:
+		session->counts->errors++;
+		break;
+	case SMTP_LIMIT_JUNK:
+		session->counts->junk++;
+		break;
+	case SMTP_LIMIT_NONE:
+		break;
+	}
+}
+
 static void on_close(void *ctx)
 {
 	struct session *session = ctx;
 
+	count_limit(session);
 	flush(session);
 	end(session);
 }
@@ -306,6 +348,7 @@ static void on_end(void *ctx, const char *why)
 	struct session *session = ctx;
 
 	if (why && strcmp(why, "timed out") == 0) {
+		session->counts->timeouts++;
 		smtp_server_shutdown(session->server,
 				     "4.4.2 waited too long, closing");
 		flush(session);
@@ -322,6 +365,7 @@ static const struct stream_events stream_events = {
 struct session *session_new(struct acceptance *acceptance, int fd,
 			    const char *hostname,
 			    const struct session_limits *limits,
+			    struct session_counts *counts,
 			    struct tls_server *tls)
 {
 	struct session *session = mem_alloc(sizeof(*session));
@@ -329,6 +373,7 @@ struct session *session_new(struct acceptance *acceptance, int fd,
 
 	session->acceptance = acceptance;
 	session->limits = *limits;
+	session->counts = counts;
 	session->hostname = mem_dup(hostname);
 	session->tls = tls_server_share(tls);
 	session->over = loop_timer_new(acceptance->loop, over, session);
@@ -344,6 +389,7 @@ struct session *session_new(struct acceptance *acceptance, int fd,
 			.max_recipients = limits->max_recipients,
 			.max_messages = limits->max_messages,
 			.max_errors = limits->max_errors,
+			.max_junk = limits->max_junk,
 			.utf8 = acceptance->utf8(acceptance->ctx),
 		},
 		tls != NULL);

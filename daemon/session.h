@@ -13,20 +13,28 @@
 
 struct session;
 
-struct session_limits {
+struct session_limits {		 /* 0: no limit */
 	unsigned max_recipients; /* per transaction: 100 (RFC 5321) */
 	unsigned max_messages;	 /* per session */
-	unsigned max_errors;
-	int64_t command_ms;    /* a command must come whole within */
-	int64_t data_ms;       /* no byte of data for so long */
-	int64_t data_total_ms; /* a message must end within */
+	uint64_t max_bytes;	 /* of messages, per session */
+	unsigned max_errors;	 /* 5xx since the last kept message */
+	unsigned max_junk;	 /* idle commands since then */
+	int64_t command_ms;	 /* a command must come whole within */
+	int64_t data_ms;	 /* no byte of data for so long */
+	int64_t data_total_ms;	 /* a message must end within */
 };
 
-/* Takes `fd` over; copies `hostname`.  `tls` is shared; NULL: STARTTLS is not
- * offered. */
+/* Sessions that a limit ended, since the start. */
+struct session_counts {
+	uint64_t messages, bytes, errors, junk, timeouts;
+};
+
+/* Takes `fd` over; copies `hostname`; `counts` is borrowed.  `tls` is shared;
+ * NULL: STARTTLS is not offered. */
 struct session *session_new(struct acceptance *acceptance, int fd,
 			    const char *hostname,
 			    const struct session_limits *limits,
+			    struct session_counts *counts,
 			    struct tls_server *tls);
 /* Answers 421 as soon as the dialogue stands between two replies. */
 void session_shutdown(struct session *session, const char *text);

@@ -188,6 +188,14 @@ static void to_side(struct session_data *data)
 					    &data->id, &data->err);
 		data->side_failed = !data->side;
 	}
+	if (data->side && !data->side_failed &&
+	    !data->acceptance->room(data->acceptance->ctx, data->body.len)) {
+		/* The rest is read and dropped; nothing was promised. */
+		err_set(&data->err, "not enough space");
+		spool_side_abort(data->side);
+		data->side = NULL;
+		data->side_failed = true;
+	}
 	if (data->side_failed) {
 		buf_clear(&data->body);
 		return;

@@ -7,10 +7,23 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+
+/* Which version of a file was read. */
+struct file_mark {
+	ino_t inode;
+	off_t size;
+	struct timespec changed;
+};
 
 struct tls_server {
 	SSL_CTX *ctx;
 	unsigned users;
+	enum tls_floor floor;
+	char *certificate_file, *key_file; /* NULL: self-signed */
+	struct file_mark certificate_mark, key_mark;
+	struct tls_server **others;
+	size_t other_count;
 };
 
 struct tls_client {
@@ -65,34 +78,142 @@ static int load_pair(SSL_CTX *ctx, const char *certificate_file,
 	return 0;
 }
 
-static struct tls_server *server_new(struct err *err)
+static bool has_name(SSL_CTX *ctx, const char *name)
+{
+	X509 *certificate = SSL_CTX_get0_certificate(ctx);
+
+	return certificate &&
+	       X509_check_host(certificate, name, 0,
+			       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
+}
+
+static int choose_certificate(SSL *ssl, int *alert, void *arg)
+{
+	const struct tls_server *server = arg;
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+	if (!name || has_name(server->ctx, name))
+		return SSL_TLSEXT_ERR_OK;
+	for (size_t i = 0; i < server->other_count; i++) {
+		if (!has_name(server->others[i]->ctx, name))
+			continue;
+		SSL_set_SSL_CTX(ssl, server->others[i]->ctx);
+		break;
+	}
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static SSL_CTX *server_ctx(struct tls_server *server, struct err *err)
 {
 	SSL_CTX *ctx = ctx_new(TLS_server_method(), err);
-	struct tls_server *server;
 
 	if (!ctx)
 		return NULL;
+	if (server->floor == TLS_FLOOR_1_0) {
+		SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION);
+		/* Its handshake signs with SHA-1, which level 1 refuses. */
+		SSL_CTX_set_security_level(ctx, 0);
+	}
 	/* A client that leaves without reading its tickets resets the
 	 * connection under a slow server. */
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	server = mem_alloc(sizeof(*server));
+	SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
+	SSL_CTX_set_tlsext_servername_arg(ctx, server);
+	return ctx;
+}
+
+static void mark_file(const char *path, struct file_mark *mark)
+{
+	struct stat st;
+
+	memset(mark, 0, sizeof(*mark));
+	if (stat(path, &st) < 0)
+		return;
+	mark->inode = st.st_ino;
+	mark->size = st.st_size;
+	mark->changed = st.st_mtim;
+}
+
+static bool same_mark(const struct file_mark *a, const struct file_mark *b)
+{
+	return a->inode == b->inode && a->size == b->size &&
+	       a->changed.tv_sec == b->changed.tv_sec &&
+	       a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+/* The marks are taken first: a change while we read is seen next time. */
+static int load_server(struct tls_server *server, struct err *err)
+{
+	struct file_mark certificate, key;
+	SSL_CTX *ctx = server_ctx(server, err);
+
+	if (!ctx)
+		return -1;
+	mark_file(server->certificate_file, &certificate);
+	mark_file(server->key_file, &key);
+	if (load_pair(ctx, server->certificate_file, server->key_file, err) <
+	    0) {
+		SSL_CTX_free(ctx);
+		return -1;
+	}
+	SSL_CTX_free(server->ctx);
 	server->ctx = ctx;
-	return server;
+	server->certificate_mark = certificate;
+	server->key_mark = key;
+	return 0;
 }
 
 struct tls_server *tls_server_new(const char *certificate_file,
-				  const char *key_file, struct err *err)
+				  const char *key_file, enum tls_floor floor,
+				  struct err *err)
 {
-	struct tls_server *server = server_new(err);
+	struct tls_server *server = mem_alloc(sizeof(*server));
 
-	if (!server)
-		return NULL;
-	if (load_pair(server->ctx, certificate_file, key_file, err) == 0)
+	server->floor = floor;
+	server->certificate_file = mem_dup(certificate_file);
+	server->key_file = mem_dup(key_file);
+	if (load_server(server, err) == 0)
 		return server;
 	tls_server_free(server);
 	return NULL;
+}
+
+int tls_server_reload(struct tls_server *server, bool force, struct err *err)
+{
+	struct file_mark certificate, key;
+
+	if (!server->certificate_file)
+		return 0;
+	mark_file(server->certificate_file, &certificate);
+	mark_file(server->key_file, &key);
+	if (!force && same_mark(&certificate, &server->certificate_mark) &&
+	    same_mark(&key, &server->key_mark))
+		return 0;
+	return load_server(server, err) == 0 ? 1 : -1;
+}
+
+void tls_server_also(struct tls_server *server, struct tls_server *other)
+{
+	if (!server || !other || server == other)
+		return;
+	server->others = mem_grow(server->others,
+				  (server->other_count + 1) * sizeof(other));
+	server->others[server->other_count++] = tls_server_share(other);
+}
+
+void tls_server_without(struct tls_server *server, struct tls_server *other)
+{
+	if (!server)
+		return;
+	for (size_t i = 0; i < server->other_count; i++) {
+		if (server->others[i] != other)
+			continue;
+		server->others[i] = server->others[--server->other_count];
+		tls_server_free(other);
+		return;
+	}
 }
 
 static X509 *selfsigned(EVP_PKEY *key, const char *host)
@@ -125,17 +246,20 @@ static X509 *selfsigned(EVP_PKEY *key, const char *host)
 
 struct tls_server *tls_server_new_selfsigned(const char *host, struct err *err)
 {
-	struct tls_server *server = server_new(err);
+	struct tls_server *server = mem_alloc(sizeof(*server));
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert = key ? selfsigned(key, host) : NULL;
 
-	if (server &&
+	server->ctx = server_ctx(server, err);
+	if (server->ctx &&
 	    (!cert || SSL_CTX_use_certificate(server->ctx, cert) != 1 ||
-	     SSL_CTX_use_PrivateKey(server->ctx, key) != 1)) {
+	     SSL_CTX_use_PrivateKey(server->ctx, key) != 1))
 		err_ssl(err, "cannot make a certificate");
-		tls_server_free(server);
-		server = NULL;
-	}
+	else if (server->ctx)
+		goto out;
+	tls_server_free(server);
+	server = NULL;
+out:
 	X509_free(cert);
 	EVP_PKEY_free(key);
 	return server;
@@ -188,7 +312,12 @@ void tls_server_free(struct tls_server *server)
 {
 	if (!server || server->users-- > 0)
 		return;
+	while (server->other_count > 0)
+		tls_server_free(server->others[--server->other_count]);
+	free(server->others);
 	SSL_CTX_free(server->ctx);
+	free(server->certificate_file);
+	free(server->key_file);
 	free(server);
 }
 

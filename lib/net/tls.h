@@ -16,8 +16,16 @@ struct tls_server; /* certificate and key of a listener */
 struct tls_client; /* trust and policy of a connecting side */
 struct ssl_ctx_st;
 
+/* What a server takes at least.  TLS 1.0 is for senders that would else fall
+ * back to clear text (RFC 7435); RFC 8996 deprecates it. */
+enum tls_floor {
+	TLS_FLOOR_1_2,
+	TLS_FLOOR_1_0
+};
+
 struct tls_server *tls_server_new(const char *certificate_file,
-				  const char *key_file, struct err *err);
+				  const char *key_file, enum tls_floor floor,
+				  struct err *err);
 /* A self-signed certificate for `host`, in memory: rehearsal and tests. */
 struct tls_server *tls_server_new_selfsigned(const char *host, struct err *err);
 /* The same as two PEM files (key with mode 0600). */
@@ -26,6 +34,21 @@ int tls_selfsigned_write(const char *host, const char *certificate_file,
 /* One more owner, who frees it as well; NULL stays NULL.  One thread. */
 struct tls_server *tls_server_share(struct tls_server *server);
 void tls_server_free(struct tls_server *server); /* NULL is fine */
+/*
+ * Reads the files again if one of them is not the one that was read (another
+ * inode, size or time of change), or always with `force`.  1: new sessions get
+ * the new certificate, sessions under way keep theirs; 0: nothing changed; -1
+ * with err: the files do not fit together (they may be half written), and the
+ * old certificate stays.
+ */
+int tls_server_reload(struct tls_server *server, bool force, struct err *err);
+/*
+ * A client that asks `server` for a name (SNI, RFC 6066 section 3) that its
+ * certificate lacks and that of `other` has, gets the one of `other`, which is
+ * shared.  tls_server_without() takes that back.
+ */
+void tls_server_also(struct tls_server *server, struct tls_server *other);
+void tls_server_without(struct tls_server *server, struct tls_server *other);
 
 enum tls_policy {
 	TLS_OPPORTUNISTIC, /* use it when offered, take any certificate */

@@ -52,7 +52,8 @@ struct smtp_server {
 	unsigned tried, accepted; /* recipients */
 	struct smtp_data data;
 
-	unsigned messages, errors;
+	unsigned messages, errors, junk;
+	enum smtp_server_limit limit; /* that ended it */
 	bool feeding;
 	unsigned busy; /* calls under way */
 	bool doomed;   /* freed when the last one returns */
@@ -160,13 +161,31 @@ static void say_farewell(struct smtp_server *server, const char *text)
 	close_session(server);
 }
 
+static void end_by_limit(struct smtp_server *server,
+			 enum smtp_server_limit limit, const char *text)
+{
+	if (server->state == CLOSED)
+		return;
+	server->limit = limit;
+	say_farewell(server, text);
+}
+
 /* A 5xx was said: too many of them, and the session ends. */
 static void count_error(struct smtp_server *server)
 {
 	server->errors++;
-	if (server->limits.max_errors && server->state != CLOSED &&
+	if (server->limits.max_errors &&
 	    server->errors >= server->limits.max_errors)
-		say_farewell(server, "4.7.0 too many errors");
+		end_by_limit(server, SMTP_LIMIT_ERRORS,
+			     "4.7.0 too many errors");
+}
+
+static void count_junk(struct smtp_server *server)
+{
+	server->junk++;
+	if (server->limits.max_junk && server->junk >= server->limits.max_junk)
+		end_by_limit(server, SMTP_LIMIT_JUNK,
+			     "4.7.0 too many commands without a message");
 }
 
 static void refuse(struct smtp_server *server, int code, const char *text)
@@ -241,7 +260,8 @@ static void run_mail(struct smtp_server *server, struct slice argument)
 		return;
 	}
 	if (limits->max_messages && server->messages >= limits->max_messages) {
-		say_farewell(server, "4.7.0 too many messages in one session");
+		end_by_limit(server, SMTP_LIMIT_MESSAGES,
+			     "4.7.0 too many messages in one session");
 		return;
 	}
 	if (smtp_command_path(argument, "FROM:", &in, &rest, &err) < 0) {
@@ -310,6 +330,7 @@ static void run_rcpt(struct smtp_server *server, struct slice argument)
 	if (server->limits.max_recipients &&
 	    server->accepted >= server->limits.max_recipients) {
 		reply(server, "452 4.5.3 too many recipients");
+		count_junk(server);
 		return;
 	}
 	server->question = RCPT;
@@ -377,6 +398,7 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 {
 	const struct rule *rule = &rules[command->verb];
 	struct slice argument = command->argument;
+	bool idle;
 
 	if (rule->argument == NONE ?
 		    argument.len > 0 :
@@ -408,11 +430,15 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 		run_data(server);
 		break;
 	case SMTP_RSET:
+		idle = !server->mail;
 		forget_transaction(server);
 		reply(server, "250 2.0.0 ok");
+		if (idle)
+			count_junk(server);
 		break;
 	case SMTP_NOOP:
 		reply(server, "250 2.0.0 ok");
+		count_junk(server);
 		break;
 	case SMTP_QUIT:
 		reply(server, "221 2.0.0 %s closes", server->hostname);
@@ -420,9 +446,11 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 		break;
 	case SMTP_VRFY:
 		reply(server, "252 2.5.0 not verified; send mail and see");
+		count_junk(server);
 		break;
 	case SMTP_HELP:
 		reply(server, "214 2.0.0 see RFC 5321");
+		count_junk(server);
 		break;
 	case SMTP_STARTTLS:
 		run_starttls(server, behind);
@@ -552,10 +580,14 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in)
 
 static void answer_helo(struct smtp_server *server, bool extended)
 {
+	bool again = server->greeted;
+
 	server->greeted = true;
 	server->extended = extended;
 	if (!extended) {
 		reply(server, "250 %s", server->hostname);
+		if (again)
+			count_junk(server);
 		return;
 	}
 	reply(server, "250-%s", server->hostname);
@@ -570,6 +602,8 @@ static void answer_helo(struct smtp_server *server, bool extended)
 	if (server->limits.utf8)
 		reply(server, "250-SMTPUTF8");
 	reply(server, "250 ENHANCEDSTATUSCODES");
+	if (again)
+		count_junk(server);
 }
 
 static void settle(struct smtp_server *server, enum question question, int code)
@@ -596,7 +630,7 @@ static void settle(struct smtp_server *server, enum question question, int code)
 	case DATA_END:
 		server->messages++;
 		if (yes)
-			server->errors = 0;
+			server->errors = server->junk = 0;
 		forget_transaction(server);
 		break;
 	default:
@@ -684,6 +718,11 @@ void smtp_server_shutdown(struct smtp_server *server, const char *text)
 struct buf *smtp_server_out(struct smtp_server *server)
 {
 	return &server->out;
+}
+
+enum smtp_server_limit smtp_server_limit(const struct smtp_server *server)
+{
+	return server->limit;
 }
 
 /* RFC 3848 and RFC 6531, section 4.3; HELO has no name for TLS. */

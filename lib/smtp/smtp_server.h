@@ -66,7 +66,20 @@ struct smtp_server_limits {	 /* 0: no limit */
 	unsigned max_messages;	 /* per session, then 421 */
 	unsigned max_errors;	 /* 5xx since the last kept message,
 					 * then 421 */
+	unsigned max_junk;	 /* commands that move nothing (NOOP, VRFY,
+					 * RSET outside of a transaction, a
+					 * greeting again, RCPT over the limit)
+					 * since the last kept message, then
+					 * 421 */
 	bool utf8;		 /* announce and take SMTPUTF8 */
+};
+
+/* Which limit ended a session. */
+enum smtp_server_limit {
+	SMTP_LIMIT_NONE,
+	SMTP_LIMIT_MESSAGES,
+	SMTP_LIMIT_ERRORS,
+	SMTP_LIMIT_JUNK
 };
 
 struct smtp_server *smtp_server_new(const struct smtp_server_owner *owner,
@@ -102,6 +115,7 @@ void smtp_server_tls_started(struct smtp_server *server);
 void smtp_server_shutdown(struct smtp_server *server, const char *text);
 /* Replies to send; the owner consumes. */
 struct buf *smtp_server_out(struct smtp_server *server);
+enum smtp_server_limit smtp_server_limit(const struct smtp_server *server);
 /* For Received: "ESMTP", "ESMTPS", "SMTP", "UTF8SMTPS" ... (RFC 3848, 6531) */
 const char *smtp_server_protocol(const struct smtp_server *server, bool tls,
 				 bool utf8);

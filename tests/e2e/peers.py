@@ -201,7 +201,8 @@ def self_signed(folder, host):
     key, cert = f"{folder}/{host}.key", f"{folder}/{host}.pem"
     run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
         "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
-        f"/CN={host}", "-keyout", key, "-out", cert)
+        f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}", "-keyout",
+        key, "-out", cert)
     return key, cert
 
 

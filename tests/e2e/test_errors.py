@@ -14,67 +14,10 @@ import time
 
 import peers
 from cutover import DOMAIN, ROOT, VARIANT, Client, Later, Tap
+from node import Node
 from peers import wait_for
 
 BODY = b"Subject: hello\r\n\r\ntext\r\n"
-
-
-class Node:
-    """tideoverd alone, with a plan whose DNS nobody answers: it stays in
-    `opening`, where it accepts mail."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.port = peers.free_port()
-        self.state = f"{folder}/state"
-        self.plan = f"{folder}/plan.json"
-        self.document = {
-            "tideover": 1, "name": "acme", "strategy": "park",
-            "domains": [{"name": DOMAIN}],
-            "old": {"provider": "custom", "mx": ["old.hosts.example"],
-                    "deliver_to": f"127.0.0.1:{peers.free_port()}"},
-            "new": {"provider": "custom", "mx": ["new.hosts.example"],
-                    "deliver_to": f"127.0.0.1:{peers.free_port()}"},
-            "queue_mx": {"host": "hold.hosts.example", "priority": 10,
-                         "listen": [f"127.0.0.1:{self.port}"]},
-            "dns": {"resolvers": [f"127.0.0.1:{peers.free_port()}"],
-                    "authorities": [f"127.0.0.1:{peers.free_port()}"],
-                    "ttl": 300, "old_ttl": 300},
-            "expected": {"messages_per_day": 10, "mean_bytes": 10000},
-            "recipients": {"policy": "any"},
-            "probe": {"recipients": [f"postmaster@{DOMAIN}"]},
-        }
-        self.write()
-
-    def write(self, **changes):
-        self.document.update(changes)
-        with open(self.plan, "w", encoding="ascii") as out:
-            json.dump(self.document, out, indent=1)
-
-    def tideover(self, *args, text=False):
-        form = [] if text else ["--json"]
-        done = subprocess.run(
-            [f"{ROOT}/build/{VARIANT}/tideover", args[0], *form, "--state",
-             self.state, *args[1:]], capture_output=True, text=True,
-            check=False, timeout=60)
-        return done.returncode, done.stdout, done.stderr
-
-    def control(self, raw, wait=5):
-        """Raw bytes to the control socket; what came back."""
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(wait)
-            sock.connect(f"{self.state}/control.sock")
-            answer = b""
-            try:
-                sock.sendall(raw)
-                sock.shutdown(socket.SHUT_WR)
-                while True:
-                    more = sock.recv(65536)
-                    if not more:
-                        return answer
-                    answer += more
-            except OSError:
-                return answer
 
 
 def one_sentence(text):

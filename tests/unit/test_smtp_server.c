@@ -225,6 +225,8 @@ static void read_setting(struct dialogue *dialogue, struct exchange *next,
 		limits->max_messages = n;
 	else if (sscanf(text, "max_errors %u", &n) == 1)
 		limits->max_errors = n;
+	else if (sscanf(text, "max_junk %u", &n) == 1)
+		limits->max_junk = n;
 	else if (strcmp(text, "utf8") == 0)
 		limits->utf8 = true;
 	else if (strcmp(text, "starttls") == 0)

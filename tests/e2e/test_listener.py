@@ -1,0 +1,395 @@
+#!/usr/bin/env python3
+"""The listener: certificates, limits, and senders that mean harm (TAP)."""
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+
+import peers
+from cutover import DOMAIN, Client, Tap
+from node import Node
+from peers import wait_for
+
+HOSTS = ("hold.hosts.example", "hold2.hosts.example")
+BODY = b"Subject: hello\r\n\r\ntext\r\n"
+
+
+class Session:
+    """A plain dialogue from an address of ours."""
+
+    def __init__(self, port, source="127.0.0.1", greet=True):
+        self.sock = socket.create_connection(("127.0.0.1", port), 10,
+                                             (source, 0))
+        self.sock.settimeout(30)
+        self.buffer = b""
+        if greet:
+            assert self.reply()[:3] == "220"
+
+    def reply(self):
+        """The last line of a reply; "" when the peer has closed."""
+        while True:
+            end = self.buffer.find(b"\r\n")
+            if end >= 0:
+                line, self.buffer = self.buffer[:end], self.buffer[end + 2:]
+                if line[3:4] != b"-":
+                    return line.decode()
+                continue
+            try:
+                more = self.sock.recv(65536)
+            except ConnectionError:
+                more = b""
+            if not more:
+                return ""
+            self.buffer += more
+
+    def say(self, line):
+        self.sock.sendall(line.encode() + b"\r\n")
+        return self.reply()
+
+    def starttls(self, name, context=None):
+        self.say("EHLO a.example")
+        assert self.say("STARTTLS")[:3] == "220"
+        if not context:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+        return self.sock.getpeercert(True)
+
+    def close(self):
+        self.sock.close()
+
+
+def certificate(port, name):
+    session = Session(port)
+    try:
+        return session.starttls(name)
+    finally:
+        session.close()
+
+
+def der(path):
+    with open(path, encoding="ascii") as pem:
+        return ssl.PEM_cert_to_DER_cert(pem.read())
+
+
+def second_plan(node, folder, key, cert):
+    """Another plan on the same listener."""
+    path = f"{folder}/second.json"
+    document = json.loads(json.dumps(node.document).replace(DOMAIN,
+                                                            "b.example"))
+    document["name"] = "second"
+    document["queue_mx"]["host"] = HOSTS[1]
+    document["queue_mx"]["tls"] = {"certificate_file": cert, "key_file": key}
+    with open(path, "w", encoding="ascii") as out:
+        json.dump(document, out)
+    node.tideover("start", path)
+
+
+def certificates(tap, folder):
+    node = Node(folder)
+    pairs = [peers.self_signed(folder, host) for host in HOSTS]
+    for key, _ in pairs:
+        os.chmod(key, 0o600)
+    key, cert = pairs[0]
+    node.document["queue_mx"]["tls"] = {"certificate_file": cert,
+                                        "key_file": key}
+    node.write()
+    node.start()
+    try:
+        second_plan(node, folder, *pairs[1])
+        first, second = der(cert), der(pairs[1][1])
+        tap.ok(certificate(node.port, HOSTS[0]) == first and
+               certificate(node.port, HOSTS[1]) == second and
+               certificate(node.port, "other.example") == first,
+               "one listener, a certificate per server name")
+        old = Session(node.port)
+        old.starttls(HOSTS[0])
+        os.makedirs(f"{folder}/renewed")
+        for path in peers.self_signed(f"{folder}/renewed", HOSTS[0]):
+            os.rename(path, f"{folder}/{os.path.basename(path)}")
+        os.kill(node.daemon.process.pid, signal.SIGHUP)
+        wait_for("the new certificate is served",
+                 lambda: certificate(node.port, HOSTS[0]) == der(cert))
+        tap.ok(der(cert) != first and old.say("NOOP")[:3] == "250",
+               "SIGHUP reads the certificate again; a session goes on")
+        renewed = der(cert)
+        for path in peers.self_signed(f"{folder}/renewed", HOSTS[1]):
+            os.rename(path, f"{folder}/{os.path.basename(path)}")
+        wait_for("a change is seen by itself", lambda: certificate(
+            node.port, HOSTS[1]) == der(pairs[1][1]), 30)
+        tap.ok(der(pairs[1][1]) != second,
+               "a certificate that changes on disk is taken up by itself")
+        with open(cert, "w", encoding="ascii") as half:
+            half.write("-----BEGIN CERTIFICATE-----\n")
+        wait_for("the half file is noticed",
+                 lambda: "the old certificate stays" in node.log(), 30)
+        tap.ok(certificate(node.port, HOSTS[0]) == renewed,
+               "a half-written one changes nothing, and is in the log")
+        old.close()
+    finally:
+        node.daemon.close()
+
+
+def old_tls(tap, folder):
+    """TLS 1.0 only where it was asked for."""
+    node = Node(folder)
+    key, cert = peers.self_signed(folder, HOSTS[0])
+    node.document["queue_mx"]["tls"] = {"certificate_file": cert,
+                                        "key_file": key}
+    node.write()
+    config = f"{folder}/tideoverd.json"
+    with open(config, "w", encoding="ascii") as out:
+        json.dump({"tideoverd": 1, "tls_minimum": "1.0",
+                   "postmaster": f"office@{DOMAIN}"}, out)
+    client = ["openssl", "s_client", "-starttls", "smtp", "-tls1", "-cipher",
+              "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{node.port}"]
+    shook = []
+    for options in ((), ("--config", config)):
+        node.start(*options)
+        try:
+            done = subprocess.run(client, input=b"QUIT\r\n", timeout=30,
+                                  capture_output=True, check=False)
+            shook.append(b"Protocol  : TLSv1\n" in done.stdout and
+                         b"Verify return code" in done.stdout and
+                         b"Cipher is (NONE)" not in done.stdout)
+            if options:
+                session = Session(node.port)
+                session.say("HELO a.example")
+                session.say("MAIL FROM:<>")
+                answer = session.say("RCPT TO:<postmaster>")
+                session.say("DATA")
+                kept = session.say("Subject: x\r\n\r\nx\r\n.")
+                session.close()
+                listed = node.tideover("queue", "list", "acme")[1]
+        finally:
+            node.daemon.close()
+    tap.ok(shook == [False, True],
+           f"TLS 1.0 is refused, and taken with tls_minimum 1.0: {shook}")
+    tap.ok(answer[:3] == kept[:3] == "250" and f"office@{DOMAIN}" in listed,
+           "mail for the bare postmaster goes to the node's")
+
+
+def crowds(tap, folder):
+    node = Node(folder)
+    config = f"{folder}/tideoverd.json"
+    with open(config, "w", encoding="ascii") as out:
+        json.dump({"tideoverd": 1, "limits": {
+            "sessions": 40, "sessions_per_network": 5,
+            "connects_per_minute": 30, "messages_per_session": 2,
+            "errors_per_session": 3, "junk_per_session": 4,
+            "command": "1s"}}, out)
+    node.start("--config", config)
+    try:
+        crowd = [Session(node.port, f"127.0.1.{i}", False)
+                 for i in range(1, 9)]
+        said = [session.reply()[:9] for session in crowd]
+        tap.ok(said == ["220 hold."] * 5 + ["421 4.7.0"] * 3,
+               f"the sixth session of a network gets 421: {said}")
+        for session in crowd:
+            session.close()
+        said = ""
+        for _ in range(31):
+            session = Session(node.port, "127.0.2.1", False)
+            said = session.reply()
+            session.say("QUIT")
+            session.close()
+        tap.ok("slow down" in said, f"and so the 31st in a minute: {said}")
+        bad = Session(node.port)
+        said = [bad.say("FOO") for _ in range(3)]
+        tap.ok(said[2][:3] == "500" and bad.reply()[:3] == "421",
+               "errors come to an end")
+        noop = Session(node.port)
+        said = [noop.say("NOOP") for _ in range(4)]
+        tap.ok(said[3][:3] == "250" and noop.reply()[:3] == "421",
+               "so does idle talk")
+        slow = Session(node.port)
+        tap.ok(slow.reply()[:3] == "421", "and silence")
+        many = Client(node.port, False)
+        for _ in range(2):
+            many.send(["box1"], BODY)
+        many.sock.sendall(b"MAIL FROM:<>\r\n")
+        tap.ok(many.sock.recv(100)[:3] == b"421", "and messages")
+        away = node.get("/v1/daemon")["sessions"]["turned_away"]
+        status = json.loads(node.tideover("status", "acme")[1])
+        tap.ok(away["sessions_per_network"] == 3 and
+               away["connects_per_minute"] == 1 and
+               away["errors_per_session"] == 1 and
+               away["junk_per_session"] == 1 and
+               away["messages_per_session"] == 1 and away["timeouts"] >= 1,
+               f"each is counted: {away}")
+        tap.ok(status["sessions"]["limits"]["junk_per_session"] == 4 and
+               status["space"]["bytes_left"] > 0 and
+               status["space"]["hours_left"] > 0,
+               "status shows the limits, and how long the disk lasts")
+    finally:
+        node.daemon.close()
+
+
+def no_descriptors(tap, folder):
+    """Out of descriptors: a word for the newcomer, and no spinning."""
+    node = Node(folder)
+    node.start()
+    pid = node.daemon.process.pid
+    try:
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 6, used + 6))
+        crowd = [Session(node.port, greet=False) for _ in range(12)]
+        said = [session.reply()[:3] for session in crowd]
+        tap.ok(set(said) == {"220", "421"},
+               f"without a descriptor a peer gets 421: {said}")
+        clock = cpu_of(pid)
+        time.sleep(0.5)
+        tap.ok(cpu_of(pid) - clock < 0.25, "and the loop does not spin "
+               f"({cpu_of(pid) - clock:.2f} s of CPU in half a second)")
+        for session in crowd:
+            session.close()
+        wait_for("sessions are taken again",
+                 lambda: Session(node.port, greet=False).reply()[:3] == "220")
+        tap.ok(True, "and goes on when there are some again")
+    finally:
+        node.daemon.close()
+
+
+def cpu_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Attack:
+    """Sessions that do harm until they are stopped."""
+
+    def __init__(self, port):
+        self.port, self.stopped = port, False
+        self.sent = 0
+        self.threads = [threading.Thread(target=self.keep_on, args=(work,))
+                        for work in (self.connects, self.noops, self.recipients,
+                                     self.header, self.handshakes)]
+        self.crowd = []
+        for i in range(600):
+            self.crowd.append(Session(port, f"127.0.{i % 20 + 10}.1"))
+        self.threads.append(threading.Thread(target=self.drops))
+        for thread in self.threads:
+            thread.start()
+
+    def keep_on(self, work):
+        while not self.stopped:
+            try:
+                work()
+            except (OSError, AssertionError):
+                pass
+
+    def connects(self):
+        """As many as one network can."""
+        Session(self.port, "127.0.3.1", False).close()
+        self.sent += 1
+
+    def noops(self):
+        session = Session(self.port, "127.0.4.1")
+        while session.say("NOOP") and not self.stopped:
+            self.sent += 1
+
+    def recipients(self):
+        session = Session(self.port, "127.0.5.1")
+        session.say("HELO a.example")
+        session.say("MAIL FROM:<>")
+        while session.say(f"RCPT TO:<x@{DOMAIN}>") and not self.stopped:
+            self.sent += 1
+
+    def header(self):
+        session = Session(self.port, "127.0.6.1")
+        session.say("HELO a.example")
+        session.say("MAIL FROM:<>")
+        session.say(f"RCPT TO:<x@{DOMAIN}>")
+        session.say("DATA")
+        for _ in range(200):
+            session.sock.sendall(b"X-Endless: header\r\n" * 100)
+            time.sleep(0.005)
+            self.sent += 1
+        session.close()
+
+    def handshakes(self):
+        """Half of one, and gone silent."""
+        session = Session(self.port, "127.0.7.1")
+        session.say("EHLO a.example")
+        session.say("STARTTLS")
+        session.sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+        self.crowd.append(session)
+        time.sleep(0.01)
+        self.sent += 1
+
+    def drops(self):
+        """A byte a second in six hundred sessions."""
+        text = b"EHLO drops.example\r\nMAIL FROM:<>\r\n" * 20
+        at = 0
+        while not self.stopped:
+            for session in list(self.crowd[:600]):
+                try:
+                    session.sock.send(text[at:at + 1])
+                except OSError:
+                    pass
+            at += 1
+            time.sleep(1)
+
+    def stop(self):
+        self.stopped = True
+        for thread in self.threads:
+            thread.join(60)
+        for session in self.crowd:
+            session.close()
+
+
+def under_attack(tap, folder):
+    # Times count: the program as it is shipped.
+    node = Node(folder, "release")
+    key, cert = peers.self_signed(folder, HOSTS[0])
+    node.document["queue_mx"]["tls"] = {"certificate_file": cert,
+                                        "key_file": key}
+    node.write()
+    node.start()
+    try:
+        attack = Attack(node.port)
+        try:
+            done = subprocess.run(
+                [f"{node.build}/bench/bench_load", f"127.0.0.1:{node.port}",
+                 DOMAIN, "4", "4000", "4096", "100"],
+                capture_output=True, text=True, check=False, timeout=120)
+        finally:
+            attack.stop()
+        took = json.loads(done.stdout)
+        tap.ok(took["failed"] == 0 and took["p99_ms"] < 100 and
+               attack.sent > 500,
+               f"{attack.sent} acts of harm from {len(attack.crowd)} open "
+               f"sessions; a good sender's 250 has p99 "
+               f"{took['p99_ms']:.1f} ms")
+    finally:
+        node.daemon.close()
+
+
+def main():
+    tap = Tap()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
+    gone = peers.missing("openssl")
+    if gone:
+        tap.skip("the listener", "missing: " + ", ".join(gone))
+        tap.end()
+    for part in (certificates, old_tls, crowds, no_descriptors,
+                 under_attack):
+        folder = tempfile.mkdtemp(prefix="tideover-e2e-")
+        bad = tap.bad
+        part(tap, folder)
+        if tap.bad == bad:
+            shutil.rmtree(folder, ignore_errors=True)
+    tap.end()
+
+
+main()
