@@ -23,6 +23,7 @@ struct loop {
 	bool stopping;
 	struct list signals;
 	struct list leftovers;
+	char *scratch;
 };
 
 struct loop_timer {
@@ -124,6 +125,7 @@ void loop_free(struct loop *loop)
 	if (loop->wake_fd >= 0)
 		close(loop->wake_fd);
 	pthread_mutex_destroy(&loop->lock);
+	free(loop->scratch);
 	free(loop);
 }
 
@@ -282,4 +284,11 @@ void loop_leftover_done(struct loop_leftover *leftover)
 struct event_base *loop_base(struct loop *loop)
 {
 	return loop->base;
+}
+
+char *loop_scratch(struct loop *loop)
+{
+	if (!loop->scratch)
+		loop->scratch = mem_grow(NULL, LOOP_SCRATCH);
+	return loop->scratch;
 }

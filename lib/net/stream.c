@@ -4,6 +4,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,16 +18,33 @@
 
 enum {
 	INPUT_MAX = 256 * 1024, /* unconsumed; then we stop reading */
-	READ_MAX = 64 * 1024,	/* per wakeup */
+	READ_MAX = 64 * 1024,	/* per wakeup, under TLS */
 	OPTIONS = BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS,
 };
 
+/*
+ * In clear text the socket is read and written here: bytes come into the
+ * loop's scratch buffer and are parsed where they lie, and only what is left
+ * over is copied.  A bufferevent takes over with TLS.
+ */
 struct stream {
 	struct loop *loop;
 	const struct stream_events *events; /* NULL: finishing */
 	void *ctx;
-	struct bufferevent *bev;
+	int fd;
+	struct event *readable,
+		*writable; /* clear text; the second as needed */
+	bool is_reading, is_writing;
+	int error; /* errno of a connect() that failed at once */
+	struct slice
+		view; /* unconsumed input: in `in`, or the scratch buffer */
+	struct buf in, out;
+	size_t out_at;		 /* bytes of `out` that have left */
+	bool *freed;		 /* of a callback under way: tell it */
+	struct bufferevent *bev; /* from TLS on */
+	int64_t deadline_ms;	 /* mono; 0: none */
 	struct loop_timer *deadline;
+	int64_t armed_ms; /* when the timer runs; 0: it does not */
 	struct loop_leftover leftover;
 	struct loop_timer *soon; /* for what must come after the call */
 	bool paused, full, connecting, wish_drained, lingering;
@@ -44,12 +62,55 @@ static void on_read(struct bufferevent *bev, void *ctx);
 static void on_write(struct bufferevent *bev, void *ctx);
 static void on_event(struct bufferevent *bev, short what, void *ctx);
 
-static void reading(struct stream *stream)
+static void watch_readable(struct stream *stream, bool yes)
 {
-	if (stream->paused || stream->full || stream->tls_wanted)
+	if (stream->is_reading == yes)
+		return;
+	stream->is_reading = yes;
+	if (yes)
+		event_add(stream->readable, NULL);
+	else
+		event_del(stream->readable);
+}
+
+static void on_writable(int fd, short what, void *ctx);
+
+static void watch_writable(struct stream *stream, bool yes)
+{
+	if (stream->is_writing == yes || stream->fd < 0)
+		return;
+	stream->is_writing = yes;
+	if (!stream->writable) {
+		stream->writable =
+			event_new(loop_base(stream->loop), stream->fd,
+				  EV_WRITE | EV_PERSIST, on_writable, stream);
+		if (!stream->writable)
+			abort();
+	}
+	if (yes)
+		event_add(stream->writable, NULL);
+	else
+		event_del(stream->writable);
+}
+
+static void read_no_more(struct stream *stream)
+{
+	if (stream->bev)
 		bufferevent_disable(stream->bev, EV_READ);
 	else
+		watch_readable(stream, false);
+}
+
+static void reading(struct stream *stream)
+{
+	bool yes = !stream->paused && !stream->full && !stream->tls_wanted;
+
+	if (!yes)
+		read_no_more(stream);
+	else if (stream->bev)
 		bufferevent_enable(stream->bev, EV_READ);
+	else
+		watch_readable(stream, !stream->connecting);
 }
 
 static void end(struct stream *stream, const char *why)
@@ -58,25 +119,52 @@ static void end(struct stream *stream, const char *why)
 		return;
 	stream->ended = stream->dead = true;
 	loop_timer_stop(stream->deadline);
+	stream->armed_ms = stream->deadline_ms = 0;
 	if (!stream->events) {
 		stream_free(stream);
 		return;
 	}
-	bufferevent_disable(stream->bev, EV_READ | EV_WRITE);
+	read_no_more(stream);
+	if (stream->bev)
+		bufferevent_disable(stream->bev, EV_WRITE);
+	else
+		watch_writable(stream, false);
 	stream->events->on_end(stream->ctx, why);
+}
+
+static void end_by_errno(struct stream *stream, int number)
+{
+	watch_writable(stream, false);
+	snprintf(stream->why, sizeof(stream->why), "%s", strerror(number));
+	end(stream, stream->why);
+}
+
+static void arm(struct stream *stream)
+{
+	stream->armed_ms = stream->deadline_ms;
+	loop_timer_arm(stream->deadline, stream->deadline_ms - clock_mono_ms());
 }
 
 /* The connection stands: a last word may still be written and finished. */
 static void timed_out(void *ctx)
 {
 	struct stream *stream = ctx;
+	int64_t left = stream->deadline_ms - clock_mono_ms();
 
+	stream->armed_ms = 0;
+	if (stream->deadline_ms == 0)
+		return;
+	/* It was moved meanwhile: cheaper than to move the timer each time. */
+	if (left > 0) {
+		arm(stream);
+		return;
+	}
 	if (!stream->events || stream->connecting || stream->tls_handshake) {
 		end(stream, "timed out");
 		return;
 	}
 	stream->ended = true;
-	bufferevent_disable(stream->bev, EV_READ);
+	read_no_more(stream);
 	stream->events->on_end(stream->ctx, "timed out");
 }
 
@@ -95,7 +183,7 @@ static void linger(struct stream *stream)
 		SSL_shutdown(ssl);
 		ERR_clear_error();
 	}
-	shutdown(bufferevent_getfd(stream->bev), SHUT_WR);
+	shutdown(stream->fd, SHUT_WR);
 	stream->paused = stream->full = false;
 	reading(stream);
 }
@@ -104,6 +192,10 @@ static void soon(void *ctx)
 {
 	struct stream *stream = ctx;
 
+	if (!stream->ended && stream->error) {
+		end_by_errno(stream, stream->error);
+		return;
+	}
 	if (stream->ended || stream_unsent(stream) > 0)
 		return;
 	if (!stream->events)
@@ -117,12 +209,118 @@ static void soon(void *ctx)
 	}
 }
 
-static void on_write(struct bufferevent *bev, void *ctx)
+static void all_left(struct stream *stream)
 {
-	struct stream *stream = ctx;
-
 	if (stream->wish_drained || stream->tls_wanted || !stream->events)
 		soon(stream);
+}
+
+/* Clear text. */
+
+static void connected(struct stream *stream)
+{
+	int number = 0, one = 1;
+	socklen_t len = sizeof(number);
+
+	getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &number, &len);
+	if (number) {
+		end_by_errno(stream, number);
+		return;
+	}
+	stream->connecting = false;
+	setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	watch_writable(stream, stream_unsent(stream) > 0);
+	reading(stream);
+	if (stream->events && stream->events->on_open)
+		stream->events->on_open(stream->ctx);
+}
+
+static void on_writable(int fd, short what, void *ctx)
+{
+	struct stream *stream = ctx;
+	size_t left = stream_unsent(stream);
+	ssize_t sent;
+
+	if (stream->connecting) {
+		connected(stream);
+		return;
+	}
+	sent = send(fd, stream->out.p + stream->out_at, left,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			end_by_errno(stream, errno);
+		return;
+	}
+	stream->out_at += (size_t)sent;
+	if ((size_t)sent < left)
+		return;
+	buf_release(&stream->out);
+	stream->out_at = 0;
+	watch_writable(stream, false);
+	all_left(stream);
+}
+
+/* What is left of the view becomes ours: the scratch buffer is another's. */
+static void keep_view(struct stream *stream)
+{
+	struct buf kept = BUF_INIT;
+
+	if (stream->view.len == 0) {
+		buf_release(&stream->in);
+	} else if (stream->view.p != stream->in.p) {
+		buf_add(&kept, stream->view);
+		buf_release(&stream->in);
+		stream->in = kept;
+	}
+	stream->view = buf_slice(&stream->in);
+}
+
+static void take_input(struct stream *stream, struct slice bytes)
+{
+	bool freed = false;
+
+	if (stream->view.len == 0) {
+		stream->view = bytes;
+	} else {
+		keep_view(stream);
+		buf_add(&stream->in, bytes);
+		stream->view = buf_slice(&stream->in);
+	}
+	stream->freed = &freed;
+	stream->events->on_input(stream->ctx);
+	if (freed)
+		return;
+	stream->freed = NULL;
+	if (stream->bev)
+		return;
+	keep_view(stream);
+	stream->full = stream->view.len >= INPUT_MAX;
+	if (!stream->ended)
+		reading(stream);
+}
+
+static void on_readable(int fd, short what, void *ctx)
+{
+	struct stream *stream = ctx;
+	char *scratch = loop_scratch(stream->loop);
+	ssize_t got = recv(fd, scratch, LOOP_SCRATCH, MSG_DONTWAIT);
+
+	if (got < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			end_by_errno(stream, errno);
+	} else if (got == 0) {
+		end(stream, NULL);
+	} else if (stream->events && !stream->ended) {
+		take_input(stream, slice_of(scratch, (size_t)got));
+	}
+}
+
+/* Under TLS. */
+
+static void on_write(struct bufferevent *bev, void *ctx)
+{
+	all_left(ctx);
 }
 
 static void on_read(struct bufferevent *bev, void *ctx)
@@ -144,10 +342,7 @@ static void on_read(struct bufferevent *bev, void *ctx)
 
 static void why_text(struct stream *stream)
 {
-	unsigned long code =
-		stream->tls_active || stream->tls_handshake ?
-			bufferevent_get_openssl_error(stream->bev) :
-			0;
+	unsigned long code = bufferevent_get_openssl_error(stream->bev);
 	int number = EVUTIL_SOCKET_ERROR();
 
 	if (code)
@@ -157,8 +352,7 @@ static void why_text(struct stream *stream)
 			 "TLS handshake failed: the peer closed");
 	else
 		snprintf(stream->why, sizeof(stream->why), "%s",
-			 number ? evutil_socket_error_to_string(number) :
-				  "connection lost");
+			 number ? strerror(number) : "connection lost");
 }
 
 static void tls_done(struct stream *stream)
@@ -175,19 +369,8 @@ static void on_event(struct bufferevent *bev, short what, void *ctx)
 	if (stream->ended)
 		return;
 	if (what & BEV_EVENT_CONNECTED) {
-		if (!stream->events)
-			return;
-		if (stream->tls_handshake) {
+		if (stream->events && stream->tls_handshake)
 			tls_done(stream);
-		} else if (stream->connecting) {
-			int one = 1;
-
-			stream->connecting = false;
-			setsockopt(bufferevent_getfd(bev), IPPROTO_TCP,
-				   TCP_NODELAY, &one, sizeof(one));
-			if (stream->events->on_open)
-				stream->events->on_open(stream->ctx);
-		}
 		return;
 	}
 	if (what & BEV_EVENT_EOF && !stream->tls_handshake) {
@@ -224,33 +407,63 @@ static struct stream *stream_new(struct loop *loop, int fd,
 	stream->loop = loop;
 	stream->events = events;
 	stream->ctx = ctx;
+	stream->fd = fd;
 	stream->deadline = loop_timer_new(loop, timed_out, stream);
 	stream->soon = loop_timer_new(loop, soon, stream);
-	set_bev(stream, bufferevent_socket_new(loop_base(loop), fd, OPTIONS));
 	return stream;
+}
+
+static void detach(struct stream *stream)
+{
+	if (stream->readable)
+		event_free(stream->readable);
+	if (stream->writable)
+		event_free(stream->writable);
+	stream->readable = stream->writable = NULL;
+	stream->is_reading = stream->is_writing = false;
+}
+
+static void attach(struct stream *stream)
+{
+	stream->readable = event_new(loop_base(stream->loop), stream->fd,
+				     EV_READ | EV_PERSIST, on_readable, stream);
+	if (!stream->readable)
+		abort();
 }
 
 struct stream *stream_accept(struct loop *loop, int fd,
 			     const struct stream_events *events, void *ctx)
 {
+	struct stream *stream = stream_new(loop, fd, events, ctx);
 	int one = 1;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return stream_new(loop, fd, events, ctx);
+	attach(stream);
+	reading(stream);
+	return stream;
 }
 
 struct stream *stream_connect(struct loop *loop, const struct addr *to,
 			      int64_t timeout_ms,
 			      const struct stream_events *events, void *ctx)
 {
-	struct stream *stream = stream_new(loop, -1, events, ctx);
+	int fd = socket(to->sa.ss_family,
+			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct stream *stream = stream_new(loop, fd, events, ctx);
 
 	stream->connecting = true;
 	stream_deadline(stream, timeout_ms);
-	/* A failure at once is told by the deferred event callback as well. */
-	bufferevent_socket_connect(stream->bev,
-				   (struct sockaddr *)(uintptr_t)&to->sa,
-				   (int)to->len);
+	if (fd < 0 ||
+	    (connect(fd, (const struct sockaddr *)&to->sa, to->len) < 0 &&
+	     errno != EINPROGRESS)) {
+		/* Told from the loop, as any other failure. */
+		stream->error = errno;
+		loop_timer_arm(stream->soon, 0);
+	}
+	if (fd >= 0) {
+		attach(stream);
+		watch_writable(stream, !stream->error);
+	}
 	return stream;
 }
 
@@ -258,10 +471,18 @@ void stream_free(struct stream *stream)
 {
 	if (!stream)
 		return;
+	if (stream->freed)
+		*stream->freed = true;
 	loop_leftover_done(&stream->leftover);
 	loop_timer_free(stream->deadline);
 	loop_timer_free(stream->soon);
-	bufferevent_free(stream->bev);
+	detach(stream);
+	if (stream->bev)
+		bufferevent_free(stream->bev);
+	else if (stream->fd >= 0)
+		close(stream->fd);
+	buf_release(&stream->in);
+	buf_release(&stream->out);
 	free(stream->server_name);
 	free(stream);
 }
@@ -287,20 +508,32 @@ void stream_finish(struct stream *stream, int64_t timeout_ms)
 
 struct slice stream_peek(struct stream *stream)
 {
-	struct evbuffer *in = bufferevent_get_input(stream->bev);
-	size_t len = evbuffer_get_length(in);
+	struct evbuffer *in;
+	size_t len;
 
-	if (len == 0 || stream->tls_wanted)
+	if (stream->tls_wanted)
+		return slice_of("", 0);
+	if (!stream->bev)
+		return stream->view;
+	in = bufferevent_get_input(stream->bev);
+	len = evbuffer_get_length(in);
+	if (len == 0)
 		return slice_of("", 0);
 	return slice_of(evbuffer_pullup(in, -1), len);
 }
 
 void stream_consume(struct stream *stream, size_t n)
 {
-	struct evbuffer *in = bufferevent_get_input(stream->bev);
+	size_t left;
 
-	evbuffer_drain(in, n);
-	if (stream->full && evbuffer_get_length(in) < INPUT_MAX) {
+	if (stream->bev) {
+		evbuffer_drain(bufferevent_get_input(stream->bev), n);
+		left = evbuffer_get_length(bufferevent_get_input(stream->bev));
+	} else {
+		stream->view = slice_from(stream->view, n);
+		left = stream->view.len;
+	}
+	if (stream->full && left < INPUT_MAX) {
 		stream->full = false;
 		if (!stream->ended)
 			reading(stream);
@@ -308,16 +541,15 @@ void stream_consume(struct stream *stream, size_t n)
 }
 
 /* What the kernel takes at once needs no turn of the loop, and no asking epoll
- * when it may be written.  Errors are left to the bufferevent, which tells. */
+ * when it may be written.  An error comes up again there, which tells. */
 static struct slice write_now(struct stream *stream, struct slice bytes)
 {
 	ssize_t sent;
 
-	if (bytes.len == 0 || stream->tls_active || stream->tls_wanted ||
-	    stream->tls_handshake || stream->connecting ||
+	if (bytes.len == 0 || stream->tls_wanted || stream->connecting ||
 	    stream_unsent(stream) > 0)
 		return bytes;
-	sent = send(bufferevent_getfd(stream->bev), bytes.p, bytes.len,
+	sent = send(stream->fd, bytes.p, bytes.len,
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
 	return sent > 0 ? slice_from(bytes, (size_t)sent) : bytes;
 }
@@ -326,14 +558,22 @@ void stream_write(struct stream *stream, struct slice bytes)
 {
 	if (stream->dead)
 		return;
-	bytes = write_now(stream, bytes);
-	if (bytes.len > 0)
+	if (stream->bev) {
 		bufferevent_write(stream->bev, bytes.p, bytes.len);
+		return;
+	}
+	bytes = write_now(stream, bytes);
+	if (bytes.len == 0 || stream->fd < 0)
+		return;
+	buf_add(&stream->out, bytes);
+	watch_writable(stream, true);
 }
 
 size_t stream_unsent(struct stream *stream)
 {
-	return evbuffer_get_length(bufferevent_get_output(stream->bev));
+	if (stream->bev)
+		return evbuffer_get_length(bufferevent_get_output(stream->bev));
+	return stream->out.len - stream->out_at;
 }
 
 void stream_wish_drained(struct stream *stream)
@@ -361,10 +601,10 @@ void stream_deadline(struct stream *stream, int64_t ms)
 {
 	if (stream->ended)
 		return;
-	if (ms > 0)
-		loop_timer_arm(stream->deadline, ms);
-	else
-		loop_timer_stop(stream->deadline);
+	stream->deadline_ms = ms > 0 ? clock_mono_ms() + ms : 0;
+	if (stream->deadline_ms &&
+	    (!stream->armed_ms || stream->armed_ms > stream->deadline_ms))
+		arm(stream);
 }
 
 /* TLS. */
@@ -374,7 +614,6 @@ static void begin_tls(struct stream *stream)
 	bool server = stream->tls_server != NULL;
 	SSL *ssl = SSL_new(server ? tls_server_ctx(stream->tls_server) :
 				    tls_client_ctx(stream->tls_client));
-	int fd = bufferevent_getfd(stream->bev);
 
 	if (!ssl)
 		abort();
@@ -390,14 +629,15 @@ static void begin_tls(struct stream *stream)
 						      stream->server_name);
 		}
 	}
-	/* Whatever came in clear text dies with the old buffer. */
-	bufferevent_setfd(stream->bev, -1);
-	bufferevent_free(stream->bev);
+	/* Whatever came in clear text dies here. */
+	detach(stream);
+	buf_release(&stream->in);
+	stream->view = slice_of("", 0);
 	stream->tls_wanted = false;
 	stream->tls_handshake = true;
 	stream->full = false;
 	set_bev(stream, bufferevent_openssl_socket_new(
-				loop_base(stream->loop), fd, ssl,
+				loop_base(stream->loop), stream->fd, ssl,
 				server ? BUFFEREVENT_SSL_ACCEPTING :
 					 BUFFEREVENT_SSL_CONNECTING,
 				OPTIONS));
@@ -467,15 +707,15 @@ void stream_tls_info(struct stream *stream, struct tls_info *info)
 void stream_peer(struct stream *stream, struct addr *addr)
 {
 	*addr = (struct addr){ .len = sizeof(addr->sa) };
-	if (getpeername(bufferevent_getfd(stream->bev),
-			(struct sockaddr *)&addr->sa, &addr->len) < 0)
+	if (getpeername(stream->fd, (struct sockaddr *)&addr->sa, &addr->len) <
+	    0)
 		addr->sa.ss_family = AF_INET;
 }
 
 void stream_local(struct stream *stream, struct addr *addr)
 {
 	*addr = (struct addr){ .len = sizeof(addr->sa) };
-	if (getsockname(bufferevent_getfd(stream->bev),
-			(struct sockaddr *)&addr->sa, &addr->len) < 0)
+	if (getsockname(stream->fd, (struct sockaddr *)&addr->sa, &addr->len) <
+	    0)
 		addr->sa.ss_family = AF_INET;
 }
