@@ -40,7 +40,7 @@ struct stream {
 		view; /* unconsumed input: in `in`, or the scratch buffer */
 	struct buf in, out;
 	size_t out_at;		 /* bytes of `out` that have left */
-	bool *freed;		 /* of a callback under way: tell it */
+	bool busy, doomed;	 /* on_input runs; and frees it at its end */
 	struct bufferevent *bev; /* from TLS on */
 	int64_t deadline_ms;	 /* mono; 0: none */
 	struct loop_timer *deadline;
@@ -278,8 +278,6 @@ static void keep_view(struct stream *stream)
 
 static void take_input(struct stream *stream, struct slice bytes)
 {
-	bool freed = false;
-
 	if (stream->view.len == 0) {
 		stream->view = bytes;
 	} else {
@@ -287,11 +285,13 @@ static void take_input(struct stream *stream, struct slice bytes)
 		buf_add(&stream->in, bytes);
 		stream->view = buf_slice(&stream->in);
 	}
-	stream->freed = &freed;
+	stream->busy = true;
 	stream->events->on_input(stream->ctx);
-	if (freed)
+	stream->busy = false;
+	if (stream->doomed) {
+		stream_free(stream);
 		return;
-	stream->freed = NULL;
+	}
 	if (stream->bev)
 		return;
 	keep_view(stream);
@@ -471,8 +471,10 @@ void stream_free(struct stream *stream)
 {
 	if (!stream)
 		return;
-	if (stream->freed)
-		*stream->freed = true;
+	if (stream->busy) {
+		stream->doomed = true;
+		return;
+	}
 	loop_leftover_done(&stream->leftover);
 	loop_timer_free(stream->deadline);
 	loop_timer_free(stream->soon);
