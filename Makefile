@@ -141,7 +141,7 @@ crash: deps-test
 
 bench: deps-test
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
-	@python3 tests/e2e/test_volume.py
+	@python3 tests/bench/bench.py
 
 .PHONY: all unit benches fuzz deps-build deps-test demo test lint clean help generate \
 	crash bench

@@ -878,13 +878,34 @@ static verb_fn *find_plan_verb(struct call *call, const char *method,
 	return find_verb(plan_verbs, COUNT(plan_verbs), method, path);
 }
 
+void control_stopped(struct http_request *request)
+{
+	reply_error(request, 503, "tideoverd stops before it was ready");
+}
+
+static bool waits(struct daemon *daemon, struct http_request *request)
+{
+	const char *path = http_request_path(request);
+
+	if (daemon->ready || strcmp(path, "/v1/daemon") == 0 ||
+	    strcmp(path, "/v1/stop") == 0)
+		return false;
+	daemon->asked = mem_grow(daemon->asked,
+				 (daemon->asked_count + 1) * sizeof(request));
+	daemon->asked[daemon->asked_count++] = request;
+	return true;
+}
+
 void control_handle(void *ctx, struct http_request *request)
 {
-	struct call *call = mem_alloc(sizeof(*call));
+	struct call *call;
 	const char *method = http_request_method(request);
 	struct slice path = slice(http_request_path(request));
 	verb_fn *fn;
 
+	if (waits(ctx, request))
+		return;
+	call = mem_alloc(sizeof(*call));
 	call->daemon = ctx;
 	call->request = request;
 	if (!read_body(call)) {

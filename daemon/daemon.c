@@ -18,6 +18,7 @@ enum {
 	SPACE_EVERY_MS = 2000,
 	SHUTDOWN_MS = 3000,
 	CERTIFICATE_EVERY_MS = 10000,
+	LOAD_ENVELOPES = 1000,	/* between two looks at the sockets */
 	OUR_FIELDS = 64 * 1024, /* kept free below a target's limit */
 	INODES_RESERVE = 1000,
 };
@@ -52,7 +53,7 @@ static void admit(void *ctx, uint64_t size, struct acceptance_answer *to)
 {
 	struct daemon *daemon = ctx;
 
-	if (!daemon->ready)
+	if (!daemon->accepting)
 		answer(to, 451, "4.3.2 still starting, try again");
 	else if (spool_writer_broken(daemon->store.spool))
 		answer(to, 451, "4.3.0 mail cannot be kept now, try again");
@@ -176,6 +177,18 @@ static void hold_behind(struct daemon *daemon, struct queue_envelope *envelope)
 	queue_hold(envelope, true);
 }
 
+/* Whether its mailbox is held is known once the queue is loaded. */
+static void remember_early(struct daemon *daemon,
+			   const struct queue_envelope *envelope)
+{
+	daemon->early = mem_grow(daemon->early, (daemon->early_count + 1) *
+							sizeof(*daemon->early));
+	daemon->early[daemon->early_count++] = (struct daemon_early){
+		.id = envelope->message->id,
+		.envelope = envelope->index,
+	};
+}
+
 static void accepted(void *ctx, const struct record_message *message,
 		     const struct spool_place *place)
 {
@@ -203,7 +216,9 @@ static void accepted(void *ctx, const struct record_message *message,
 		queue = queue_domain(daemon->queue, plan, name);
 		queue->ledger.accepted++;
 		envelope = queue_add_envelope(queue, kept, (uint32_t)i, path);
-		if (envelope->mailbox->is_held)
+		if (!daemon->ready)
+			remember_early(daemon, envelope);
+		else if (envelope->mailbox->is_held)
 			hold_behind(daemon, envelope);
 	}
 	if (cutover) {
@@ -517,6 +532,7 @@ static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
 			&queue_domain(load->daemon->queue, load->plan,
 				      json_get_text(row, "domain"))
 				 ->ledger;
+		int64_t last;
 
 		ledger->delivered +=
 			(uint64_t)json_get_number(row, "delivered", 0);
@@ -525,9 +541,9 @@ static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
 			(uint64_t)json_get_number(row, "discarded", 0);
 		ledger->accepted +=
 			(uint64_t)json_get_number(row, "accepted", 0);
-		if (cutover)
-			cutover->last_arrival_ms = (int64_t)json_get_number(
-				row, "plan_last_ms", 0);
+		last = (int64_t)json_get_number(row, "plan_last_ms", 0);
+		if (cutover && last > cutover->last_arrival_ms)
+			cutover->last_arrival_ms = last;
 	}
 	json_free(result);
 	free(load->plan);
@@ -572,23 +588,53 @@ static void note_recovered(struct daemon *daemon, struct cutover *cutover)
 		log_error("journal: %s", err.text);
 }
 
+static void settle_early(struct daemon *daemon)
+{
+	for (size_t i = 0; i < daemon->early_count; i++) {
+		struct queue_envelope *envelope =
+			queue_find_envelope(daemon->queue, &daemon->early[i].id,
+					    daemon->early[i].envelope);
+
+		if (envelope && envelope->mailbox->is_held)
+			hold_behind(daemon, envelope);
+	}
+	free(daemon->early);
+	daemon->early = NULL;
+	daemon->early_count = 0;
+}
+
 static void go(void *ctx)
 {
 	struct daemon *daemon = ctx;
 
+	settle_early(daemon);
+	queue_load_end(daemon->queue);
 	daemon->ready = true;
 	for (size_t i = 0; i < daemon->cutover_count; i++) {
-		struct err err = ERR_INIT;
-
 		note_recovered(daemon, daemon->cutovers[i]);
-		daemon->cutovers[i]->last_sequence = daemon->sequence;
 		cutover_run(daemon->cutovers[i]);
-		if (open_listeners(daemon, daemon->cutovers[i], &err) < 0)
-			log_error("plan %s: %s",
-				  daemon->cutovers[i]->plan->name, err.text);
 	}
 	log_info("ready: %zu plans", daemon->cutover_count);
 	notify_ready(daemon->notify);
+	for (size_t i = 0; i < daemon->asked_count; i++)
+		control_handle(daemon, daemon->asked[i]);
+	free(daemon->asked);
+	daemon->asked = NULL;
+	daemon->asked_count = 0;
+}
+
+/* New mail needs the spool and the plans, and nothing of the old mail. */
+static void accept_mail(struct daemon *daemon)
+{
+	daemon->accepting = true;
+	for (size_t i = 0; i < daemon->cutover_count; i++) {
+		struct cutover *cutover = daemon->cutovers[i];
+		struct err err = ERR_INIT;
+
+		cutover->last_sequence = daemon->sequence;
+		if (open_listeners(daemon, cutover, &err) < 0)
+			log_error("plan %s: %s", cutover->plan->name, err.text);
+	}
 }
 
 static void add_cutover(struct daemon *daemon, struct cutover *cutover)
@@ -673,23 +719,53 @@ static void open_space(struct daemon *daemon)
 	free(quarantine);
 }
 
+static void loaded(struct daemon *daemon)
+{
+	index_live_end(daemon->loading);
+	daemon->loading = NULL;
+	open_space(daemon);
+	/* Answers of the index come in order: the ledgers are in by then. */
+	index_flush(daemon->store.index, go, daemon);
+}
+
+static void load_some(void *ctx)
+{
+	struct daemon *daemon = ctx;
+	struct err err = ERR_INIT;
+
+	switch (index_live_read(daemon->loading, LOAD_ENVELOPES, load_live,
+				daemon, &err)) {
+	case 1:
+		loop_timer_arm(daemon->load_timer, 0);
+		break;
+	case 0:
+		loaded(daemon);
+		break;
+	default:
+		log_error("the queue cannot be loaded: %s", err.text);
+		loop_stop(daemon->loop);
+	}
+}
+
 static void indexed(void *ctx)
 {
 	struct daemon *daemon = ctx;
 	struct err err = ERR_INIT;
 
-	if (index_load_live(daemon->store.index, load_live, daemon,
-			    &daemon->sequence, &err) < 0) {
+	daemon->loading =
+		index_live_begin(daemon->store.index, &daemon->sequence, &err);
+	if (!daemon->loading) {
 		log_error("the queue cannot be loaded: %s", err.text);
 		loop_stop(daemon->loop);
 		return;
 	}
-	open_space(daemon);
+	queue_load_begin(daemon->queue);
 	reload_plans(daemon);
+	/* Counted before new mail comes, which counts itself. */
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		load_ledger(daemon, daemon->cutovers[i]->plan->name);
-	/* Answers of the index come in order: the ledgers are in by then. */
-	index_flush(daemon->store.index, go, daemon);
+	accept_mail(daemon);
+	loop_timer_arm(daemon->load_timer, 0);
 }
 
 static void stop(void *ctx)
@@ -757,6 +833,7 @@ struct daemon *daemon_new(const struct config *config, struct err *err)
 	daemon->certificate_timer =
 		loop_timer_new(daemon->loop, watch_certificates, daemon);
 	watch_certificates(daemon);
+	daemon->load_timer = loop_timer_new(daemon->loop, load_some, daemon);
 	daemon->control = http_server_unix(daemon->loop, socket, control_handle,
 					   daemon, err);
 	if (!daemon->control)
@@ -789,12 +866,17 @@ void daemon_free(struct daemon *daemon)
 {
 	if (!daemon)
 		return;
+	for (size_t i = 0; i < daemon->asked_count; i++)
+		control_stopped(daemon->asked[i]);
+	free(daemon->asked);
+	free(daemon->early);
 	http_server_free(daemon->control);
 	listeners_free(daemon->listeners);
 	inherited_free(daemon->inherited);
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		cutover_free(daemon->cutovers[i]);
 	free(daemon->cutovers);
+	index_live_end(daemon->loading);
 	/* What becomes durable from here on only the index still learns. */
 	daemon->cutovers = NULL;
 	daemon->cutover_count = 0;
@@ -806,6 +888,7 @@ void daemon_free(struct daemon *daemon)
 	queue_free(daemon->queue);
 	loop_timer_free(daemon->space_timer);
 	loop_timer_free(daemon->certificate_timer);
+	loop_timer_free(daemon->load_timer);
 	notify_free(daemon->notify);
 	if (daemon->loop)
 		loop_free(daemon->loop);

@@ -33,12 +33,22 @@ struct daemon {
 	size_t cutover_count;
 	uint64_t sequence; /* the last one given */
 	int64_t started_ms;
-	bool ready; /* the queue is loaded */
+	bool accepting; /* mail is taken, the queue may still be loading */
+	bool ready;	/* the queue is loaded */
+	struct index_live_reader *loading;
+	/* What came before it was ready: envelopes, and control requests. */
+	struct daemon_early {
+		struct id id;
+		uint32_t envelope;
+	} * early;
+	size_t early_count;
+	struct http_request **asked;
+	size_t asked_count;
 	struct notify *notify;
 	bool supervised;	/* somebody restarts us (systemd) */
 	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */
-	struct loop_timer *space_timer, *certificate_timer;
+	struct loop_timer *space_timer, *certificate_timer, *load_timer;
 	uint64_t space_left; /* above the reserve, less what goes out now */
 	bool space_short;
 	uint64_t damaged, torn; /* ranges found at start */
@@ -64,7 +74,9 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 		  struct err *err);
 void daemon_stop(struct daemon *daemon);
 
-/* control_verbs.c */
+/* control_verbs.c.  What is asked before the daemon is ready waits until then;
+ * control_stopped() answers it if that never comes. */
 void control_handle(void *ctx, struct http_request *request);
+void control_stopped(struct http_request *request);
 
 #endif

@@ -609,22 +609,50 @@ void index_indexed_up_to(struct index *index, uint32_t *segment,
 	*offset = index->offset;
 }
 
-int index_load_live(struct index *index,
-		    void (*each)(void *ctx, const struct index_live *live),
-		    void *ctx, uint64_t *last_sequence, struct err *err)
-{
-	sqlite3 *db = NULL;
-	int result = -1;
+struct index_live_reader {
+	sqlite3 *db; /* of its own: the thread's is in use */
+	sqlite3_stmt *rows;
+};
 
-	/* A connection of its own: the thread's may be in use. */
-	if (sqlite3_open_v2(index->path, &db, SQLITE_OPEN_READWRITE, NULL) !=
-	    SQLITE_OK)
+struct index_live_reader *
+index_live_begin(struct index *index, uint64_t *last_sequence, struct err *err)
+{
+	struct index_live_reader *reader = mem_alloc(sizeof(*reader));
+
+	if (sqlite3_open_v2(index->path, &reader->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+			    NULL) != SQLITE_OK)
 		err_set(err, "cannot open %s: %s", index->path,
-			sqlite3_errmsg(db));
-	else
-		result = index_query_live(db, each, ctx, last_sequence, err);
-	sqlite3_close(db);
-	return result;
+			sqlite3_errmsg(reader->db));
+	else if (index_query_live(reader->db, &reader->rows, last_sequence,
+				  err) == 0)
+		return reader;
+	index_live_end(reader);
+	return NULL;
+}
+
+int index_live_read(struct index_live_reader *reader, size_t max,
+		    void (*each)(void *ctx, const struct index_live *live),
+		    void *ctx, struct err *err)
+{
+	int step = SQLITE_ROW;
+
+	while (max-- > 0 && (step = sqlite3_step(reader->rows)) == SQLITE_ROW)
+		index_query_live_row(reader->rows, each, ctx);
+	if (step == SQLITE_ROW)
+		return 1;
+	if (step == SQLITE_DONE)
+		return 0;
+	return err_set(err, "index: %s", sqlite3_errmsg(reader->db));
+}
+
+void index_live_end(struct index_live_reader *reader)
+{
+	if (!reader)
+		return;
+	sqlite3_finalize(reader->rows);
+	sqlite3_close(reader->db);
+	free(reader);
 }
 
 void index_put(struct index *index, const struct scan_record *record)

@@ -30,8 +30,12 @@ void index_close(struct index *index);
 void index_indexed_up_to(struct index *index, uint32_t *segment,
 			 uint64_t *offset);
 
-/* Everything that lives (waiting and held) in acceptance order, plus the last
- * sequence; blocking, at start only. */
+/*
+ * Everything that lives (waiting and held), newest first, as it is when
+ * index_live_begin() returns, and the last sequence then.  Each read is of `max`
+ * envelopes at most: 1 if there are more, 0 at the end, -1 with err.  Begin,
+ * read until it is not 1, end.
+ */
 struct index_live {
 	struct id id;
 	uint64_t sequence;
@@ -46,9 +50,13 @@ struct index_live {
 	uint64_t body_bytes;
 	uint64_t begin; /* an attempt began and never ended */
 };
-int index_load_live(struct index *index,
+struct index_live_reader;
+struct index_live_reader *
+index_live_begin(struct index *index, uint64_t *last_sequence, struct err *err);
+int index_live_read(struct index_live_reader *reader, size_t max,
 		    void (*each)(void *ctx, const struct index_live *live),
-		    void *ctx, uint64_t *last_sequence, struct err *err);
+		    void *ctx, struct err *err);
+void index_live_end(struct index_live_reader *reader); /* NULL is fine */
 
 /* One record of the spool, in the order of the log.  Copies what it keeps.
  * The same record twice changes nothing (a scan may overlap). */

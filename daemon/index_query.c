@@ -284,59 +284,60 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 	return NULL;
 }
 
-int index_query_live(sqlite3 *db,
-		     void (*each)(void *ctx, const struct index_live *live),
-		     void *ctx, uint64_t *last_sequence, struct err *err)
+int index_query_live(sqlite3 *db, sqlite3_stmt **rows, uint64_t *last_sequence,
+		     struct err *err)
 {
+	/* Both in one picture of the database: mail comes in meanwhile. */
 	static const char sql[] =
 		"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan,"
 		" e.forward_path, m.reverse_path, m.flags, m.accepted, e.next,"
 		" e.attempts, e.uncertain, m.segment, m.offset, m.body,"
 		" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)"
-		" WHERE e.state < 2 ORDER BY e.seq, e.n";
-	sqlite3_stmt *stmt = NULL;
-	int step;
+		" WHERE e.state < 2 ORDER BY e.seq DESC, e.n DESC";
+	sqlite3_stmt *last = NULL;
 
-	if (prepare(db, sql, &stmt, err) < 0)
-		return -1;
-	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
-		int flags = sqlite3_column_int(stmt, 8);
-		struct index_live live = {
-			.sequence = (uint64_t)sqlite3_column_int64(stmt, 1),
-			.envelope = (uint32_t)sqlite3_column_int(stmt, 2),
-			.state = (enum envelope_state)sqlite3_column_int(stmt,
-									 3),
-			.mailbox_held = sqlite3_column_int(stmt, 4),
-			.plan = text_at(stmt, 5),
-			.forward_path = text_at(stmt, 6),
-			.reverse_path = text_at(stmt, 7),
-			.eightbit = flags & 1,
-			.utf8 = flags & 2,
-			.accepted_ms = sqlite3_column_int64(stmt, 9),
-			.next_ms = sqlite3_column_int64(stmt, 10),
-			.attempts = (uint32_t)sqlite3_column_int(stmt, 11),
-			.uncertain = (uint32_t)sqlite3_column_int(stmt, 12),
-			.place.segment =
-				(uint32_t)sqlite3_column_int64(stmt, 13),
-			.place.offset =
-				(uint64_t)sqlite3_column_int64(stmt, 14),
-			.place.body = (uint64_t)sqlite3_column_int64(stmt, 15),
-			.body_bytes = (uint64_t)sqlite3_column_int64(stmt, 16),
-			.begin = (uint64_t)sqlite3_column_int64(stmt, 17),
-		};
-
-		if (id_parse(slice(text_at(stmt, 0)), &live.id))
-			each(ctx, &live);
-	}
-	if (step != SQLITE_DONE)
-		err_set(err, "index: %s", sqlite3_errmsg(db));
-	sqlite3_finalize(stmt);
-	if (step != SQLITE_DONE ||
-	    prepare(db, "SELECT coalesce(max(seq), 0) FROM message", &stmt,
+	if (sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+		return err_set(err, "index: %s", sqlite3_errmsg(db));
+	if (prepare(db, "SELECT coalesce(max(seq), 0) FROM message", &last,
 		    err) < 0)
 		return -1;
-	if (sqlite3_step(stmt) == SQLITE_ROW)
-		*last_sequence = (uint64_t)sqlite3_column_int64(stmt, 0);
-	sqlite3_finalize(stmt);
-	return 0;
+	if (sqlite3_step(last) != SQLITE_ROW) {
+		err_set(err, "index: %s", sqlite3_errmsg(db));
+		sqlite3_finalize(last);
+		return -1;
+	}
+	*last_sequence = (uint64_t)sqlite3_column_int64(last, 0);
+	sqlite3_finalize(last);
+	return prepare(db, sql, rows, err);
+}
+
+void index_query_live_row(sqlite3_stmt *stmt,
+			  void (*each)(void *ctx,
+				       const struct index_live *live),
+			  void *ctx)
+{
+	int flags = sqlite3_column_int(stmt, 8);
+	struct index_live live = {
+		.sequence = (uint64_t)sqlite3_column_int64(stmt, 1),
+		.envelope = (uint32_t)sqlite3_column_int(stmt, 2),
+		.state = (enum envelope_state)sqlite3_column_int(stmt, 3),
+		.mailbox_held = sqlite3_column_int(stmt, 4),
+		.plan = text_at(stmt, 5),
+		.forward_path = text_at(stmt, 6),
+		.reverse_path = text_at(stmt, 7),
+		.eightbit = flags & 1,
+		.utf8 = flags & 2,
+		.accepted_ms = sqlite3_column_int64(stmt, 9),
+		.next_ms = sqlite3_column_int64(stmt, 10),
+		.attempts = (uint32_t)sqlite3_column_int(stmt, 11),
+		.uncertain = (uint32_t)sqlite3_column_int(stmt, 12),
+		.place.segment = (uint32_t)sqlite3_column_int64(stmt, 13),
+		.place.offset = (uint64_t)sqlite3_column_int64(stmt, 14),
+		.place.body = (uint64_t)sqlite3_column_int64(stmt, 15),
+		.body_bytes = (uint64_t)sqlite3_column_int64(stmt, 16),
+		.begin = (uint64_t)sqlite3_column_int64(stmt, 17),
+	};
+
+	if (id_parse(slice(text_at(stmt, 0)), &live.id))
+		each(ctx, &live);
 }

@@ -20,8 +20,12 @@ enum index_query {
 struct json *index_query_run(sqlite3 *db, enum index_query query,
 			     const struct index_select *select,
 			     struct err *err);
-int index_query_live(sqlite3 *db,
-		     void (*each)(void *ctx, const struct index_live *live),
-		     void *ctx, uint64_t *last_sequence, struct err *err);
+/* The statement whose rows index_query_live_row() reads; see index.h. */
+int index_query_live(sqlite3 *db, sqlite3_stmt **rows, uint64_t *last_sequence,
+		     struct err *err);
+void index_query_live_row(sqlite3_stmt *stmt,
+			  void (*each)(void *ctx,
+				       const struct index_live *live),
+			  void *ctx);
 
 #endif

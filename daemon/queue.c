@@ -1,6 +1,7 @@
 #include "daemon/queue.h"
 #include "smtp/smtp_path.h"
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 struct queue {
@@ -8,6 +9,7 @@ struct queue {
 	struct map messages;	 /* id */
 	struct queue_live *live; /* by number of the segment */
 	size_t live_count;
+	bool loading;
 	void (*gone)(void *ctx, const struct queue_message *message);
 	void *gone_ctx;
 };
@@ -98,7 +100,8 @@ static void mailbox_place(struct queue_mailbox *mailbox)
 	struct queue_envelope *first = line_first(&mailbox->line);
 
 	heap_remove(mailbox);
-	if (!first || mailbox->busy || mailbox->is_held)
+	if (!first || mailbox->busy || mailbox->is_held ||
+	    domain->queue->loading)
 		return;
 	if (domain->ramp && !mailbox->admitted)
 		return;
@@ -108,24 +111,37 @@ static void mailbox_place(struct queue_mailbox *mailbox)
 		heap_add(&domain->ready, mailbox, first->message->sequence);
 }
 
-/* By sequence; almost always at the end. */
+/* In order of acceptance, and of recipients within a message. */
+static bool is_before(const struct queue_envelope *a,
+		      const struct queue_envelope *b)
+{
+	if (a->message->sequence != b->message->sequence)
+		return a->message->sequence < b->message->sequence;
+	return a->index < b->index;
+}
+
+/* Almost always at the end; at the front while the index is read back.
+ * `offset` is that of the link in an envelope. */
+static void insert_in_order(struct queue_envelope *envelope, struct list *list,
+			    size_t offset)
+{
+	struct list *at = list->prev;
+
+#define entry_at(it) ((struct queue_envelope *)(void *)((char *)(it)-offset))
+	if (!list_is_empty(list) && is_before(envelope, entry_at(list->next)))
+		at = list;
+	while (at != list && is_before(envelope, entry_at(at)))
+		at = at->prev;
+#undef entry_at
+	list_insert_before(at->next,
+			   (struct list *)(void *)((char *)envelope + offset));
+}
+
 static void line_insert(struct queue_envelope *envelope, struct list *line,
 			struct list *all)
 {
-	uint64_t sequence = envelope->message->sequence;
-	struct list *at = line->prev;
-
-	while (at != line &&
-	       list_entry(at, struct queue_envelope, line)->message->sequence >
-		       sequence)
-		at = at->prev;
-	list_insert_before(at->next, &envelope->line);
-	at = all->prev;
-	while (at != all &&
-	       list_entry(at, struct queue_envelope, all)->message->sequence >
-		       sequence)
-		at = at->prev;
-	list_insert_before(at->next, &envelope->all);
+	insert_in_order(envelope, line, offsetof(struct queue_envelope, line));
+	insert_in_order(envelope, all, offsetof(struct queue_envelope, all));
 }
 
 struct queue *queue_new(void)
@@ -241,6 +257,29 @@ void queue_free(struct queue *queue)
 	map_release(&queue->messages);
 	free(queue->live);
 	free(queue);
+}
+
+static void place_mailbox(void *ctx, struct slice key, void *value)
+{
+	mailbox_place(value);
+}
+
+static void place_mailboxes(void *ctx, struct slice key, void *value)
+{
+	struct queue_domain *domain = value;
+
+	map_each(&domain->mailboxes, place_mailbox, NULL);
+}
+
+void queue_load_begin(struct queue *queue)
+{
+	queue->loading = true;
+}
+
+void queue_load_end(struct queue *queue)
+{
+	queue->loading = false;
+	map_each(&queue->domains, place_mailboxes, NULL);
 }
 
 static void domain_key(const char *plan, const char *domain, struct buf *out)

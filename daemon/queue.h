@@ -92,6 +92,13 @@ struct queue_domain *queue_domain(struct queue *queue, const char *plan,
 				  const char *domain);
 void queue_remove_plan(struct queue *queue, const char *plan);
 
+/*
+ * While the index is read back, newest first, new mail may come all the same;
+ * until the end nothing can be claimed.
+ */
+void queue_load_begin(struct queue *queue);
+void queue_load_end(struct queue *queue);
+
 /* A message whose record is durable; takes over nothing. */
 struct queue_message *queue_add_message(struct queue *queue,
 					const struct id *id, uint64_t sequence,

@@ -1,8 +1,9 @@
 /*
  * bench_load - messages from many sessions at once, and how long each took
  *
- * usage: bench_load ADDRESS DOMAIN SESSIONS MESSAGES BYTES MAILBOXES
+ * usage: bench_load ADDRESS DOMAIN SESSIONS MESSAGES BYTES MAILBOXES [REUSE]
  *
+ * A connection carries REUSE messages (default: all of its session's).
  * A mailbox belongs to one session, which numbers its messages, so that the
  * sink can tell what is lost, twice or out of order.  Loopback only.  Prints
  * one JSON line: messages, failed, seconds, per_second, p50_ms, p99_ms (final
@@ -27,7 +28,7 @@ struct load {
 	struct addr to;
 	const char *domain;
 	unsigned sessions, mailboxes, open;
-	uint64_t bytes;
+	uint64_t bytes, reuse;
 	struct buf filler;
 	int64_t *took_us;
 	size_t done, failed;
@@ -40,6 +41,7 @@ struct session {
 	struct loop_timer *over;
 	unsigned index;
 	uint64_t left, sent;
+	bool again; /* with a new connection */
 	int64_t dot_us;
 	char address[300];
 };
@@ -60,11 +62,30 @@ static void flush(struct session *s)
 	buf_clear(out);
 }
 
+static const struct smtp_client_owner owner;
+static const struct stream_events events;
+
+static void connect_again(struct session *s)
+{
+	struct load *load = s->load;
+
+	s->client = smtp_client_new(&owner, s, "load.example", false);
+	s->stream =
+		stream_connect(load->loop, &load->to, CONNECT_MS, &events, s);
+}
+
 static void over(void *ctx)
 {
 	struct session *s = ctx;
 	struct load *load = s->load;
 
+	if (s->again) {
+		s->again = false;
+		stream_finish(s->stream, CONNECT_MS);
+		smtp_client_free(s->client);
+		connect_again(s);
+		return;
+	}
 	load->failed += s->left;
 	stream_free(s->stream);
 	smtp_client_free(s->client);
@@ -128,6 +149,7 @@ static void on_done(void *ctx, enum smtp_stage stage,
 		    const struct smtp_reply *reply)
 {
 	struct session *s = ctx;
+	struct load *load = s->load;
 
 	if (stage != SMTP_STAGE_DOT || reply->code != 250) {
 		fprintf(stderr, "%s: %d %s\n", smtp_stage_name(stage),
@@ -135,10 +157,15 @@ static void on_done(void *ctx, enum smtp_stage stage,
 		loop_timer_arm(s->over, 0);
 		return;
 	}
-	s->load->took_us[s->load->done++] = now_us() - s->dot_us;
+	load->took_us[load->done++] = now_us() - s->dot_us;
 	s->sent++;
 	s->left--;
-	next(s);
+	if (s->left > 0 && load->reuse && s->sent % load->reuse == 0) {
+		s->again = true;
+		loop_timer_arm(s->over, 0);
+	} else {
+		next(s);
+	}
 }
 
 static void on_fail(void *ctx, enum smtp_stage stage,
@@ -174,6 +201,8 @@ static void on_end(void *ctx, const char *why)
 {
 	struct session *s = ctx;
 
+	if (s->again)
+		return;
 	fprintf(stderr, "connection: %s\n", why ? why : "closed");
 	loop_timer_arm(s->over, 0);
 }
@@ -192,9 +221,7 @@ static void begin(struct load *load, unsigned index, uint64_t messages)
 	s->left =
 		messages / load->sessions + (index < messages % load->sessions);
 	s->over = loop_timer_new(load->loop, over, s);
-	s->client = smtp_client_new(&owner, s, "load.example", false);
-	s->stream =
-		stream_connect(load->loop, &load->to, CONNECT_MS, &events, s);
+	connect_again(s);
 	load->open++;
 }
 
@@ -249,9 +276,9 @@ int main(int argc, char **argv)
 	uint64_t messages;
 	int64_t from;
 
-	if (argc != 7) {
+	if (argc != 7 && argc != 8) {
 		fputs("usage: bench_load ADDRESS DOMAIN SESSIONS MESSAGES "
-		      "BYTES MAILBOXES\n",
+		      "BYTES MAILBOXES [REUSE]\n",
 		      stderr);
 		return 2;
 	}
@@ -260,6 +287,7 @@ int main(int argc, char **argv)
 	messages = (uint64_t)atoll(argv[4]);
 	load.bytes = (uint64_t)atoll(argv[5]);
 	load.mailboxes = (unsigned)atoi(argv[6]);
+	load.reuse = argc == 8 ? (uint64_t)atoll(argv[7]) : 0;
 	load.loop = loop_new(&err);
 	if (!load.loop || addr_parse(slice(argv[1]), 25, &load.to, &err) < 0 ||
 	    !addr_is_loopback(&load.to) || load.sessions == 0 ||

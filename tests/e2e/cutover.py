@@ -106,6 +106,7 @@ class Client:
         """Returns once it was answered 250.  `self.dot` says whether the
         final dot has left: from then on a cut proves nothing."""
         self.dot = False
+        self.offers = b""
         try:
             lines = [b"MAIL FROM:<sender@b.example> BODY=8BITMIME SIZE=%d"
                      % len(body)]
