@@ -27,7 +27,8 @@ struct session {
 	char peer[ADDR_TEXT], peer_literal[ADDR_TEXT];
 	char tls_text[96];
 	bool in_tls, utf8, closing, paused, feeding;
-	int64_t data_until_ms; /* mono: the message must end by then */
+	bool in_message;       /* from its first byte or chunk to its end */
+	int64_t data_until_ms; /* mono: it must end by then; 0: not running */
 	uint64_t declared, bytes;
 };
 
@@ -71,20 +72,37 @@ static void flush(struct session *session)
 	buf_clear(out);
 }
 
+static int64_t at_most(int64_t ms, int64_t left)
+{
+	return ms < left ? ms : left > 1 ? left : 1;
+}
+
+/*
+ * Chunks and the commands between them share the time of one message.  A chunk
+ * that belongs to no message is read to its end within the same time.
+ */
+static int64_t deadline_ms(struct session *session)
+{
+	bool in_data = smtp_server_in_data(session->server);
+	int64_t now = clock_mono_ms();
+
+	if (!in_data && !session->in_message)
+		session->data_until_ms = 0;
+	else if (session->data_until_ms == 0)
+		session->data_until_ms = now + session->limits.data_total_ms;
+	if (session->data_until_ms == 0)
+		return session->limits.command_ms;
+	return at_most(in_data ? session->limits.data_ms :
+				 session->limits.command_ms,
+		       session->data_until_ms - now);
+}
+
 static void set_deadline(struct session *session)
 {
-	int64_t ms = session->limits.command_ms;
+	/* While an answer is outstanding it is our turn. */
+	bool ours = smtp_server_waits(session->server);
 
-	if (smtp_server_waits(session->server))
-		ms = 0; /* it is our turn */
-	else if (smtp_server_in_data(session->server)) {
-		int64_t left = session->data_until_ms - clock_mono_ms();
-
-		ms = session->limits.data_ms < left ? session->limits.data_ms :
-		     left > 1			    ? left :
-						      1;
-	}
-	stream_deadline(session->stream, ms);
+	stream_deadline(session->stream, ours ? 0 : deadline_ms(session));
 }
 
 /*
@@ -184,8 +202,8 @@ static void on_data_begin(void *ctx)
 	};
 
 	session_data_begin(session->data, &origin);
-	session->data_until_ms =
-		clock_mono_ms() + session->limits.data_total_ms;
+	session->in_message = true;
+	session->data_until_ms = 0;
 	smtp_server_answer(session->server, 354, "end data with <CRLF>.<CRLF>");
 }
 
@@ -255,6 +273,7 @@ static void on_data_end(void *ctx, const char *bad)
 {
 	struct session *session = ctx;
 
+	session->in_message = false;
 	if (bad) {
 		log_info("%s: message refused: %s", session->peer, bad);
 		return;
@@ -271,6 +290,7 @@ static void on_reset(void *ctx)
 {
 	struct session *session = ctx;
 
+	session->in_message = false;
 	session_data_free(session->data);
 	session->data = NULL;
 	if (session->paused)
