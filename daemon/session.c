@@ -10,7 +10,6 @@
 
 enum {
 	CLOSE_MS = 5000, /* for the last reply to leave */
-	MAX_HOPS = 100,	 /* RFC 5321 section 6.3: at least 100 */
 };
 
 struct session {
@@ -272,15 +271,16 @@ static void kept(void *ctx, const struct id *id, const struct err *err)
 static void on_data_end(void *ctx, const char *bad)
 {
 	struct session *session = ctx;
+	const char *why;
 
 	session->in_message = false;
 	if (bad) {
 		log_info("%s: message refused: %s", session->peer, bad);
 		return;
 	}
-	if (session_data_hops(session->data) > MAX_HOPS) {
-		smtp_server_answer(session->server, 554,
-				   "5.4.6 too many hops, a mail loop");
+	if (!smtp_hops_are_few(session_data_hops(session->data), &why)) {
+		log_info("%s: message refused: %s", session->peer, why);
+		smtp_server_answer(session->server, 554, why);
 		return;
 	}
 	session_data_end(session->data, kept, session);
