@@ -74,7 +74,8 @@ struct smtp_server_limits {	 /* 0: no limit */
 					 * then 421 */
 	unsigned max_junk;	 /* commands that move nothing (NOOP, VRFY,
 					 * RSET outside of a transaction, a
-					 * greeting again, RCPT over the limit)
+					 * greeting again, RCPT over the limit,
+					 * a chunk that is empty or skipped)
 					 * since the last kept message, then
 					 * 421 */
 	bool utf8;		 /* announce and take SMTPUTF8 */
