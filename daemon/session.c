@@ -71,17 +71,21 @@ static void flush(struct session *session)
 	buf_clear(out);
 }
 
-static int64_t at_most(int64_t ms, int64_t left)
+static void time_out(struct session *session)
 {
-	return ms < left ? ms : left > 1 ? left : 1;
+	session->counts->timeouts++;
+	smtp_server_shutdown(session->server, "4.4.2 waited too long, closing");
+	flush(session);
+	end(session);
 }
 
 /*
  * Chunks and the commands between them share the time of one message.  A chunk
  * that belongs to no message is read to its end within the same time.
  */
-static int64_t deadline_ms(struct session *session)
+static void set_deadline(struct session *session)
 {
+	int64_t ms, left;
 	bool in_data = smtp_server_in_data(session->server);
 	int64_t now = clock_mono_ms();
 
@@ -89,19 +93,14 @@ static int64_t deadline_ms(struct session *session)
 		session->data_until_ms = 0;
 	else if (session->data_until_ms == 0)
 		session->data_until_ms = now + session->limits.data_total_ms;
-	if (session->data_until_ms == 0)
-		return session->limits.command_ms;
-	return at_most(in_data ? session->limits.data_ms :
-				 session->limits.command_ms,
-		       session->data_until_ms - now);
-}
-
-static void set_deadline(struct session *session)
-{
-	/* While an answer is outstanding it is our turn. */
-	bool ours = smtp_server_waits(session->server);
-
-	stream_deadline(session->stream, ours ? 0 : deadline_ms(session));
+	ms = in_data ? session->limits.data_ms : session->limits.command_ms;
+	left = session->data_until_ms ? session->data_until_ms - now : ms;
+	if (smtp_server_waits(session->server))
+		stream_deadline(session->stream, 0); /* it is our turn */
+	else if (left > 0)
+		stream_deadline(session->stream, left < ms ? left : ms);
+	else
+		time_out(session); /* now: a busy peer puts no timer off */
 }
 
 /*
@@ -367,13 +366,10 @@ static void on_end(void *ctx, const char *why)
 {
 	struct session *session = ctx;
 
-	if (why && strcmp(why, "timed out") == 0) {
-		session->counts->timeouts++;
-		smtp_server_shutdown(session->server,
-				     "4.4.2 waited too long, closing");
-		flush(session);
-	}
-	end(session);
+	if (why && strcmp(why, "timed out") == 0)
+		time_out(session);
+	else
+		end(session);
 }
 
 static const struct stream_events stream_events = {

@@ -2,16 +2,20 @@
 """BDAT on both sides: what came in chunks of any size leaves as it came, to a
 real Postfix and to a target that keeps every byte (TAP)."""
 import hashlib
+import json
 import os
 import random
 import shutil
 import socket
 import sys
+import tempfile
 import threading
+import time
 
 import peers
-from cutover import (DOMAIN, QUEUE, Client, Refused, Tap, World, real_mail,
-                     swaks, without_our_trace)
+from cutover import (DOMAIN, QUEUE, Client, Later, Refused, Tap, World,
+                     real_mail, swaks, without_our_trace)
+from node import Node
 from peers import wait_for
 
 SEED = 3030
@@ -313,6 +317,33 @@ def loops(tap, world, target):
     client.close()
 
 
+def endless_chunks(tap):
+    """Chunk after chunk, none of them late: the message is."""
+    folder = tempfile.mkdtemp(prefix="tideover-e2e-")
+    config = f"{folder}/tideoverd.json"
+    with open(config, "w", encoding="ascii") as out:
+        json.dump({"tideoverd": 1, "limits": {"message": "1s"}}, out)
+    node = Node(folder)
+    node.start("--config", config)
+    try:
+        client = Chunks(node.port)
+        client.envelope("box1")
+        begun, said = time.monotonic(), ""
+        try:
+            while time.monotonic() < begun + 20:
+                client.sock.sendall(b"BDAT 1\r\nx" * 100)
+                for _ in range(100):
+                    client.expect(250)
+        except (Later, OSError) as why:
+            said = str(why)
+        client.close()
+        tap.ok(said.startswith("421 4.4.2"),
+               f"chunks without an end come to one: {said}")
+    finally:
+        node.daemon.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def byte_for_byte(tap):
     world = World(Target)
     target = world.new
@@ -380,6 +411,7 @@ def main():
     if gone:
         tap.skip("chunks", "missing: " + ", ".join(gone))
         tap.end()
+    endless_chunks(tap)
     byte_for_byte(tap)
     if os.geteuid() != 0 or peers.missing("postfix", "swaks"):
         tap.skip("chunks to Postfix", "needs Postfix, swaks and root")
