@@ -10,7 +10,6 @@
 
 enum {
 	CLOSE_MS = 5000, /* for the last reply to leave */
-	MAX_HOPS = 100,	 /* RFC 5321 section 6.3: at least 100 */
 };
 
 struct session {
@@ -27,7 +26,8 @@ struct session {
 	char peer[ADDR_TEXT], peer_literal[ADDR_TEXT];
 	char tls_text[96];
 	bool in_tls, utf8, closing, paused, feeding;
-	int64_t data_until_ms; /* mono: the message must end by then */
+	bool in_message;       /* from its first byte or chunk to its end */
+	int64_t data_until_ms; /* mono: it must end by then; 0: not running */
 	uint64_t declared, bytes;
 };
 
@@ -71,20 +71,36 @@ static void flush(struct session *session)
 	buf_clear(out);
 }
 
+static void time_out(struct session *session)
+{
+	session->counts->timeouts++;
+	smtp_server_shutdown(session->server, "4.4.2 waited too long, closing");
+	flush(session);
+	end(session);
+}
+
+/*
+ * Chunks and the commands between them share the time of one message.  A chunk
+ * that belongs to no message is read to its end within the same time.
+ */
 static void set_deadline(struct session *session)
 {
-	int64_t ms = session->limits.command_ms;
+	int64_t ms, left;
+	bool in_data = smtp_server_in_data(session->server);
+	int64_t now = clock_mono_ms();
 
+	if (!in_data && !session->in_message)
+		session->data_until_ms = 0;
+	else if (session->data_until_ms == 0)
+		session->data_until_ms = now + session->limits.data_total_ms;
+	ms = in_data ? session->limits.data_ms : session->limits.command_ms;
+	left = session->data_until_ms ? session->data_until_ms - now : ms;
 	if (smtp_server_waits(session->server))
-		ms = 0; /* it is our turn */
-	else if (smtp_server_in_data(session->server)) {
-		int64_t left = session->data_until_ms - clock_mono_ms();
-
-		ms = session->limits.data_ms < left ? session->limits.data_ms :
-		     left > 1			    ? left :
-						      1;
-	}
-	stream_deadline(session->stream, ms);
+		stream_deadline(session->stream, 0); /* it is our turn */
+	else if (left > 0)
+		stream_deadline(session->stream, left < ms ? left : ms);
+	else
+		time_out(session); /* now: a busy peer puts no timer off */
 }
 
 /*
@@ -184,8 +200,8 @@ static void on_data_begin(void *ctx)
 	};
 
 	session_data_begin(session->data, &origin);
-	session->data_until_ms =
-		clock_mono_ms() + session->limits.data_total_ms;
+	session->in_message = true;
+	session->data_until_ms = 0;
 	smtp_server_answer(session->server, 354, "end data with <CRLF>.<CRLF>");
 }
 
@@ -254,14 +270,16 @@ static void kept(void *ctx, const struct id *id, const struct err *err)
 static void on_data_end(void *ctx, const char *bad)
 {
 	struct session *session = ctx;
+	const char *why;
 
+	session->in_message = false;
 	if (bad) {
 		log_info("%s: message refused: %s", session->peer, bad);
 		return;
 	}
-	if (session_data_hops(session->data) > MAX_HOPS) {
-		smtp_server_answer(session->server, 554,
-				   "5.4.6 too many hops, a mail loop");
+	if (!smtp_hops_are_few(session_data_hops(session->data), &why)) {
+		log_info("%s: message refused: %s", session->peer, why);
+		smtp_server_answer(session->server, 554, why);
 		return;
 	}
 	session_data_end(session->data, kept, session);
@@ -271,6 +289,7 @@ static void on_reset(void *ctx)
 {
 	struct session *session = ctx;
 
+	session->in_message = false;
 	session_data_free(session->data);
 	session->data = NULL;
 	if (session->paused)
@@ -347,13 +366,10 @@ static void on_end(void *ctx, const char *why)
 {
 	struct session *session = ctx;
 
-	if (why && strcmp(why, "timed out") == 0) {
-		session->counts->timeouts++;
-		smtp_server_shutdown(session->server,
-				     "4.4.2 waited too long, closing");
-		flush(session);
-	}
-	end(session);
+	if (why && strcmp(why, "timed out") == 0)
+		time_out(session);
+	else
+		end(session);
 }
 
 static const struct stream_events stream_events = {

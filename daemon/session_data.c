@@ -36,11 +36,7 @@ struct session_data {
 	struct digest *digest;
 	struct buf head; /* helo, peer, protocol, tls by NUL */
 	const char *helo, *peer, *protocol, *tls;
-	/* Counting Received fields while the header passes. */
-	bool in_header;
-	unsigned char line_at;
-	bool line_is_received;
-	unsigned hops;
+	struct smtp_hops hops;
 	session_data_fn *done;
 	void *ctx;
 	struct keeping *keeping;
@@ -148,37 +144,9 @@ void session_data_begin(struct session_data *data,
 	data->protocol = data->head.p + protocol;
 	data->tls = data->head.p + tls;
 	data->digest = digest_new();
-	data->in_header = true;
-	data->line_is_received = true;
+	smtp_hops_begin(&data->hops, origin->hostname);
 	buf_reserve(&data->body, 8192);
 	add_trace(data, origin);
-}
-
-static void count_hops(struct session_data *data, struct slice bytes)
-{
-	static const char want[] = "received:";
-
-	for (size_t i = 0; i < bytes.len && data->in_header; i++) {
-		char c = bytes.p[i];
-
-		if (c == '\n') {
-			data->in_header = data->line_at > 1;
-			data->line_at = 0;
-			data->line_is_received = true;
-			continue;
-		}
-		if (data->line_at < sizeof(want) - 1) {
-			char low = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-
-			if (low != want[data->line_at])
-				data->line_is_received = false;
-			else if (data->line_at == sizeof(want) - 2 &&
-				 data->line_is_received)
-				data->hops++;
-		}
-		if (data->line_at < UINT8_MAX)
-			data->line_at++;
-	}
 }
 
 static void to_side(struct session_data *data)
@@ -207,8 +175,7 @@ static void to_side(struct session_data *data)
 
 void session_data_bytes(struct session_data *data, struct slice bytes)
 {
-	if (data->in_header)
-		count_hops(data, bytes);
+	smtp_hops_add(&data->hops, bytes);
 	digest_add(data->digest, bytes);
 	if (!data->eightbit)
 		data->eightbit = slice_has_8bit(bytes);
@@ -228,9 +195,9 @@ void session_data_on_room(struct session_data *data, loop_fn *room, void *ctx)
 	spool_side_on_room(data->side, room, ctx);
 }
 
-unsigned session_data_hops(const struct session_data *data)
+const struct smtp_hops *session_data_hops(const struct session_data *data)
 {
-	return data->hops;
+	return &data->hops;
 }
 
 static void kept(void *ctx, const struct spool_place *place,

@@ -9,6 +9,7 @@
 #define DAEMON_SESSION_DATA_H
 
 #include "daemon/acceptance.h"
+#include "smtp/smtp_hops.h"
 
 struct session_data;
 
@@ -38,15 +39,16 @@ void session_data_recipient(struct session_data *data, const char *plan,
 size_t session_data_recipients(const struct session_data *data);
 const char *session_data_plan(const struct session_data *data);
 
-/* 354 will be said: our trace field is written now. */
+/* 354 will be said: our trace field is written now.  The hostname is borrowed
+ * until the message is freed. */
 void session_data_begin(struct session_data *data,
 			const struct session_origin *origin);
 void session_data_bytes(struct session_data *data, struct slice bytes);
 /* More than this waits for the disk: pause the peer until `room`. */
 bool session_data_is_full(const struct session_data *data);
 void session_data_on_room(struct session_data *data, loop_fn *room, void *ctx);
-/* The header had so many Received fields (a loop, RFC 5321 section 6.3). */
-unsigned session_data_hops(const struct session_data *data);
+/* What the header told so far of the way the message came. */
+const struct smtp_hops *session_data_hops(const struct session_data *data);
 void session_data_end(struct session_data *data, session_data_fn *done,
 		      void *ctx);
 const struct id *session_data_id(const struct session_data *data);

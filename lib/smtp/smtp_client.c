@@ -54,6 +54,11 @@ struct smtp_client {
 	bool envelope_only;
 	struct smtp_data_out data;
 
+	bool chunking;			 /* this message goes with BDAT */
+	struct buf chunk;		 /* what is held back of it */
+	size_t chunks_owed;		 /* replies to chunks before the last */
+	struct smtp_reply chunk_refusal; /* code 0: none so far */
+
 	size_t stale; /* replies owed to what was given up */
 	bool rset_sent;
 
@@ -100,7 +105,10 @@ static void drop_transaction(struct smtp_client *client)
 	client->rcpts = NULL;
 	client->mail = NULL;
 	client->count = client->next = client->accepted = client->owed = 0;
-	client->open = false;
+	client->open = client->chunking = false;
+	buf_release(&client->chunk);
+	client->chunks_owed = 0;
+	client->chunk_refusal = (struct smtp_reply){ 0 };
 }
 
 void smtp_client_free(struct smtp_client *client)
@@ -284,12 +292,30 @@ static void take_mail(struct smtp_client *client,
 	finish(client, SMTP_STAGE_MAIL, reply);
 }
 
+/* What is here before the end has left is no reply to it. */
+static const char early[] = "a reply before the end of the message";
+
+static void begin_message(struct smtp_client *client)
+{
+	const struct smtp_offers *offers = &client->ehlo.offers;
+
+	client->chunking = offers->chunking && offers->pipelining;
+	if (!client->chunking) {
+		buf_adds(&client->out, "DATA\r\n");
+		client->state = DATA;
+	} else if (client->in.len > 0) {
+		fail_garbage(client, early);
+	} else {
+		client->state = BODY;
+		client->owner->on_body(client->ctx);
+	}
+}
+
 static void end_envelope(struct smtp_client *client,
 			 const struct smtp_reply *last)
 {
 	if (client->accepted > 0 && !client->envelope_only) {
-		buf_adds(&client->out, "DATA\r\n");
-		client->state = DATA;
+		begin_message(client);
 		return;
 	}
 	begin_rset(client, 0);
@@ -315,9 +341,6 @@ static void take_rcpt(struct smtp_client *client,
 	else if (!client->ehlo.offers.pipelining)
 		send_command(client, client->rcpts[client->next]);
 }
-
-/* What is here before the dot has left is no reply to it. */
-static const char early[] = "a reply before the end of the message";
 
 static void take_data(struct smtp_client *client,
 		      const struct smtp_reply *reply)
@@ -347,10 +370,41 @@ static void take_early(struct smtp_client *client,
 		fail_garbage(client, early);
 }
 
-static void take_dot(struct smtp_client *client, const struct smtp_reply *reply)
+/*
+ * To a chunk before the last.  Refused, the message is over; while the last one
+ * has not left, that ends it at once and what else is in the pipeline is stale.
+ * Afterwards only the reply to the last one tells what the server has kept.
+ */
+static void take_chunk(struct smtp_client *client,
+		       const struct smtp_reply *reply)
 {
+	size_t stale = --client->chunks_owed;
+
+	if (reply->code / 100 == 2)
+		return;
 	if (reply->code / 100 == 3) {
+		fail_garbage(client, "a chunk is answered with 3xx");
+	} else if (client->state == BODY) {
+		begin_rset(client, stale);
+		finish(client, SMTP_STAGE_DATA, reply);
+	} else if (client->chunk_refusal.code == 0) {
+		client->chunk_refusal = *reply;
+	}
+}
+
+static void take_dot(struct smtp_client *client, const struct smtp_reply *last)
+{
+	struct smtp_reply refusal = client->chunk_refusal;
+	const struct smtp_reply *reply = refusal.code ? &refusal : last;
+
+	if (last->code / 100 == 3) {
 		fail_garbage(client, "the message is answered with 3xx");
+		return;
+	}
+	if (refusal.code && last->code / 100 == 2) {
+		/* What it has kept is not what we sent. */
+		fail_garbage(client, "a message is accepted of which a chunk "
+				     "was refused");
 		return;
 	}
 	if (reply->code / 100 == 2)
@@ -404,10 +458,16 @@ static void take(struct smtp_client *client, const struct smtp_reply *reply)
 		take_data(client, reply);
 		break;
 	case BODY:
-		take_early(client, reply);
+		if (client->chunks_owed > 0)
+			take_chunk(client, reply);
+		else
+			take_early(client, reply);
 		break;
 	case DOT:
-		take_dot(client, reply);
+		if (client->chunks_owed > 0)
+			take_chunk(client, reply);
+		else
+			take_dot(client, reply);
 		break;
 	case RSET:
 		take_rset(client, reply);
@@ -517,12 +577,39 @@ void smtp_client_transaction(struct smtp_client *client,
 		send_envelope(client);
 }
 
+static void send_chunk(struct smtp_client *client, bool last)
+{
+	buf_addf(&client->out, "BDAT %zu%s\r\n", client->chunk.len,
+		 last ? " LAST" : "");
+	buf_add(&client->out, buf_slice(&client->chunk));
+	buf_clear(&client->chunk);
+	client->chunks_owed += !last;
+}
+
+static void add_to_chunk(struct smtp_client *client, struct slice bytes)
+{
+	while (bytes.len > 0) {
+		size_t room = SMTP_CLIENT_CHUNK - client->chunk.len;
+		size_t n = bytes.len < room ? bytes.len : room;
+
+		if (n == 0) {
+			send_chunk(client, false);
+			continue;
+		}
+		buf_add(&client->chunk, slice_of(bytes.p, n));
+		bytes = slice_from(bytes, n);
+	}
+}
+
 void smtp_client_body(struct smtp_client *client, struct slice bytes)
 {
 	if (client->state == DEAD)
 		return;
 	assert(client->state == BODY);
-	smtp_data_stuff(&client->data, bytes, &client->out);
+	if (client->chunking)
+		add_to_chunk(client, bytes);
+	else
+		smtp_data_stuff(&client->data, bytes, &client->out);
 }
 
 void smtp_client_body_end(struct smtp_client *client)
@@ -530,13 +617,16 @@ void smtp_client_body_end(struct smtp_client *client)
 	if (client->state == DEAD)
 		return;
 	assert(client->state == BODY);
-	if (client->in.len > 0) {
+	if (client->in.len > 0 && client->chunks_owed == 0) {
 		enter(client);
 		fail_garbage(client, early);
 		leave(client);
 		return;
 	}
-	smtp_data_finish(&client->data, &client->out);
+	if (client->chunking)
+		send_chunk(client, true);
+	else
+		smtp_data_finish(&client->data, &client->out);
 	client->state = DOT;
 }
 

@@ -8,6 +8,13 @@
  *
  *   new -> feed... -> on_ready -> transaction -> on_body (all RCPT answered,
  *   354 came: give the body) -> ... -> on_done -> next transaction or quit
+ *
+ * Where CHUNKING (RFC 3030) and PIPELINING are offered the message goes with
+ * BDAT: in chunks of SMTP_CLIENT_CHUNK, the last of them with LAST, without
+ * waiting for the replies to the ones before, and without stuffing a dot or
+ * adding a byte.  The first BDAT waits until every RCPT is answered: a chunk
+ * for nobody would have to be swallowed (RFC 3030, section 2).  CHUNKING alone
+ * would cost a round trip for each chunk, so such a server gets DATA.
  */
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
@@ -16,6 +23,8 @@
 #include "smtp/smtp_server.h"
 
 struct smtp_client;
+
+#define SMTP_CLIENT_CHUNK ((size_t)256 * 1024)
 
 enum smtp_stage {
 	SMTP_STAGE_CONNECT,
@@ -56,14 +65,16 @@ struct smtp_client_owner {
 	 * the session instead and is told by on_done). */
 	void (*on_rcpt)(void *ctx, size_t index,
 			const struct smtp_reply *reply);
-	/* At least one recipient stands and 354 came: call
-	 * smtp_client_body() any number of times, then _body_end(). */
+	/* At least one recipient stands and the server waits for the message
+	 * (354 came, or BDAT needs none): call smtp_client_body() any number of
+	 * times, then _body_end(). */
 	void (*on_body)(void *ctx);
 	/*
 	 * The transaction is over.  `stage` tells what `reply` answers: MAIL
-	 * or DATA (refused: holds for all recipients not refused before), RCPT
-	 * (none was accepted; see on_rcpt), or DOT (the outcome for those that
-	 * were accepted).  Code 0: no valid reply came.
+	 * or DATA (refused, or a chunk before the last was: holds for all
+	 * recipients not refused before), RCPT (none was accepted; see on_rcpt),
+	 * or DOT (the outcome for those that were accepted).  Code 0: no valid
+	 * reply came.
 	 */
 	void (*on_done)(void *ctx, enum smtp_stage stage,
 			const struct smtp_reply *reply);
@@ -88,15 +99,17 @@ const struct smtp_offers *smtp_client_offers(const struct smtp_client *client);
  * and no transaction is open. */
 void smtp_client_transaction(struct smtp_client *client,
 			     const struct smtp_transaction *transaction);
-/* Message bytes with CRLF lines; dots are stuffed here. */
+/* Message bytes with CRLF lines; dots are stuffed here.  With BDAT up to one
+ * chunk of them is held back: it may be the last. */
 void smtp_client_body(struct smtp_client *client, struct slice bytes);
-/* The final dot (with a CRLF before it if the message lacks its last one). */
+/* The final dot (with a CRLF before it if the message lacks its last one), or
+ * the chunk that was held back, as the last. */
 void smtp_client_body_end(struct smtp_client *client);
 /* Gives up an open transaction before DATA: RSET; on_done does not come. */
 void smtp_client_reset(struct smtp_client *client);
 void smtp_client_quit(struct smtp_client *client);
 /* Where we are: what a lost connection would mean.  Between transactions
- * MAIL; from the first byte of the body to the dot DATA. */
+ * MAIL; from the first byte of the body to the dot DATA, or to BDAT LAST. */
 enum smtp_stage smtp_client_stage(const struct smtp_client *client);
 /* The connection is gone: ends an open transaction through on_done with a
  * reply of code 0 and text `why`; no on_fail. */

@@ -10,7 +10,7 @@ static const struct {
 	{ "NOOP", SMTP_NOOP },	 { "QUIT", SMTP_QUIT },
 	{ "VRFY", SMTP_VRFY },	 { "EXPN", SMTP_EXPN },
 	{ "HELP", SMTP_HELP },	 { "STARTTLS", SMTP_STARTTLS },
-	{ "AUTH", SMTP_ABSENT }, { "BDAT", SMTP_ABSENT },
+	{ "AUTH", SMTP_ABSENT }, { "BDAT", SMTP_BDAT },
 	{ "ETRN", SMTP_ABSENT }, { "SEND", SMTP_ABSENT },
 	{ "SOML", SMTP_ABSENT }, { "SAML", SMTP_ABSENT },
 	{ "TURN", SMTP_ABSENT },
@@ -30,6 +30,20 @@ struct smtp_command smtp_command_parse(struct slice line)
 		}
 	}
 	return command;
+}
+
+bool smtp_command_chunk(struct slice argument, uint64_t *size, bool *last)
+{
+	struct slice rest = argument;
+	struct slice number = slice_split(&rest, ' ');
+
+	rest = slice_trim(rest);
+	if (rest.len > 0 && !slice_is_nocase(rest, "LAST"))
+		return false;
+	if (!slice_u64(number, size))
+		return false;
+	*last = rest.len > 0;
+	return true;
 }
 
 /* The length of "<...>" at the front, or 0; a quoted local part may have '>'. */

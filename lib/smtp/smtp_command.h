@@ -19,6 +19,7 @@ enum smtp_verb {
 	SMTP_MAIL,
 	SMTP_RCPT,
 	SMTP_DATA,
+	SMTP_BDAT,
 	SMTP_RSET,
 	SMTP_NOOP,
 	SMTP_QUIT,
@@ -43,5 +44,12 @@ struct smtp_command smtp_command_parse(struct slice line);
 int smtp_command_path(struct slice argument, const char *prefix,
 		      struct slice *path, struct slice *params,
 		      struct err *err);
+
+/*
+ * Reads the "size [LAST]" of BDAT (RFC 3030, section 2).  False if it is
+ * anything else, or a size beyond 64 bits: nobody knows then how many of the
+ * bytes that follow are the chunk's.
+ */
+bool smtp_command_chunk(struct slice argument, uint64_t *size, bool *last);
 
 #endif

@@ -2,6 +2,8 @@
 
 const char smtp_data_too_big[] = "too big";
 
+static const char bare_cr[] = "bare CR";
+
 /* What one call works on. */
 struct piece {
 	struct smtp_data *data;
@@ -16,6 +18,19 @@ void smtp_data_begin(struct smtp_data *data, uint64_t max_size)
 {
 	*data = (struct smtp_data){ .at = SMTP_DATA_LINE,
 				    .max_size = max_size };
+}
+
+void smtp_data_begin_chunks(struct smtp_data *data, uint64_t max_size)
+{
+	smtp_data_begin(data, max_size);
+	data->chunks = true;
+}
+
+void smtp_data_end_chunks(struct smtp_data *data)
+{
+	if (data->at == SMTP_DATA_CR && !data->bad)
+		data->bad = bare_cr;
+	data->at = SMTP_DATA_END;
 }
 
 bool smtp_data_is_whole(const struct smtp_data *data)
@@ -78,7 +93,7 @@ static void text(struct piece *piece)
 		piece->data->at = lf ? SMTP_DATA_LINE : SMTP_DATA_CR;
 		piece->data->line = 0;
 	} else if (cr) {
-		spoil(piece, cr + 1, "bare CR");
+		spoil(piece, cr + 1, bare_cr);
 		piece->p = cr + 1;
 	} else {
 		spoil(piece, lf, "bare LF");
@@ -93,7 +108,7 @@ static void step(struct piece *piece)
 	switch (data->at) {
 	case SMTP_DATA_LINE:
 		data->at = SMTP_DATA_TEXT;
-		if (*piece->p == '.') {
+		if (*piece->p == '.' && !data->chunks) {
 			deliver(piece, piece->p);
 			piece->run = ++piece->p;
 			data->at = SMTP_DATA_DOT;
@@ -111,7 +126,7 @@ static void step(struct piece *piece)
 			piece->run = ++piece->p;
 			data->at = SMTP_DATA_END;
 		} else {
-			spoil(piece, piece->p, "bare CR");
+			spoil(piece, piece->p, bare_cr);
 			data->at = SMTP_DATA_TEXT;
 		}
 		break;
@@ -120,7 +135,7 @@ static void step(struct piece *piece)
 			piece->p++;
 			data->at = SMTP_DATA_LINE;
 		} else {
-			spoil(piece, piece->p, "bare CR");
+			spoil(piece, piece->p, bare_cr);
 			data->at = SMTP_DATA_TEXT;
 		}
 		break;

@@ -8,6 +8,10 @@
  * the message for commands (SMTP smuggling).  How the bytes are cut into
  * pieces never changes the result.
  *
+ * In chunks (BDAT, RFC 3030) lines have the same rule, but no dot means
+ * anything and the end is told by whoever counts the bytes.  A message that
+ * lacks its last CRLF stays as it is.
+ *
  * Sending: the same in reverse.
  */
 #ifndef SMTP_DATA_H
@@ -33,6 +37,7 @@ struct smtp_data {
 	uint64_t size;	   /* bytes given to the sink */
 	uint64_t max_size; /* 0: any */
 	size_t line;	   /* bytes of the current line so far */
+	bool chunks;	   /* dots are bytes like others */
 };
 
 typedef void smtp_data_sink(void *ctx, struct slice bytes);
@@ -44,6 +49,13 @@ void smtp_data_begin(struct smtp_data *data, uint64_t max_size);
  */
 size_t smtp_data_receive(struct smtp_data *data, struct slice in,
 			 smtp_data_sink *sink, void *ctx);
+/*
+ * The same for a message in chunks: receive takes all it is given, from chunk
+ * to chunk, until the last one has ended.
+ */
+void smtp_data_begin_chunks(struct smtp_data *data, uint64_t max_size);
+/* The last chunk has ended: a CR that waits for its LF is a bare one. */
+void smtp_data_end_chunks(struct smtp_data *data);
 bool smtp_data_is_whole(const struct smtp_data *data);
 
 struct smtp_data_out {

@@ -11,11 +11,15 @@
 /* A peer that sends this much without ending its line does not speak SMTP. */
 #define COMMAND_FLOOD 65536
 #define TEXT_MAX      500 /* a reply line has 512 (RFC 5321, 4.5.3.1.5) */
+/* A refused chunk is read to its end, but not one that is larger than this:
+ * whoever announces it does not read our SIZE either. */
+#define CHUNK_SKIP_MAX (UINT64_C(1) << 30)
 
 enum state {
 	GREETING,
 	COMMAND,
 	DATA,
+	CHUNK,
 	TLS,
 	CLOSED
 };
@@ -28,7 +32,15 @@ enum question {
 	MAIL,
 	RCPT,
 	DATA_BEGIN,
+	CHUNK_BEGIN,
 	DATA_END
+};
+
+/* What BDAT has made of the transaction. */
+enum chunks {
+	NO_CHUNKS,
+	CHUNKS,
+	CHUNKS_REFUSED /* it is over; more chunks may be under way */
 };
 
 struct smtp_server {
@@ -51,6 +63,12 @@ struct smtp_server {
 	bool utf8;
 	unsigned tried, accepted; /* recipients */
 	struct smtp_data data;
+
+	enum chunks chunks;
+	uint64_t chunk_size, chunk_left; /* bytes; what is still to come */
+	bool chunk_last;
+	int chunk_code; /* 0, or the refusal to say at its end */
+	char *chunk_text;
 
 	unsigned messages, errors, junk;
 	enum smtp_server_limit limit; /* that ended it */
@@ -85,6 +103,7 @@ void smtp_server_free(struct smtp_server *server)
 	}
 	free(server->hostname);
 	free(server->farewell);
+	free(server->chunk_text);
 	buf_release(&server->out);
 	smtp_line_release(&server->line);
 	free(server);
@@ -139,6 +158,7 @@ static void forget_transaction(struct smtp_server *server)
 
 	server->open = server->mail = server->utf8 = false;
 	server->tried = server->accepted = 0;
+	server->chunks = NO_CHUNKS;
 	if (open && !server->doomed)
 		server->owner->on_reset(server->ctx);
 }
@@ -287,6 +307,7 @@ static void run_mail(struct smtp_server *server, struct slice argument)
 		return;
 	}
 	server->open = true;
+	server->chunks = NO_CHUNKS;
 	server->utf8 = params.utf8;
 	server->question = MAIL;
 	server->owner->on_mail(server->ctx,
@@ -307,6 +328,10 @@ static void run_rcpt(struct smtp_server *server, struct slice argument)
 
 	if (!server->mail) {
 		refuse(server, 503, "5.5.1 MAIL first");
+		return;
+	}
+	if (server->chunks == CHUNKS) {
+		refuse(server, 503, "5.5.1 the message has begun");
 		return;
 	}
 	if (smtp_command_path(argument, "TO:", &in, &rest, &err) < 0) {
@@ -342,12 +367,89 @@ static void run_data(struct smtp_server *server)
 	if (!server->mail || server->tried == 0) {
 		refuse(server, 503,
 		       server->mail ? "5.5.1 RCPT first" : "5.5.1 MAIL first");
+	} else if (server->chunks == CHUNKS) {
+		/* RFC 3030, section 2: never both in one transaction. */
+		refuse(server, 503, "5.5.1 the message came with BDAT so far");
 	} else if (server->accepted == 0) {
 		/* RFC 2920 clients come here without a fault of their own. */
 		reply(server, "554 5.5.1 no valid recipients");
 	} else {
 		server->question = DATA_BEGIN;
 		server->owner->on_data_begin(server->ctx);
+	}
+}
+
+/* BDAT.  From here to end_chunk() the peer sends the bytes of the chunk. */
+
+/* `text` is said once the chunk has passed. */
+static void refuse_chunk(struct smtp_server *server, int code, const char *text)
+{
+	free(server->chunk_text);
+	server->chunk_code = code;
+	server->chunk_text = mem_dup(text);
+}
+
+/* Behind this BDAT nobody knows what is a chunk and what a command. */
+static void close_at_chunk(struct smtp_server *server, int code,
+			   const char *text)
+{
+	reply_text(server, code, text);
+	close_session(server);
+}
+
+static bool chunk_fits(const struct smtp_server *server)
+{
+	uint64_t max = server->limits.max_size;
+	uint64_t have = server->chunks == CHUNKS ? server->data.size : 0;
+
+	return max == 0 || server->chunk_size <= max - have;
+}
+
+static void judge_chunk(struct smtp_server *server)
+{
+	if (!server->greeted)
+		refuse_chunk(server, 503, "5.5.1 EHLO first");
+	else if (server->chunks == CHUNKS_REFUSED)
+		refuse_chunk(server, 503, "5.5.1 an earlier chunk was refused");
+	else if (!server->mail)
+		refuse_chunk(server, 503, "5.5.1 MAIL first");
+	else if (server->tried == 0)
+		refuse_chunk(server, 503, "5.5.1 RCPT first");
+	else if (server->accepted == 0)
+		refuse_chunk(server, 554, "5.5.1 no valid recipients");
+}
+
+static void end_chunk(struct smtp_server *server);
+
+static void begin_chunk(struct smtp_server *server)
+{
+	server->state = CHUNK;
+	server->chunk_left = server->chunk_size;
+	if (server->chunk_code == 0 && !server->data.bad && !chunk_fits(server))
+		server->data.bad = smtp_data_too_big;
+	if (server->chunk_left == 0)
+		end_chunk(server);
+}
+
+static void run_bdat(struct smtp_server *server, struct slice argument)
+{
+	if (!smtp_command_chunk(argument, &server->chunk_size,
+				&server->chunk_last)) {
+		close_at_chunk(server, 501,
+			       "5.5.4 syntax: BDAT size [LAST]; closing");
+		return;
+	}
+	server->chunk_code = 0;
+	judge_chunk(server);
+	if (server->chunk_size > CHUNK_SKIP_MAX &&
+	    (server->chunk_code || !chunk_fits(server))) {
+		close_at_chunk(server, 552,
+			       "5.3.4 the chunk is too big; closing");
+	} else if (server->chunk_code == 0 && server->chunks == NO_CHUNKS) {
+		server->question = CHUNK_BEGIN;
+		server->owner->on_data_begin(server->ctx);
+	} else {
+		begin_chunk(server);
 	}
 }
 
@@ -381,6 +483,7 @@ static const struct rule {
 	[SMTP_MAIL] = { REQUIRED, true },
 	[SMTP_RCPT] = { REQUIRED, true },
 	[SMTP_DATA] = { NONE, true },
+	[SMTP_BDAT] = { OPTIONAL, false }, /* run_bdat() asks for more */
 	[SMTP_RSET] = { NONE, false },
 	[SMTP_NOOP] = { OPTIONAL, false },
 	[SMTP_QUIT] = { NONE, false },
@@ -428,6 +531,9 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 		break;
 	case SMTP_DATA:
 		run_data(server);
+		break;
+	case SMTP_BDAT:
+		run_bdat(server, argument);
 		break;
 	case SMTP_RSET:
 		idle = !server->mail;
@@ -485,16 +591,20 @@ static void run_line(struct smtp_server *server, struct slice line,
 		refuse(server, 500, "5.5.6 the line is too long");
 		return;
 	}
+	command = smtp_command_parse(line);
 	if (!line_is_clean(line)) {
 		refuse(server, 500,
 		       "5.5.2 bare CR or LF: lines must end with CRLF");
+		if (command.verb == SMTP_BDAT)
+			close_session(server);
 		return;
 	}
-	command = smtp_command_parse(line);
 	if (command.verb == SMTP_MAIL || command.verb == SMTP_RCPT)
 		max = SMTP_COMMAND_EXTENDED_MAX;
 	if (length > max) {
 		refuse(server, 500, "5.5.6 the line is too long");
+		if (command.verb == SMTP_BDAT)
+			close_session(server);
 		return;
 	}
 	run(server, &command, behind);
@@ -519,7 +629,7 @@ static void take_data(void *ctx, struct slice bytes)
 {
 	struct smtp_server *server = ctx;
 
-	if (server->state == DATA)
+	if (server->state == DATA || server->state == CHUNK)
 		server->owner->on_data(server->ctx, bytes);
 }
 
@@ -557,6 +667,82 @@ static size_t feed_data(struct smtp_server *server, struct slice in)
 	return n;
 }
 
+static void end_refused_chunk(struct smtp_server *server)
+{
+	int code = server->chunk_code;
+	/* Chunks in the pipeline behind a refused one are no fault (RFC 3030,
+	 * section 2), and neither are those behind refused recipients. */
+	bool fault = code == 503 && server->chunks != CHUNKS_REFUSED;
+
+	reply_text(server, code, server->chunk_text);
+	if (server->chunks == CHUNKS_REFUSED && server->chunk_last)
+		server->chunks = NO_CHUNKS;
+	if (fault)
+		count_error(server);
+	else
+		count_junk(server);
+}
+
+static void end_bad_chunk(struct smtp_server *server)
+{
+	end_bad_data(server, server->data.bad);
+	if (!server->chunk_last)
+		server->chunks = CHUNKS_REFUSED;
+}
+
+static void end_chunk(struct smtp_server *server)
+{
+	server->state = COMMAND;
+	if (server->chunk_code) {
+		end_refused_chunk(server);
+		return;
+	}
+	if (server->chunk_last)
+		smtp_data_end_chunks(&server->data);
+	if (server->data.bad) {
+		end_bad_chunk(server);
+	} else if (server->chunk_last) {
+		server->question = DATA_END;
+		server->owner->on_data_end(server->ctx, NULL);
+	} else {
+		reply(server, "250 2.0.0 %" PRIu64 " bytes, go on",
+		      server->chunk_size);
+		if (server->chunk_size == 0)
+			count_junk(server);
+	}
+}
+
+static size_t feed_chunk(struct smtp_server *server, struct slice in)
+{
+	if (in.len > server->chunk_left)
+		in.len = (size_t)server->chunk_left;
+	if (server->chunk_code == 0)
+		smtp_data_receive(&server->data, in, take_data, server);
+	server->chunk_left -= in.len;
+	if (server->state == CHUNK && server->chunk_left == 0)
+		end_chunk(server);
+	return in.len;
+}
+
+static size_t feed_state(struct smtp_server *server, struct slice in)
+{
+	switch (server->state) {
+	case DATA:
+		return feed_data(server, in);
+	case CHUNK:
+		return feed_chunk(server, in);
+	default:
+		return feed_command(server, in);
+	}
+}
+
+static bool can_feed(const struct smtp_server *server)
+{
+	return server->question == NOTHING &&
+	       (server->state == COMMAND || server->state == DATA ||
+		server->state == CHUNK);
+}
+
 size_t smtp_server_feed(struct smtp_server *server, struct slice in)
 {
 	size_t done = 0;
@@ -564,13 +750,8 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in)
 	assert(!server->feeding);
 	enter(server);
 	server->feeding = true;
-	while (done < in.len && server->question == NOTHING &&
-	       (server->state == COMMAND || server->state == DATA)) {
-		struct slice rest = slice_from(in, done);
-
-		done += server->state == DATA ? feed_data(server, rest) :
-						feed_command(server, rest);
-	}
+	while (done < in.len && can_feed(server))
+		done += feed_state(server, slice_from(in, done));
 	server->feeding = false;
 	leave(server);
 	return done;
@@ -597,6 +778,7 @@ static void answer_helo(struct smtp_server *server, bool extended)
 	else
 		reply(server, "250-SIZE");
 	reply(server, "250-8BITMIME");
+	reply(server, "250-CHUNKING");
 	if (server->offer_starttls && !server->in_tls)
 		reply(server, "250-STARTTLS");
 	if (server->limits.utf8)
@@ -606,7 +788,23 @@ static void answer_helo(struct smtp_server *server, bool extended)
 		count_junk(server);
 }
 
-static void settle(struct smtp_server *server, enum question question, int code)
+/* What refuses the first chunk refuses the message. */
+static void settle_chunk_begin(struct smtp_server *server, int code,
+			       const char *text)
+{
+	if (code == 354) {
+		server->chunks = CHUNKS;
+		smtp_data_begin_chunks(&server->data, server->limits.max_size);
+	} else {
+		refuse_chunk(server, code, text);
+		forget_transaction(server);
+		server->chunks = CHUNKS_REFUSED;
+	}
+	begin_chunk(server);
+}
+
+static void settle(struct smtp_server *server, enum question question, int code,
+		   const char *text)
 {
 	bool yes = code >= 200 && code < 400;
 
@@ -626,6 +824,9 @@ static void settle(struct smtp_server *server, enum question question, int code)
 		} else {
 			forget_transaction(server);
 		}
+		break;
+	case CHUNK_BEGIN:
+		settle_chunk_begin(server, code, text);
 		break;
 	case DATA_END:
 		server->messages++;
@@ -653,9 +854,12 @@ static void answer(struct smtp_server *server, enum question question, int code,
 	}
 	if (code == 250 && (question == HELO || question == EHLO))
 		answer_helo(server, question == EHLO);
-	else
+	else if (question != CHUNK_BEGIN)
 		reply_text(server, code, text);
-	settle(server, question, code);
+	settle(server, question, code, text);
+	/* An empty chunk may have led to the next question already. */
+	if (server->state == CLOSED || server->question != NOTHING)
+		return;
 	if (server->farewell)
 		say_farewell(server, server->farewell);
 	else if (code >= 500)
@@ -667,7 +871,8 @@ void smtp_server_answer(struct smtp_server *server, int code, const char *text)
 	enum question question = server->question;
 
 	assert(question != NOTHING);
-	assert(code != 354 || question == DATA_BEGIN);
+	assert(code != 354 || question == DATA_BEGIN ||
+	       question == CHUNK_BEGIN);
 	server->question = NOTHING;
 	enter(server);
 	answer(server, question, code, text);
@@ -689,7 +894,7 @@ bool smtp_server_waits(const struct smtp_server *server)
 
 bool smtp_server_in_data(const struct smtp_server *server)
 {
-	return server->state == DATA;
+	return server->state == DATA || server->state == CHUNK;
 }
 
 void smtp_server_tls_started(struct smtp_server *server)

@@ -4,7 +4,11 @@
  * Pure: feed it what the peer sent, take what to answer from `out`.  It knows
  * the commands, their order, the limits of RFC 5321 4.5.3.1 and the line rule
  * (only CRLF ends a line, only CRLF.CRLF ends DATA; a bare CR or LF in DATA is
- * refused once the message has ended).  What mail is welcome, and where it is
+ * refused once the message has ended).  BDAT (RFC 3030) has the same line rule,
+ * judged at the end of each chunk, and no dots; a message whose last chunk does
+ * not end with CRLF is kept as it came.  A chunk that is refused is read to its
+ * end and forgotten, so that what follows is a command again; only where nobody
+ * can tell that end, or it is absurdly far, does the session end.  What mail is welcome, and where it is
  * kept, is asked of the owner, who may answer later: until then the dialogue
  * stands still and consumes nothing.
  *
@@ -33,6 +37,8 @@ struct smtp_mail {
 /*
  * Each call is a question; the owner answers it exactly once, within the call
  * or later, with smtp_server_answer() (on_data_begin too; on_data has none).
+ * A message in chunks is told like any other: on_data_begin at the first one
+ * (354 to go on, which the peer does not see), on_data_end after the last.
  * Slices are borrowed for the call.
  */
 struct smtp_server_owner {
@@ -68,7 +74,8 @@ struct smtp_server_limits {	 /* 0: no limit */
 					 * then 421 */
 	unsigned max_junk;	 /* commands that move nothing (NOOP, VRFY,
 					 * RSET outside of a transaction, a
-					 * greeting again, RCPT over the limit)
+					 * greeting again, RCPT over the limit,
+					 * a chunk that is empty or skipped)
 					 * since the last kept message, then
 					 * 421 */
 	bool utf8;		 /* announce and take SMTPUTF8 */
@@ -103,13 +110,14 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in);
 void smtp_server_answer(struct smtp_server *server, int code, const char *text);
 /* True while an owner's answer is outstanding. */
 bool smtp_server_waits(const struct smtp_server *server);
-/* True while message bytes are expected (for the deadline of that state). */
+/* True while message bytes are expected (for the deadline of that state), those
+ * of a refused chunk included. */
 bool smtp_server_in_data(const struct smtp_server *server);
 /* TLS is up: forget everything, offer no STARTTLS (RFC 3207 4.2). */
 void smtp_server_tls_started(struct smtp_server *server);
 /*
- * 421 `text` ("4.4.2 too slow") and close: at once, mid-message too; while an
- * answer is outstanding in place of that answer, but after the one that tells
+ * 421 `text` ("4.4.2 too slow") and close: at once, mid-message too (chunks
+ * that were answered 250 are no message yet); while an answer is outstanding in place of that answer, but after the one that tells
  * whether a message was kept.
  */
 void smtp_server_shutdown(struct smtp_server *server, const char *text);

@@ -9,6 +9,7 @@
 struct fuzz {
 	struct smtp_client *client;
 	bool open, failed, dot, reset;
+	bool slowly, in_body; /* the end of a body waits for a piece of input */
 	unsigned transactions;
 };
 
@@ -59,15 +60,28 @@ static void on_rcpt(void *ctx, size_t index, const struct smtp_reply *reply)
 	}
 }
 
+/* More than a chunk: the first BDAT is not the last. */
+static char block[SMTP_CLIENT_CHUNK];
+
+static void end_body(struct fuzz *fuzz)
+{
+	fuzz->in_body = false;
+	fuzz->dot = true;
+	smtp_client_body_end(fuzz->client);
+}
+
 static void on_body(void *ctx)
 {
 	struct fuzz *fuzz = ctx;
 
 	if (!fuzz->open)
 		abort();
+	if (fuzz->slowly)
+		smtp_client_body(fuzz->client, slice_of(block, sizeof(block)));
 	smtp_client_body(fuzz->client, slice(".dot\r\n."));
-	fuzz->dot = true;
-	smtp_client_body_end(fuzz->client);
+	fuzz->in_body = true;
+	if (!fuzz->slowly)
+		end_body(fuzz);
 }
 
 static void on_done(void *ctx, enum smtp_stage stage,
@@ -79,7 +93,7 @@ static void on_done(void *ctx, enum smtp_stage stage,
 	    (stage == SMTP_STAGE_DOT && !fuzz->dot) ||
 	    memchr(reply->text, 0, sizeof(reply->text)) == NULL)
 		abort();
-	fuzz->open = false;
+	fuzz->open = fuzz->in_body = false;
 	if (fuzz->client && smtp_client_stage(fuzz->client) != stage &&
 	    reply->code != 421 && reply->code != 0)
 		open_transaction(fuzz);
@@ -117,11 +131,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	in = slice_of(data + 1, size - 1);
 	piece = data[0] & 1 ? 1 + (data[0] >> 4) : SIZE_MAX;
 	fuzz.reset = data[0] & 2;
+	fuzz.slowly = data[0] & 8;
 	fuzz.client = smtp_client_new(&owner, &fuzz, "us", data[0] & 4);
 	while (in.len > 0 && !fuzz.failed) {
 		size_t n = in.len < piece ? in.len : piece;
 
 		smtp_client_feed(fuzz.client, slice_of(in.p, n));
+		if (fuzz.in_body && !fuzz.failed)
+			end_body(&fuzz);
+		buf_clear(smtp_client_out(fuzz.client));
 		in = slice_from(in, n);
 	}
 	smtp_client_lost(fuzz.client, "end of input");

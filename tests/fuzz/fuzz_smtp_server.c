@@ -3,6 +3,7 @@
  * says, and the message it keeps, must be the same.  (STARTTLS is not offered:
  * there the pieces have a meaning.)
  */
+#include "smtp/smtp_hops.h"
 #include "smtp/smtp_server.h"
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@ struct fuzz {
 	struct smtp_server *server;
 	struct buf said, kept;
 	size_t message; /* where it begins in `kept` */
+	struct smtp_hops hops;
 	bool later, open, in_message;
 };
 
@@ -52,6 +54,7 @@ static void on_data_begin(void *ctx)
 
 	fuzz->in_message = true;
 	fuzz->message = fuzz->kept.len;
+	smtp_hops_begin(&fuzz->hops, "mx");
 	answer(fuzz, 354, "go");
 }
 
@@ -62,6 +65,9 @@ static void on_data(void *ctx, struct slice bytes)
 	if (!fuzz->in_message || bytes.len == 0)
 		abort();
 	buf_add(&fuzz->kept, bytes);
+	smtp_hops_add(&fuzz->hops, bytes);
+	if (fuzz->hops.own > fuzz->hops.received)
+		abort();
 }
 
 static void on_data_end(void *ctx, const char *bad)
@@ -70,6 +76,8 @@ static void on_data_end(void *ctx, const char *bad)
 	const struct buf *kept = &fuzz->kept;
 
 	fuzz->in_message = false;
+	buf_addf(&fuzz->said, "hops %u %u\n", fuzz->hops.received,
+		 fuzz->hops.own);
 	if (bad)
 		return;
 	/* What is kept has whole lines and no bare byte. */

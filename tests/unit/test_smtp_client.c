@@ -13,7 +13,8 @@
  * does: "send N" opens a transaction with N recipients, "probe N" an envelope
  * without a message, "body TEXT", "end", "reset", "quit", "tls", "lost WHY",
  * and "next N" makes the next on_done open a transaction at once; "drop"
- * makes the next on_rcpt give the transaction up.
+ * makes the next on_rcpt give the transaction up; "chunk C" gives a whole chunk
+ * of that byte, which the client must say as "{chunk of C}".
  */
 #define LINES 48
 
@@ -107,6 +108,43 @@ static const struct smtp_client_owner owner = {
 	.on_fail = on_fail,
 };
 
+static void give_chunk(struct client_test *test, char c)
+{
+	struct buf bytes = BUF_INIT;
+
+	while (bytes.len < SMTP_CLIENT_CHUNK)
+		buf_addc(&bytes, c);
+	smtp_client_body(test->client, buf_slice(&bytes));
+	buf_release(&bytes);
+}
+
+/* A whole chunk of one byte becomes "{chunk of C}" and CRLF. */
+static void abbreviate(struct buf *out)
+{
+	char *p = out->p;
+	char want[64];
+	char *at;
+	int head =
+		snprintf(want, sizeof(want), "BDAT %zu\r\n", SMTP_CLIENT_CHUNK);
+
+	while (p && (at = strstr(p, want))) {
+		char *bytes = at + head;
+		char c = *bytes;
+		size_t rest;
+		int n;
+
+		assert_true(out->len - (size_t)(bytes - out->p) >=
+			    SMTP_CLIENT_CHUNK);
+		assert_int_equal(strspn(bytes, (char[]){ c, '\0' }),
+				 SMTP_CLIENT_CHUNK);
+		n = snprintf(bytes, SMTP_CLIENT_CHUNK, "{chunk of %c}\r\n", c);
+		p = bytes + n;
+		rest = out->len - (size_t)(bytes + SMTP_CLIENT_CHUNK - out->p);
+		memmove(p, bytes + SMTP_CLIENT_CHUNK, rest + 1);
+		out->len -= SMTP_CLIENT_CHUNK - (size_t)n;
+	}
+}
+
 static void act(struct client_test *test, const char *what)
 {
 	struct buf text = BUF_INIT;
@@ -122,6 +160,8 @@ static void act(struct client_test *test, const char *what)
 		test->drop = true;
 	else if (strncmp(what, "body ", 5) == 0)
 		smtp_client_body(test->client, slice(what + 5));
+	else if (strncmp(what, "chunk ", 6) == 0)
+		give_chunk(test, what[6]);
 	else if (strcmp(what, "end") == 0)
 		smtp_client_body_end(test->client);
 	else if (strcmp(what, "reset") == 0)
@@ -170,6 +210,7 @@ static void play(const char *const *lines, size_t piece)
 			buf_addf(&heard, "%s\r\n", text);
 			if (!last)
 				continue;
+			abbreviate(smtp_client_out(test.client));
 			assert_string_equal(
 				buf_text(smtp_client_out(test.client)),
 				buf_text(&heard));
@@ -201,6 +242,11 @@ static void play(const char *const *lines, size_t piece)
 	"S: 220 mx.b.example ESMTP", "C: EHLO mx.us.example", \
 		"S: 250-mx.b.example", "S: 250-PIPELINING",   \
 		"S: 250-SIZE 1000", "S: 250 8BITMIME", "E: ready esmtp"
+#define UP_CHUNKS                                                         \
+	"S: 220 mx.b.example ESMTP", "C: EHLO mx.us.example",             \
+		"S: 250-mx.b.example", "S: 250-PIPELINING",               \
+		"S: 250-SIZE 1000", "S: 250-CHUNKING", "S: 250 8BITMIME", \
+		"E: ready esmtp"
 #define UP_PLAIN \
 	"S: 220 x", "C: EHLO mx.us.example", "S: 250 x", "E: ready esmtp"
 #define MAIL	   "C: MAIL FROM:<s@a.example> SIZE=100 BODY=8BITMIME"
@@ -346,6 +392,156 @@ static const struct dialogue {
 	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "A: reset", "C: RSET",
 	    "A: send 1", "S: 250 ok", "S: 500 what", "E: done MAIL 500 what",
 	    "E: fail MAIL 500 RSET is refused" } },
+	{ "BDAT where CHUNKING is offered: no 354, no dot, no stuffing",
+	  { UP_CHUNKS,
+	    "A: send 2",
+	    MAIL,
+	    R0,
+	    R1,
+	    "S: 250 2.1.0 ok",
+	    "S: 250 2.1.5 ok",
+	    "S: 550 5.1.1 who",
+	    "E: rcpt 1 550 5.1.1",
+	    "E: body",
+	    "A: body a\r\n.\r\n",
+	    "A: body ..b\r\n",
+	    "A: end",
+	    "C: BDAT 11 LAST",
+	    "C: a",
+	    "C: .",
+	    "C: ..b",
+	    "S: 250 2.0.0 queued as 7",
+	    "E: done end of data 250 queued as 7",
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "E: body",
+	    "A: end",
+	    "C: BDAT 0 LAST",
+	    "S: 250 ok",
+	    "E: done end of data 250 ok" } },
+	{ "no chunk is sent before a recipient stands, and none for nobody",
+	  { UP_CHUNKS, "A: send 2", MAIL, R0, R1, "S: 250 ok",
+	    "S: 550 5.1.1 who", "E: rcpt 0 550 5.1.1", "S: 550 5.1.1 who",
+	    "E: rcpt 1 550 5.1.1", "E: done RCPT 550 who", "C: RSET" } },
+	{ "chunks follow each other without waiting",
+	  { UP_CHUNKS,
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "E: body",
+	    "A: chunk x",
+	    "A: chunk y",
+	    "C: BDAT 262144",
+	    "C: {chunk of x}",
+	    "A: body z\r\n",
+	    "A: end",
+	    "C: BDAT 262144",
+	    "C: {chunk of y}",
+	    "C: BDAT 3 LAST",
+	    "C: z",
+	    "S: 250 chunk",
+	    "S: 250 chunk",
+	    "S: 250 2.0.0 all of it",
+	    "E: done end of data 250 all of it",
+	    "A: send 1",
+	    MAIL,
+	    R0 } },
+	{ "a chunk is refused: no more of them, and the pipeline's are stale",
+	  { UP_CHUNKS,
+	    "A: next 1",
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "E: body",
+	    "A: chunk x",
+	    "A: chunk y",
+	    "A: chunk z",
+	    "C: BDAT 262144",
+	    "C: {chunk of x}",
+	    "C: BDAT 262144",
+	    "C: {chunk of y}",
+	    "S: 552 5.3.4 too big",
+	    "E: done DATA 552 too big",
+	    "C: RSET",
+	    "S: 503 no",
+	    "S: 250 ok",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "E: body",
+	    "A: body a\r\n",
+	    "A: end",
+	    "C: BDAT 3 LAST",
+	    "C: a",
+	    "S: 250 ok",
+	    "E: done end of data 250 ok" } },
+	{ "a chunk is refused when the last has left: its reply is awaited",
+	  { UP_CHUNKS,
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "E: body",
+	    "A: chunk x",
+	    "A: body z\r\n",
+	    "A: end",
+	    "C: BDAT 262144",
+	    "C: {chunk of x}",
+	    "C: BDAT 3 LAST",
+	    "C: z",
+	    "S: 452 4.3.1 full",
+	    "S: 503 5.5.1 no",
+	    "E: done end of data 452 full",
+	    "C: RSET",
+	    "S: 250 ok",
+	    "A: send 1",
+	    MAIL,
+	    R0 } },
+	{ "a message of which a chunk was refused is not believed to be kept",
+	  { UP_CHUNKS, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok",
+	    "E: body", "A: chunk x", "A: body z\r\n", "A: end",
+	    "C: BDAT 262144", "C: {chunk of x}", "C: BDAT 3 LAST", "C: z",
+	    "S: 452 4.3.1 full", "S: 250 ok",
+	    "E: done end of data 0 a message is accepted of which a chunk was "
+	    "refused",
+	    "E: fail end of data 0 a message is accepted of which a chunk was "
+	    "refused" } },
+	{ "a 250 beyond the chunks that were sent is not believed",
+	  { UP_CHUNKS, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok",
+	    "E: body", "A: chunk x", "A: body y", "C: BDAT 262144",
+	    "C: {chunk of x}", "S: 250 ok", "S: 250 ok",
+	    "E: done DATA 0 a reply before the end of the message",
+	    "E: fail DATA 0 a reply before the end of the message" } },
+	{ "the replies to earlier chunks are not that to the message",
+	  { UP_CHUNKS, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok",
+	    "E: body", "A: chunk x", "A: body z\r\n", "A: end",
+	    "C: BDAT 262144", "C: {chunk of x}", "C: BDAT 3 LAST", "C: z",
+	    "S: 250 ok", "A: lost timed out",
+	    "E: done end of data 0 timed out" } },
+	{ "before the last chunk has left a lost connection lost no outcome",
+	  { UP_CHUNKS, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok",
+	    "E: body", "A: chunk x", "A: body z", "C: BDAT 262144",
+	    "C: {chunk of x}", "A: lost timed out",
+	    "E: done DATA 0 timed out" } },
+	{ "421 to a chunk",
+	  { UP_CHUNKS, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok",
+	    "E: body", "A: chunk x", "A: body z", "C: BDAT 262144",
+	    "C: {chunk of x}", "S: 421 4.3.2 closing",
+	    "E: done DATA 421 closing",
+	    "E: fail DATA 421 the server closes" } },
+	{ "CHUNKING without PIPELINING: DATA",
+	  { "S: 220 x", "C: EHLO mx.us.example", "S: 250-x", "S: 250 CHUNKING",
+	    "E: ready esmtp", "A: send 1", MAIL_PLAIN, "S: 250 ok", R0,
+	    "S: 250 ok", "C: DATA" } },
 	{ "a reply that nobody asked for",
 	  { UP, "S: 250 ok", "E: fail MAIL 0 a reply that nobody asked for" } },
 };
@@ -376,6 +572,10 @@ static const struct dialogue injections[] = {
 	    "S: 354 go", "S: 250 ok",
 	    "E: done DATA 0 a reply before the end of the message",
 	    "E: fail DATA 0 a reply before the end of the message" } },
+	{ "a 250 that is there before the first chunk",
+	  { UP_CHUNKS, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok",
+	    "S: 250 ok", "E: done RCPT 0 a reply before the end of the message",
+	    "E: fail RCPT 0 a reply before the end of the message" } },
 };
 
 static void replies_ahead_of_their_time_are_not_believed(void **state)
@@ -399,6 +599,30 @@ static void half_a_reply_before_the_dot_is_not_believed(void **state)
 	smtp_client_feed(test.client, slice("k\r\n"));
 	assert_non_null(strstr(buf_text(&test.events), "done DATA 0"));
 	assert_null(strstr(buf_text(&test.events), "done end of data"));
+	smtp_client_free(test.client);
+	buf_release(&test.events);
+}
+
+/* DATA must end the last line (RFC 5321, section 4.1.1.4); BDAT need not. */
+static void a_message_without_its_last_crlf_is_sent_as_it_is(void **state)
+{
+	struct client_test test = { 0 };
+	struct buf *out;
+
+	test.client = smtp_client_new(&owner, &test, "us", false);
+	smtp_client_feed(test.client, slice("220 x\r\n"));
+	smtp_client_feed(test.client,
+			 slice("250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n"));
+	open_transaction(&test, 1, false);
+	smtp_client_feed(test.client, slice("250 x\r\n250 x\r\n"));
+	out = smtp_client_out(test.client);
+	buf_clear(out);
+	smtp_client_body(test.client, slice("a\r\n.b"));
+	assert_int_equal(smtp_client_stage(test.client), SMTP_STAGE_DATA);
+	assert_string_equal(buf_text(out), "");
+	smtp_client_body_end(test.client);
+	assert_int_equal(smtp_client_stage(test.client), SMTP_STAGE_DOT);
+	assert_string_equal(buf_text(out), "BDAT 5 LAST\r\na\r\n.b");
 	smtp_client_free(test.client);
 	buf_release(&test.events);
 }
@@ -430,6 +654,8 @@ int main(void)
 		cmocka_unit_test(byte_by_byte_is_the_same),
 		cmocka_unit_test(replies_ahead_of_their_time_are_not_believed),
 		cmocka_unit_test(half_a_reply_before_the_dot_is_not_believed),
+		cmocka_unit_test(
+			a_message_without_its_last_crlf_is_sent_as_it_is),
 		cmocka_unit_test(it_may_be_freed_inside_a_callback),
 	};
 

@@ -491,6 +491,71 @@ static void a_kept_message_is_told_before_the_farewell(void **state)
 	buf_release(&test.message);
 }
 
+/* An empty last chunk asks twice without a byte in between. */
+static void a_message_in_chunks_is_told_before_the_farewell(void **state)
+{
+	struct server_test test = { .later = true };
+
+	test.server = smtp_server_new(&owner, &test, "x",
+				      &(struct smtp_server_limits){ 0 }, false);
+	smtp_server_greet(test.server);
+	give(&test, slice("EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"));
+	buf_clear(smtp_server_out(test.server));
+	smtp_server_feed(test.server, slice("BDAT 0 LAST\r\n"));
+	smtp_server_answer(test.server, 354, "go");
+	assert_true(smtp_server_waits(test.server));
+	smtp_server_shutdown(test.server, "4.3.2 going down");
+	assert_string_equal(buf_text(smtp_server_out(test.server)), "");
+	smtp_server_answer(test.server, 250, "2.0.0 kept");
+	assert_string_equal(buf_text(smtp_server_out(test.server)),
+			    "250 2.0.0 kept\r\n421 4.3.2 going down\r\n");
+	smtp_server_free(test.server);
+	buf_release(&test.events);
+	buf_release(&test.message);
+}
+
+static void a_farewell_at_the_first_chunk_comes_at_once(void **state)
+{
+	struct server_test test = { .later = true };
+
+	test.server = smtp_server_new(&owner, &test, "x",
+				      &(struct smtp_server_limits){ 0 }, false);
+	smtp_server_greet(test.server);
+	give(&test, slice("EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"));
+	buf_clear(smtp_server_out(test.server));
+	smtp_server_feed(test.server, slice("BDAT 2 LAST\r\n\r\n"));
+	assert_true(smtp_server_waits(test.server));
+	smtp_server_shutdown(test.server, "4.3.2 going down");
+	smtp_server_answer(test.server, 354, "go");
+	assert_string_equal(buf_text(smtp_server_out(test.server)),
+			    "421 4.3.2 going down\r\n");
+	smtp_server_free(test.server);
+	buf_release(&test.events);
+}
+
+static void the_bytes_of_a_chunk_are_data_refused_or_not(void **state)
+{
+	struct server_test test = { 0 };
+
+	test.server = smtp_server_new(&owner, &test, "x",
+				      &(struct smtp_server_limits){ 0 }, false);
+	smtp_server_greet(test.server);
+	give(&test, slice("BDAT 3\r\nQU"));
+	assert_true(smtp_server_in_data(test.server));
+	give(&test, slice("I"));
+	assert_false(smtp_server_in_data(test.server));
+	give(&test, slice("EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+			  "BDAT 3\r\na"));
+	assert_true(smtp_server_in_data(test.server));
+	/* What has come of a chunk is with the owner: nothing is hoarded. */
+	assert_string_equal(buf_text(&test.message), "a");
+	give(&test, slice("\r\n"));
+	assert_false(smtp_server_in_data(test.server));
+	smtp_server_free(test.server);
+	buf_release(&test.events);
+	buf_release(&test.message);
+}
+
 static void a_farewell_takes_the_place_of_any_other_answer(void **state)
 {
 	struct server_test test = { .later = true };
@@ -562,6 +627,10 @@ int main(void)
 		cmocka_unit_test(
 			nothing_is_consumed_while_an_answer_is_outstanding),
 		cmocka_unit_test(a_kept_message_is_told_before_the_farewell),
+		cmocka_unit_test(
+			a_message_in_chunks_is_told_before_the_farewell),
+		cmocka_unit_test(a_farewell_at_the_first_chunk_comes_at_once),
+		cmocka_unit_test(the_bytes_of_a_chunk_are_data_refused_or_not),
 		cmocka_unit_test(
 			a_farewell_takes_the_place_of_any_other_answer),
 		cmocka_unit_test(it_may_be_freed_inside_a_callback),
