@@ -8,7 +8,7 @@ import sys
 
 import peers
 from cutover import (DOMAIN, NEW, OLD, QUEUE, Client, Tap,
-                     World, findings, listed)
+                     World, blocking, findings, listed)
 from peers import wait_for
 
 UNKNOWN = "nobody-here"
@@ -39,6 +39,9 @@ def park(world):
     world.knot.publish((10, QUEUE))
     wait_for("every vantage sees the queue alone",
              lambda: world.views() == {"parked"})
+    wait_for("no cache can hold the old set any more", lambda: "mx-horizon"
+             not in blocking(world.tideover("check", "acme", "--gate",
+                                            "detach")[1]))
 
 
 def gate_opens(world, gate):

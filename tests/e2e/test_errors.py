@@ -187,11 +187,10 @@ def full_disk(tap, folder):
         client = Client(node.port, False)
         client.send(["box1"], BODY)
         taken = 1
-        with open(f"{small}/filler", "wb") as filler:
+        with open(f"{small}/filler", "wb", buffering=0) as filler:
             try:
                 while True:
                     filler.write(b"x" * 65536)
-                    filler.flush()
             except OSError:
                 pass
         answer = ""
