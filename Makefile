@@ -81,12 +81,16 @@ $(O)/unit/%: tests/unit/%.c $(O)/libparts.a $(O)/libtideover.a
 	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libparts.a $(O)/libtideover.a \
 		$(LIBS) -lcmocka
 
+$(O)/faults.so: tests/crash/faults.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -fPIC -shared -o $@ $< -ldl
+
 $(O)/bench/%: tests/bench/%.c $(O)/libparts.a $(O)/libtideover.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libparts.a $(O)/libtideover.a $(LIBS)
 
 unit: $(UNIT)
-benches: $(BENCH)
+benches: $(BENCH) $(O)/faults.so
 
 # Fuzzers: clang's libFuzzer; all together about FUZZ_SECONDS.
 FUZZ_SECONDS ?= 600
@@ -127,7 +131,7 @@ help:
 	@echo 'make generate   completions and tideover.1 from the command table'
 	@echo 'make lint       layering, format, static analysis'
 	@echo 'make fuzz       fuzz the parsers (FUZZ_SECONDS=600)'
-	@echo 'make crash      cutovers with ten kill -9 each (CRASH_ROUNDS=10)'
+	@echo 'make crash      ten kill -9 in each of CRASH_ROUNDS=10 cutovers, and faults injected'
 	@echo 'make bench      20,000 messages in and out: the rates of this machine'
 	@echo 'VARIANT=asan|tsan|release'
 
@@ -138,6 +142,7 @@ crash: deps-test
 	@for seed in $$(seq $(CRASH_ROUNDS)); do \
 		SEED=$$seed VARIANT=asan python3 tests/e2e/test_crash.py || exit 1; \
 	done
+	@FAULT_ROUNDS=$$((CRASH_ROUNDS * 100)) python3 tests/e2e/test_faults.py
 
 bench: deps-test
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches

@@ -728,6 +728,15 @@ static void loaded(struct daemon *daemon)
 	index_flush(daemon->store.index, go, daemon);
 }
 
+static void give_up(struct daemon *daemon, const char *why)
+{
+	log_error("the queue cannot be loaded: %s; nothing is lost, the spool "
+		  "has it",
+		  why);
+	daemon->failed = true;
+	loop_stop(daemon->loop);
+}
+
 static void load_some(void *ctx)
 {
 	struct daemon *daemon = ctx;
@@ -742,8 +751,7 @@ static void load_some(void *ctx)
 		loaded(daemon);
 		break;
 	default:
-		log_error("the queue cannot be loaded: %s", err.text);
-		loop_stop(daemon->loop);
+		give_up(daemon, err.text);
 	}
 }
 
@@ -755,8 +763,7 @@ static void indexed(void *ctx)
 	daemon->loading =
 		index_live_begin(daemon->store.index, &daemon->sequence, &err);
 	if (!daemon->loading) {
-		log_error("the queue cannot be loaded: %s", err.text);
-		loop_stop(daemon->loop);
+		give_up(daemon, err.text);
 		return;
 	}
 	queue_load_begin(daemon->queue);
@@ -859,7 +866,12 @@ int daemon_run(struct daemon *daemon, struct err *err)
 		return -1;
 	index_flush(daemon->store.index, indexed, daemon);
 	loop_run(daemon->loop);
-	return 0;
+	if (!daemon->failed)
+		return 0;
+	if (index_health(daemon->store.index) == INDEX_CORRUPT)
+		return 1;
+	return err_set(err, "the queue is not loaded: look at disk and log, "
+			    "then start again");
 }
 
 void daemon_free(struct daemon *daemon)

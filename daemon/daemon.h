@@ -35,6 +35,7 @@ struct daemon {
 	int64_t started_ms;
 	bool accepting; /* mail is taken, the queue may still be loading */
 	bool ready;	/* the queue is loaded */
+	bool failed;	/* it could not be: the end of daemon_run() */
 	struct index_live_reader *loading;
 	/* What came before it was ready: envelopes, and control requests. */
 	struct daemon_early {
@@ -56,7 +57,9 @@ struct daemon {
 
 /* `config` is borrowed; its state folder is set. */
 struct daemon *daemon_new(const struct config *config, struct err *err);
-/* Returns when SIGTERM, SIGINT or a stop request came. */
+/* Returns when SIGTERM, SIGINT or a stop request came: 0; 1: its index is no
+ * good, and was set aside: free this daemon, and a new one makes another; -1
+ * with err. */
 int daemon_run(struct daemon *daemon, struct err *err);
 void daemon_free(struct daemon *daemon);
 

@@ -99,7 +99,7 @@ struct index {
 	sqlite3 *db;
 	sqlite3_stmt *puts[PUT_COUNT];
 	bool in_transaction;
-	bool failed;	  /* writing failed: rebuilt at the next start */
+	_Atomic enum index_health health;
 	uint32_t segment; /* last record put */
 	uint64_t offset;
 	struct slice *paths; /* room for decoding, the thread's */
@@ -175,6 +175,13 @@ static void move_away(const char *path, const char *suffix)
 	free(to);
 }
 
+static void set_aside(struct index *index)
+{
+	move_away(index->path, "");
+	move_away(index->path, "-wal");
+	move_away(index->path, "-shm");
+}
+
 /* A usable index is open afterwards; *rebuilt if it is an empty one. */
 static int open_or_make(struct index *index, bool *rebuilt, struct err *err)
 {
@@ -188,26 +195,37 @@ static int open_or_make(struct index *index, bool *rebuilt, struct err *err)
 		log_warn("%s cannot be used; it is kept as .broken",
 			 index->path);
 		close_db(index);
-		move_away(index->path, "");
-		move_away(index->path, "-wal");
-		move_away(index->path, "-shm");
+		set_aside(index);
 		*rebuilt = true;
 	}
 	err_clear(err);
-	if (open_db(index, err) < 0)
+	if (open_db(index, err) < 0 ||
+	    run_sql(index->db, "BEGIN IMMEDIATE", err) < 0 ||
+	    run_sql(index->db, index_schema, err) < 0)
 		return -1;
-	return run_sql(index->db, index_schema, err);
+	return run_sql(index->db, "COMMIT", err);
 }
 
 /* Writing, on the index thread. */
 
+/* A bad file is another matter than a full disk: what it says is no good. */
+static bool is_corrupt(sqlite3 *db)
+{
+	int code = sqlite3_errcode(db) & 0xff;
+
+	return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
+
 static void failed(struct index *index, const char *what)
 {
-	if (!index->failed)
+	if (index->health == INDEX_WELL)
 		log_error("cannot %s: %s; the queue goes on, the index is "
-			  "rebuilt at the next start",
+			  "brought up to date at the next start",
 			  what, sqlite3_errmsg(index->db));
-	index->failed = true;
+	if (is_corrupt(index->db))
+		index->health = INDEX_CORRUPT;
+	else if (index->health == INDEX_WELL)
+		index->health = INDEX_BEHIND;
 }
 
 static void bind_slice(sqlite3_stmt *stmt, int at, struct slice text)
@@ -380,13 +398,15 @@ static void commit(struct index *index)
 			   (sqlite3_int64)index->offset);
 	step(index, PUT_UPTO_OFFSET);
 	/* A half transaction must not pass for "indexed up to here". */
-	if (run_sql(index->db, index->failed ? "ROLLBACK" : "COMMIT", &err) < 0)
+	if (run_sql(index->db,
+		    index->health == INDEX_WELL ? "COMMIT" : "ROLLBACK",
+		    &err) < 0)
 		failed(index, "commit");
 }
 
 static void put(struct index *index, const struct op *op)
 {
-	if (index->failed)
+	if (index->health != INDEX_WELL)
 		return;
 	begin(index);
 	switch (op->record) {
@@ -592,8 +612,8 @@ void index_close(struct index *index)
 	if (index->runs)
 		pthread_join(index->thread, NULL);
 	close_db(index);
-	if (index->failed)
-		move_away(index->path, "");
+	if (index->health == INDEX_CORRUPT)
+		set_aside(index);
 	pthread_mutex_destroy(&index->lock);
 	pthread_cond_destroy(&index->more);
 	pthread_cond_destroy(&index->room);
@@ -609,7 +629,13 @@ void index_indexed_up_to(struct index *index, uint32_t *segment,
 	*offset = index->offset;
 }
 
+enum index_health index_health(struct index *index)
+{
+	return index->health;
+}
+
 struct index_live_reader {
+	struct index *index;
 	sqlite3 *db; /* of its own: the thread's is in use */
 	sqlite3_stmt *rows;
 };
@@ -619,6 +645,7 @@ index_live_begin(struct index *index, uint64_t *last_sequence, struct err *err)
 {
 	struct index_live_reader *reader = mem_alloc(sizeof(*reader));
 
+	reader->index = index;
 	if (sqlite3_open_v2(index->path, &reader->db,
 			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
 			    NULL) != SQLITE_OK)
@@ -627,6 +654,8 @@ index_live_begin(struct index *index, uint64_t *last_sequence, struct err *err)
 	else if (index_query_live(reader->db, &reader->rows, last_sequence,
 				  err) == 0)
 		return reader;
+	if (reader->db && is_corrupt(reader->db))
+		index->health = INDEX_CORRUPT;
 	index_live_end(reader);
 	return NULL;
 }
@@ -643,6 +672,8 @@ int index_live_read(struct index_live_reader *reader, size_t max,
 		return 1;
 	if (step == SQLITE_DONE)
 		return 0;
+	if (is_corrupt(reader->db))
+		reader->index->health = INDEX_CORRUPT;
 	return err_set(err, "index: %s", sqlite3_errmsg(reader->db));
 }
 

@@ -23,8 +23,19 @@ struct index;
  */
 struct index *index_open(struct loop *loop, const char *dir, bool *rebuilt,
 			 struct err *err);
-/* Writes what is pending, closes. */
+/* Writes what is pending, closes; a corrupt file is set aside (.broken). */
 void index_close(struct index *index);
+/*
+ * Whether it has all that was put.  Behind: a write failed (a full disk); the
+ * next start goes on from where it stopped.  Corrupt: the file is no good; the
+ * next start makes a new one.  Any thread.
+ */
+enum index_health {
+	INDEX_WELL,
+	INDEX_BEHIND,
+	INDEX_CORRUPT
+};
+enum index_health index_health(struct index *index);
 
 /* How far the index has come: scan the spool from here on at start. */
 void index_indexed_up_to(struct index *index, uint32_t *segment,

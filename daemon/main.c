@@ -132,14 +132,28 @@ static int configure(const char *file, const char *state, struct config *config,
 	return 0;
 }
 
+/* As daemon_run(). */
+static int serve(const struct config *config, const struct sandbox *sandbox,
+		 struct err *err)
+{
+	struct daemon *daemon = daemon_new(config, err);
+	int result;
+
+	if (!daemon)
+		return -1;
+	daemon->sandbox = sandbox->text;
+	result = daemon_run(daemon, err);
+	daemon_free(daemon);
+	return result;
+}
+
 static int run(const struct config *config, const char *name, const char *log,
 	       bool sandboxed)
 {
 	struct err err = ERR_INIT;
 	struct privilege_user user;
 	struct sandbox sandbox;
-	struct daemon *daemon;
-	int result;
+	int result = 1;
 
 	if (name && privilege_find(name, &user, &err) < 0) {
 		log_error("%s", err.text);
@@ -151,17 +165,12 @@ static int run(const struct config *config, const char *name, const char *log,
 		return 1;
 	}
 	enter_sandbox(config->state, sandboxed, &sandbox);
-	daemon = daemon_new(config, &err);
-	if (!daemon) {
-		log_error("%s", err.text);
-		return 1;
-	}
-	daemon->sandbox = sandbox.text;
-	result = daemon_run(daemon, &err);
+	/* A corrupt index is worth one more start, with a new one. */
+	for (int i = 0; i < 2 && result == 1; i++)
+		result = serve(config, &sandbox, &err);
 	if (result < 0)
 		log_error("%s", err.text);
-	daemon_free(daemon);
-	return result < 0 ? 1 : 0;
+	return result == 0 ? 0 : 1;
 }
 
 int main(int argc, char **argv)

@@ -103,7 +103,7 @@ class Client:
         return self.expect(code)
 
     def send(self, boxes, body):
-        """Returns once it was answered 250.  `self.dot` says whether the
+        """Returns the 250 that it was answered.  `self.dot` says whether the
         final dot has left: from then on a cut proves nothing."""
         self.dot = False
         self.offers = b""
@@ -122,7 +122,7 @@ class Client:
                               else b"." + body.replace(b"\r\n.", b"\r\n.."))
             self.dot = True
             self.sock.sendall(b".\r\n")
-            self.expect(250)
+            return self.expect(250)
         except OSError as error:
             raise Later(str(error)) from error
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A start with a long queue: mail is taken at once, and in its order (TAP)."""
 import json
+import os
 import shutil
 import socket
 import tempfile
@@ -70,8 +71,27 @@ def run(tap, folder):
         tap.ok(len(sequences) == 2 and sequences[0] < sequences[1] and
                sequences[1] == MESSAGES + 1,
                f"what came meanwhile stands behind the older: {sequences}")
+        node.daemon.close()
+        corrupt(f"{node.state}/index.sqlite")
+        node.daemon = peers.Child(folder, "corrupt",
+                                  f"{node.build}/tideoverd", "--state",
+                                  node.state)
+        wait_for("it answers", lambda: node.tideover("status")[0] != 4, 60)
+        total = node.get("/v1/plans/acme/status")["domains"][0]["ledger"]
+        tap.ok(total["accepted"] == MESSAGES * RECIPIENTS + 2 and
+               total["held"] == 1 and total["balances"] and
+               os.path.exists(f"{node.state}/index.sqlite.broken"),
+               f"a corrupt index is set aside and made anew: {total}")
     finally:
         node.daemon.close()
+
+
+def corrupt(path):
+    """Its pages but the first few: the file still opens."""
+    size = os.path.getsize(path)
+    with open(path, "r+b") as index:
+        index.seek(size // 4 // 4096 * 4096)
+        index.write(os.urandom(size // 2))
 
 
 def main():

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""A call that fails, any call: EIO, ENOSPC, EMFILE, ENOMEM, a short write.
+
+Each round preloads faults.so into tideoverd, makes one call fail (or a run of
+them), sends mail, kills the daemon, and looks for every message that was
+answered 250: first in the spool itself, then in a daemon without faults (TAP).
+
+FAULT_ROUNDS (default 40), SEED.
+"""
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+import peers
+from cutover import ROOT, Client, Later, Refused, Tap
+from node import Node
+
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "40"))
+SEED = int(os.environ.get("SEED", str(time.time_ns() % 1000000)))
+# How many calls a round makes, about: so far away may the fault be.
+REACH = {"eio": 120, "enospc": 120, "emfile": 25, "short": 80, "nomem": 12000}
+SMALL = b"Subject: small\r\n\r\n" + b"text\r\n" * 50
+LARGE = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n" * 1 + \
+    (b"y" * 70 + b"\r\n") * 6000
+
+
+class Round:
+    """One daemon with one fault."""
+
+    def __init__(self, folder, dice):
+        self.folder = folder
+        self.kind = dice.choice(list(REACH))
+        self.at = dice.randrange(1, REACH[self.kind])
+        self.last = dice.choice((1, 1, 1, 3, 1000000))
+        if self.kind == "nomem":
+            self.last = 1
+        self.node = Node(folder, "release")
+        # The daemon may write nowhere else.
+        self.faults = f"{self.node.state}/faults"
+        self.kept = set()
+        self.refused = 0
+
+    def describe(self):
+        run = "" if self.last == 1 else f", {self.last} in a row"
+        return f"{self.kind} at {self.at}{run}"
+
+    def run(self):
+        env = {"LD_PRELOAD": f"{ROOT}/build/release/faults.so",
+               "FAULT_AT": str(self.at), "FAULT_KIND": self.kind,
+               "FAULT_LAST": str(self.last),
+               "FAULT_LOG": self.faults}
+        with open(f"{self.folder}/faulty.log", "wb") as log:
+            daemon = subprocess.Popen(
+                [f"{self.node.build}/tideoverd", "--state", self.node.state],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                env={**os.environ, **env})
+        try:
+            if self.answers(daemon):
+                self.node.tideover("start", self.node.plan)
+                self.send(daemon)
+        finally:
+            daemon.kill()
+            daemon.wait()
+
+    def answers(self, daemon):
+        deadline = time.monotonic() + 20
+        while daemon.poll() is None and time.monotonic() < deadline:
+            try:
+                if self.node.control(b"GET /v1/daemon HTTP/1.0\r\n\r\n"):
+                    return True
+            except OSError:
+                pass
+            time.sleep(0.01)
+        return False
+
+    def send(self, daemon):
+        client = None
+        for number in range(24):
+            if daemon.poll() is not None:
+                break
+            try:
+                client = client or Client(self.node.port, False)
+                said = client.send([f"box{number % 5}"],
+                                   LARGE if number % 6 == 5 else SMALL)
+                self.kept.add(re.search(rb"kept as (\w+)", said).group(1)
+                              .decode())
+            except (Later, Refused, OSError):
+                self.refused += 1
+                if client:
+                    client.close()
+                client = None
+        if client:
+            client.close()
+
+    def found(self):
+        """What the spool has, without a daemon; and what a daemon has."""
+        if not os.path.exists(f"{self.node.state}/spool"):
+            return set(), set()
+        status, said, _ = self.node.tideover("spool", "verify",
+                                             self.node.state)
+        document = json.loads(said.splitlines()[-1])
+        assert status in (0, 3), said
+        spool = {row["id"] for row in document["messages"]}
+        self.node.daemon = peers.Child(
+            self.folder, "healthy", f"{self.node.build}/tideoverd",
+            "--state", self.node.state)
+        try:
+            assert self.answers(self.node.daemon.process), "no healthy start"
+            status, rows, _ = self.node.tideover("queue", "list", "acme")
+            if status != 0:  # the start of the plan itself failed
+                return spool, set()
+            return spool, {json.loads(line)["id"]
+                           for line in rows.splitlines()}
+        finally:
+            self.node.daemon.close()
+
+    def hit(self):
+        return os.path.exists(self.faults)
+
+
+def main():
+    tap = Tap()
+    dice = random.Random(SEED)
+    print(f"# seed {SEED}")
+    hits = kept = refused = 0
+    bad = []
+    for _ in range(ROUNDS):
+        folder = tempfile.mkdtemp(prefix="tideover-e2e-")
+        one = Round(folder, dice)
+        one.run()
+        spool, daemon = one.found()
+        hits += one.hit()
+        kept += len(one.kept)
+        refused += one.refused
+        lost = len(one.kept - spool) + len(one.kept - daemon)
+        if lost:
+            bad.append(f"{one.describe()}: {lost} lost, see {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    tap.ok(not bad, f"{ROUNDS} rounds, {hits} of them with a fault, {kept} "
+           f"messages kept, {refused} put off: lost = 0 {bad}")
+    tap.ok(hits > ROUNDS // 3 and kept > 5 * ROUNDS,
+           "the faults were hit, and mail was kept all the same")
+    tap.end()
+
+
+main()
