@@ -30,6 +30,7 @@ class Told:
         self.host = host
         self.rcpt = {}   # local part: what to answer
         self.dot = None  # what to answer instead of 250
+        self.wait = None  # an event before the answer to the final dot
         self.mail = []   # (reverse-path, forward-paths, bytes)
         self.lock = threading.Lock()
         system = self
@@ -71,6 +72,8 @@ class Told:
                 say(b"354 go" if paths else b"554 nobody")
                 if paths:
                     self.take(sender.decode(), paths, lines)
+                    if self.wait:
+                        self.wait.wait(60)
                     say(self.dot or b"250 2.0.0 kept as %d" % len(self.mail))
             elif verb == b"QUIT":
                 say(b"221 bye")
@@ -371,13 +374,36 @@ def resending(tap, world, began):
     tap.ok(said["sent"] == 0, "nothing was delivered after --since")
 
 
-def restarting(tap, world):
-    """What was done is still so after kill -9."""
+def restarting(tap, world, relay):
+    """kill -9 while a relay has the notification and did not answer yet."""
     before = ledger(world)
-    world.kill_daemon()
+    relay.wait = threading.Event()
+    sent = len(relay.mail)
+    args = ["queue", "bounce", "--state", world.state, "--relay",
+            f"127.0.0.1:{relay.port}", "--by", "anna", "--reason", "gone",
+            "acme", "--in", "held"]
+    with subprocess.Popen([f"{ROOT}/build/{VARIANT}/tideover", *args],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as command:
+        wait_for("the relay has it", lambda: len(relay.mail) > sent)
+        row = listed(world, "--in", "held")[0]
+        said = world.must(0, "queue", "discard", "acme", row["id"], "--by",
+                          "anna", "--reason", "impatient")
+        tap.ok(said["count"] == 0 and said["skipped"] == 1,
+               "nobody else acts on it meanwhile")
+        world.kill_daemon()
+        relay.wait.set()
+        tap.ok(command.wait(60) != 0, "the command fails with its daemon")
+    relay.wait = None
     world.start_daemon()
     wait_for("the plan is back", lambda: ledger(world) == before)
-    tap.ok(True, f"after kill -9 the ledger is the same: {before}")
+    row = listed(world, "--in", "held")[0]
+    tap.ok("the sender may know already" in row["reason"],
+           f"after kill -9 it is held, and says why: {row['reason']}")
+    world.must(0, *args[:2], *args[4:])
+    now = ledger(world)
+    tap.ok(now["bounced"] == before["bounced"] + 1 and now["held"] == 0 and
+           now["balances"], f"bounced again, it ends: {now}")
 
 
 def rolling_back(tap, world):
@@ -432,7 +458,7 @@ def main():
         exporting(tap, world)
         bouncing(tap, world, relay)
         resending(tap, world, began)
-        restarting(tap, world)
+        restarting(tap, world, relay)
         rolling_back(tap, world)
     finally:
         end(tap, world)
