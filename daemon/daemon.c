@@ -255,6 +255,8 @@ static void look_at_space(struct daemon *daemon)
 	/* Copies go first, as long as that is not a race against the disk. */
 	daemon->space_short =
 		is_short && (space.free_bytes < daemon->reserve_bytes / 2 ||
+			     (space.total_inodes > 0 &&
+			      space.free_inodes < INODES_RESERVE / 2) ||
 			     !spool_space_can_free(daemon->space));
 	if (daemon->space_short != was_short)
 		log_warn(

@@ -6,6 +6,7 @@ import email
 import glob
 import mailbox
 import os
+import pty
 import shutil
 import socketserver
 import subprocess
@@ -430,6 +431,71 @@ def rolling_back(tap, world):
            "and the command it names sends the copy to the old one")
 
 
+def on_a_terminal(world, answer, *args):
+    """Exit status and what is said, by somebody who sits there."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(f"{ROOT}/build/{VARIANT}/tideover",
+                 ["tideover", "queue", "--state", world.state, *args])
+    said = b""
+    try:
+        while True:
+            more = os.read(terminal, 4096)
+            if not more:
+                break
+            said += more
+            if b"[y/N]" in said and answer:
+                os.write(terminal, answer)
+                answer = None
+    except OSError:
+        pass  # Linux: the end of a terminal
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
+
+
+def with_a_relay(tap):
+    """The plan names the relay; nothing is kept of what was delivered."""
+    relay = Told("", "relay.example", DOMAIN)
+
+    def change(world, plan):
+        plan["bounce"] = {"deliver_to": f"127.0.0.1:{relay.port}",
+                          "from": "postmaster@hosts.example"}
+        plan["keep_copies"] = "0s"
+        return standby(world, plan)
+    world = World(Told, change=change)
+    world.keep(relay)
+    try:
+        world.knot.publish((10, OLD), (50, QUEUE))
+        world.start_daemon()
+        world.must(0, "start", world.plan)
+        world.old.rcpt = {"gone": GONE}
+        big = "x" * 70 + "\r\n"
+        send(world, "big", "a big one", more=big * 8000)
+        wait_for("it is delivered", lambda: ledger(world)["delivered"] == 1)
+        tap.ok(not glob.glob(f"{world.state}/spool/*.msg"),
+               "keep_copies 0s: a side file goes with the delivery")
+        world.must(1, "queue", "resend", "acme", "--since",
+                   "2026-01-01T00:00:00Z", "--to", "new")
+        tap.ok(not world.new.mail and journal(world, "resend-attempt")[0]
+               ["text"] == "no copy is kept", "and is not resent")
+        for subject in ("one", "two"):
+            send(world, "gone", subject)
+        wait_for("two are held", lambda: ledger(world)["held"] == 2)
+        args = ["bounce", "acme", "--all", "--by", "anna", "--reason", "gone"]
+        status, said = on_a_terminal(world, b"n\n", *args)
+        tap.ok(status == 1 and "bounce 2 envelopes?" in said and
+               not relay.mail, "on a terminal it asks; no is no")
+        status, said = on_a_terminal(world, b"y\n", *args)
+        now = ledger(world)
+        tap.ok(status == 0 and now["bounced"] == 2 and len(relay.mail) == 2
+               and now["balances"], "yes is yes: through the plan's relay")
+        tap.ok("<postmaster@hosts.example>" in email.message_from_bytes(
+            relay.mail[0][2])["From"], "signed as the plan says")
+        world.must(0, "report", "acme", "--output", f"{world.folder}/r.html")
+    finally:
+        end(tap, world)
+
+
 def end(tap, world):
     world.tideover("stop")
     world.close()
@@ -462,6 +528,7 @@ def main():
         rolling_back(tap, world)
     finally:
         end(tap, world)
+    with_a_relay(tap)
     tap.end()
 
 
