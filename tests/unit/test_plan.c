@@ -130,11 +130,11 @@ static void what_is_not_said_has_its_default(void **state)
 
 static void copies_and_the_relay_are_as_the_plan_says(void **state)
 {
-	struct plan *plan = parse(PLAIN(
-		DOMAIN ", \"keep_copies\": \"0s\", \"bounce\": {"
-		       " \"deliver_to\": \"relay.example.net:587\","
-		       " \"from\": \"postmaster@example.net\","
-		       " \"tls\": \"verified\" }"));
+	struct plan *plan =
+		parse(PLAIN(DOMAIN ", \"keep_copies\": \"0s\", \"bounce\": {"
+				   " \"deliver_to\": \"relay.example.net:587\","
+				   " \"from\": \"postmaster@example.net\","
+				   " \"tls\": \"verified\" }"));
 
 	assert_int_equal(plan->keep_copies_ms, 0);
 	assert_string_equal(plan->bounce.host, "relay.example.net");
