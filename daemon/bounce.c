@@ -60,6 +60,31 @@ static void next_message(struct bounce *bounce)
 	loop_timer_arm(bounce->next, 0);
 }
 
+/* While the envelopes are there: what the relay said, or why it was not heard. */
+static void note(struct bounce *bounce, const char *event, const char *error)
+{
+	struct json *data = json_object(), *envelopes = json_array();
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < bounce->count; i++)
+		json_add(envelopes,
+			 json_new_number(json_get_number(bounce->evidence[i],
+							 "envelope", 0)));
+	json_put_text(data, "id", message(bounce)->id.text);
+	json_put(data, "envelopes", envelopes);
+	json_put_text(data, "reverse_path", message(bounce)->reverse_path);
+	json_put_text(data, "relay", bounce->relay);
+	if (error) {
+		json_put_text(data, "error", error);
+	} else {
+		json_put_number(data, "code", bounce->reply.code);
+		json_put_text(data, "reply", bounce->reply.text);
+	}
+	json_put_text(data, "by", bounce->by);
+	if (cutover_note(bounce->spec.cutover, event, data, &err) < 0)
+		log_error("journal: %s", err.text);
+}
+
 /* Nothing was promised to anybody: it stays held, and says why. */
 
 static void gave_back(void *ctx, const struct err *err)
@@ -76,6 +101,7 @@ static void give_back(struct bounce *bounce, const char *error)
 {
 	for (size_t i = 0; i < bounce->count; i++)
 		add_failed(bounce, bounce->evidence[i], error);
+	note(bounce, "not-bounced", error);
 	snprintf(bounce->why, sizeof(bounce->why), "not bounced: %s", error);
 	bounce->act = act_begin(bounce->spec.store, bounce->envelopes,
 				bounce->count, ENVELOPE_HELD, bounce->by,
@@ -83,27 +109,6 @@ static void give_back(struct bounce *bounce, const char *error)
 }
 
 /* 3. The relay took it: bounced. */
-
-static void note_bounced(struct bounce *bounce, const struct id *id,
-			 const char *reverse_path)
-{
-	struct json *data = json_object(), *envelopes = json_array();
-	struct err err = ERR_INIT;
-
-	for (size_t i = 0; i < bounce->count; i++)
-		json_add(envelopes,
-			 json_new_number(json_get_number(bounce->evidence[i],
-							 "envelope", 0)));
-	json_put_text(data, "id", id->text);
-	json_put(data, "envelopes", envelopes);
-	json_put_text(data, "reverse_path", reverse_path);
-	json_put_text(data, "relay", bounce->relay);
-	json_put_number(data, "code", bounce->reply.code);
-	json_put_text(data, "reply", bounce->reply.text);
-	json_put_text(data, "by", bounce->by);
-	if (cutover_note(bounce->spec.cutover, "bounced", data, &err) < 0)
-		log_error("journal: %s", err.text);
-}
 
 static void is_bounced(void *ctx, const struct err *err)
 {
@@ -135,9 +140,7 @@ static void carried(void *ctx, enum smtp_stage stage,
 		return;
 	}
 	bounce->reply = *reply;
-	/* Before the act: the envelopes go with it. */
-	note_bounced(bounce, &message(bounce)->id,
-		     message(bounce)->reverse_path);
+	note(bounce, "bounced", NULL);
 	bounce->bounced += bounce->count;
 	snprintf(bounce->why, sizeof(bounce->why),
 		 "%s (the sender was told: %s answered %d %s)", bounce->reason,

@@ -617,6 +617,8 @@ static void post_act(struct call *call, const struct verb *verb)
 			   "say which: ids, or a condition, or all: true");
 		return;
 	}
+	/* Final mail is worth a word only where it was named. */
+	work->selection.select.is_live = !work->selection.select.ids;
 	if (verb->state == ENVELOPE_BOUNCED)
 		work->rows = json_array();
 	selection_rows(call->daemon->store.index, &work->selection,

@@ -88,6 +88,7 @@ struct index_select {
 	const char *targets;	    /* a JSON array: delivered to one of them */
 	int64_t accepted_before_ms; /* wall */
 	int64_t ended_since_ms;	    /* wall: final then or later */
+	bool is_live;		    /* waiting or held */
 	uint64_t after_sequence;    /* paging */
 	uint32_t after_envelope;
 	unsigned limit;

@@ -214,17 +214,30 @@ static void where_address(const char *column, int parameter,
 		buf_addf(sql, " AND lower(%s) = lower(?%d)", column, parameter);
 }
 
+static bool is_live_state(const char *name)
+{
+	enum envelope_state state;
+
+	return name && envelope_state_parse(name, &state) &&
+	       !envelope_state_is_final(state);
+}
+
 static void where(const struct index_select *select, struct buf *sql)
 {
 	buf_adds(sql, " WHERE e.plan = ?1 AND (e.seq, e.n) > (?2, ?3)");
+	/* A few messages of a million: found by id, not looked through. */
 	if (select->ids)
 		buf_adds(sql,
-			 " AND m.id IN (SELECT substr(value, 1, 20)"
-			 " FROM json_each(?4)) AND (m.id IN"
-			 " (SELECT value FROM json_each(?4)) OR m.id || ':' ||"
-			 " e.n IN (SELECT value FROM json_each(?4)))");
+			 " AND e.seq IN (SELECT seq FROM message WHERE id IN"
+			 " (SELECT substr(value, 1, 20) FROM json_each(?4)))"
+			 " AND (m.id IN (SELECT value FROM json_each(?4)) OR"
+			 " m.id || ':' || e.n IN"
+			 " (SELECT value FROM json_each(?4)))");
 	if (select->state)
 		buf_adds(sql, " AND e.state = ?5");
+	/* As it stands in the partial index. */
+	if (select->is_live || is_live_state(select->state))
+		buf_adds(sql, " AND e.state < 2");
 	if (select->recipient)
 		where_address("e.forward_path", P_RECIPIENT, select->recipient,
 			      sql);

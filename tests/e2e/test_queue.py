@@ -300,7 +300,8 @@ def bouncing(tap, world, relay):
            ledger(world) == before,
            f"the relay says no: {said['failed'][0]['error']}")
     row = listed(world, "--recipient", f"gone@{DOMAIN}")[0]
-    tap.ok(row["state"] == "held" and "not bounced" in row["reason"],
+    tap.ok(row["state"] == "held" and "not bounced" in row["reason"] and
+           "451" in journal(world, "not-bounced")[0]["error"],
            f"it stays held and says why: {row['reason'][:50]}")
     relay.dot = None
     said = world.must(0, "queue", "bounce", "acme", "--reply", "550",
@@ -336,6 +337,10 @@ def bouncing(tap, world, relay):
                       "anna", "--reason", "a stray notification")
     tap.ok(said["count"] == 1 and ledger(world)["discarded"] == 1,
            "what cannot bounce is discarded")
+    said = world.must(0, "queue", "discard", "acme", row["id"], "--by",
+                      "anna", "--reason", "once more")
+    tap.ok(said["count"] == 0 and said["skipped"] == 1,
+           "what is final stays as it is")
 
 
 def resending(tap, world, began):
