@@ -31,7 +31,7 @@ struct work {
 	struct job job;
 	const struct verb *verb;
 	struct selection selection;
-	bool dry_run;
+	bool dry_run, is_streaming;
 	size_t selected;
 	struct key *keys;
 	size_t key_count;
@@ -71,11 +71,6 @@ static void work_free(struct work *work)
 	free(work);
 }
 
-static void work_cancel(void *ctx)
-{
-	work_free(ctx);
-}
-
 static void work_reply(struct work *work, int status, const char *error)
 {
 	struct json *answer = work->answer;
@@ -87,6 +82,21 @@ static void work_reply(struct work *work, int status, const char *error)
 		call_reply(work->call->request, status, answer);
 	if (error)
 		json_free(answer);
+	work_free(work);
+}
+
+/* The daemon ends. */
+static void work_cancel(void *ctx)
+{
+	struct work *work = ctx;
+
+	if (!work->is_streaming) {
+		work_reply(work, 503,
+			   "tideoverd ends: look at the journal and the queue "
+			   "for what was done");
+		return;
+	}
+	http_stream_end(work->call->request);
 	work_free(work);
 }
 
@@ -726,6 +736,7 @@ static void copies_gathered(void *ctx, const struct err *failed)
 		work_reply(work, 500, err.text);
 		return;
 	}
+	work->is_streaming = true;
 	http_stream_begin(work->call->request, 200, "application/x-ndjson",
 			  call_gone, work->call);
 	if (!work->dry_run) {

@@ -917,8 +917,8 @@ void daemon_free(struct daemon *daemon)
 		control_stopped(daemon->asked[i]);
 	free(daemon->asked);
 	free(daemon->early);
+	jobs_cancel(&daemon->jobs); /* each answers its request */
 	http_server_free(daemon->control);
-	jobs_cancel(&daemon->jobs);
 	listeners_free(daemon->listeners);
 	inherited_free(daemon->inherited);
 	for (size_t i = 0; i < daemon->cutover_count; i++)

@@ -458,6 +458,28 @@ def on_a_terminal(world, answer, *args):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
 
 
+def stopping(tap, world, relay):
+    """A clean stop does not wait for a relay that hangs."""
+    relay.wait = threading.Event()
+    sent = len(relay.mail)
+    with subprocess.Popen(
+            [f"{ROOT}/build/{VARIANT}/tideover", "queue", "--state",
+             world.state, "bounce", "acme", "--all", "--by", "anna",
+             "--reason", "gone"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+        wait_for("the relay has it", lambda: len(relay.mail) > sent)
+        world.must(0, "stop")
+        code = world.daemon.process.wait(30)
+        tap.ok(code == 0 and command.wait(30) != 0,
+               f"stop in the middle of a bounce: the daemon ends with {code}")
+    relay.wait.set()
+    relay.wait = None
+    world.start_daemon()
+    wait_for("the plan is back", lambda: ledger(world)["held"] == 1)
+    tap.ok("may know already" in listed(world, "--in", "held")[0]["reason"],
+           "and the next start has it held")
+
+
 def with_a_relay(tap):
     """The plan names the relay; nothing is kept of what was delivered."""
     relay = Told("", "relay.example", DOMAIN)
@@ -497,6 +519,9 @@ def with_a_relay(tap):
         tap.ok("<postmaster@hosts.example>" in email.message_from_bytes(
             relay.mail[0][2])["From"], "signed as the plan says")
         world.must(0, "report", "acme", "--output", f"{world.folder}/r.html")
+        send(world, "gone", "three")
+        wait_for("it is held", lambda: ledger(world)["held"] == 1)
+        stopping(tap, world, relay)
     finally:
         end(tap, world)
 
