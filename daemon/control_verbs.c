@@ -576,7 +576,7 @@ static verb_fn *find_plan_verb(struct call *call, const char *method,
 
 void control_stopped(struct http_request *request)
 {
-	reply_error(request, 503, "tideoverd stops before it was ready");
+	call_error(request, 503, "tideoverd stops before it was ready");
 }
 
 static bool waits(struct daemon *daemon, struct http_request *request)

@@ -769,7 +769,7 @@ static void loaded(struct daemon *daemon)
 {
 	index_live_end(daemon->loading);
 	daemon->loading = NULL;
-	open_space(daemon);
+	spool_space_begin(daemon->space);
 	/* Answers of the index come in order: the ledgers are in by then. */
 	index_flush(daemon->store.index, go, daemon);
 }
@@ -810,6 +810,7 @@ static void indexed(void *ctx)
 	/* Counted before new mail comes, which counts itself. */
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		load_ledger(daemon, daemon->cutovers[i]->plan->name);
+	open_space(daemon);
 	accept_mail(daemon);
 	loop_timer_arm(daemon->load_timer, 0);
 }

@@ -57,12 +57,12 @@ struct spool_space {
 	void *ctx;
 	struct loop_timer *timer, *sides_timer;
 	struct clearing *clearing;
-	bool is_short;
+	bool is_begun, is_short;
 	/* The oldest segment's delivered messages, as the index knows them. */
 	uint32_t known; /* which segment; 0: ask */
 	struct json *copies;
 	bool asking;
-	/* Side files that were there at start without a living message. */
+	/* Ids of the side files that were there at start. */
 	struct json *found;
 };
 
@@ -439,7 +439,7 @@ static void look_at_sides(void *ctx)
 			  sides_came, space);
 }
 
-/* Before the first session: later ones may be on their way in. */
+/* What of them lives is known once the queue is loaded. */
 static void find_sides(struct spool_space *space)
 {
 	DIR *dir = opendir(space->spool_dir);
@@ -451,8 +451,7 @@ static void find_sides(struct spool_space *space)
 		struct id id;
 
 		if (name.len == ID_LEN + 4 && slice_ends_nocase(name, ".msg") &&
-		    id_parse(slice_of(name.p, ID_LEN), &id) &&
-		    !queue_find(space->queue, &id))
+		    id_parse(slice_of(name.p, ID_LEN), &id))
 			json_add_text(space->found, id.text);
 	}
 	if (dir)
@@ -478,17 +477,24 @@ struct spool_space *spool_space_new(struct store *store, struct queue *queue,
 	queue_on_gone(queue, gone, space);
 	if (!keep_sides)
 		find_sides(space);
+	return space;
+}
+
+void spool_space_begin(struct spool_space *space)
+{
+	space->is_begun = true;
 	loop_timer_arm(space->timer, LOOK_MS);
 	loop_timer_arm(space->sides_timer, LOOK_MS);
-	return space;
 }
 
 bool spool_space_can_free(const struct spool_space *space)
 {
 	uint32_t oldest;
 
-	if (!space || space->clearing)
-		return space != NULL;
+	if (!space || !space->is_begun)
+		return false;
+	if (space->clearing)
+		return true;
 	oldest = oldest_segment(space);
 	return oldest && queue_segment_live(space->queue, oldest).bytes <
 				 SEGMENT_BYTES / 2;
@@ -510,7 +516,8 @@ void spool_space_is_short(struct spool_space *space, bool is_short)
 {
 	if (!space)
 		return;
-	if (is_short && !space->is_short && !space->clearing && !space->asking)
+	if (space->is_begun && is_short && !space->is_short &&
+	    !space->clearing && !space->asking)
 		loop_timer_arm(space->timer, 0);
 	space->is_short = is_short;
 }

@@ -32,16 +32,19 @@ struct spool_space_owner {
 };
 
 /*
- * `spool_dir` is what the writer writes to, `evidence_dir` beside it.  The
- * queue is loaded; the owner is first asked from the loop.  `keep_sides`: side
- * files without a message stay (the spool was damaged; they may be all that is
- * left of it).
+ * `spool_dir` is what the writer writes to, `evidence_dir` beside it.  Before
+ * the first session: the side files that are there now and belong to nobody
+ * will go, later ones may be on their way in.  `keep_sides`: those stay (the
+ * spool was damaged; they may be all that is left of it).
  */
 struct spool_space *spool_space_new(struct store *store, struct queue *queue,
 				    const char *spool_dir,
 				    const char *evidence_dir, bool keep_sides,
 				    const struct spool_space_owner *owner,
 				    void *ctx);
+/* The queue is loaded: what it does not hold does not live.  Nothing goes
+ * before. */
+void spool_space_begin(struct spool_space *space);
 /* Once the writer and the index are closed: what is under way stops there, and
  * is done again by the next start.  NULL is fine. */
 void spool_space_free(struct spool_space *space);

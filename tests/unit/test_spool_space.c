@@ -337,6 +337,40 @@ static void a_side_file_is_kept_as_long_as_its_copy(void **state)
 	free(path);
 }
 
+/* A session writes its side file while the old mail is still read back. */
+static void a_side_file_on_its_way_in_is_nobodys_to_remove(void **state)
+{
+	struct scene *scene = *state;
+	char *path = mem_printf("%s/%s.msg", scene->spool, stray.text), *name;
+	struct id coming = id_new(1000);
+	struct err err = ERR_INIT;
+	char *incoming = mem_printf("%s/%s.msg", scene->spool, coming.text);
+
+	scene->keeps = false;
+	assert_int_equal(file_write(path, slice("x"), 0600, &err), 0);
+	spool_space_free(scene->space);
+	scene->space =
+		spool_space_new(&scene->store, scene->queue, scene->spool,
+				scene->evidence, false, &owner, scene);
+	/* Nothing goes before the queue is loaded, not even on a full disk. */
+	assert_int_equal(file_write(incoming, slice("x"), 0600, &err), 0);
+	spool_space_is_short(scene->space, true);
+	assert_false(spool_space_can_free(scene->space));
+	arrive(scene, 1000, false);
+	run_until(scene, nothing_is_open);
+	name = side_name(&stray);
+	assert_true(is_there(scene, name));
+	free(name);
+
+	spool_space_begin(scene->space);
+	run_until(scene, stray_is_gone);
+	name = side_name(&coming);
+	assert_true(is_there(scene, name));
+	free(name);
+	free(path);
+	free(incoming);
+}
+
 #define scene_test(f) cmocka_unit_test_setup_teardown(f, scene_new, scene_free)
 
 int main(void)
@@ -345,6 +379,7 @@ int main(void)
 		scene_test(delivered_mail_stays_while_it_is_kept),
 		scene_test(a_short_disk_takes_copies_and_says_so_first),
 		scene_test(a_side_file_is_kept_as_long_as_its_copy),
+		scene_test(a_side_file_on_its_way_in_is_nobodys_to_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
