@@ -96,6 +96,7 @@ static void space_begin(struct scene *scene)
 	scene->space =
 		spool_space_new(&scene->store, scene->queue, scene->spool,
 				scene->evidence, false, &owner, scene);
+	spool_space_begin(scene->space);
 }
 
 static int scene_new(void **state)
