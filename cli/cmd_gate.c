@@ -68,6 +68,34 @@ static int after_release(struct command_call *call, const char *plan,
 	return follow_release(call, plan);
 }
 
+/* What the new system has already does not come back by itself. */
+static void tell_delivered(struct command_call *call, const char *plan,
+			   struct json *answer)
+{
+	char *path = mem_printf("/v1/plans/%s/count?delivered_to=new", plan);
+	struct json *delivered = NULL;
+	struct err err = ERR_INIT;
+
+	if (control_call(call->socket, "GET", path, NULL, 60000, &delivered,
+			 &err) != CONTROL_OK)
+		fprintf(stderr,
+			"tideover: what the new system has already is "
+			"unknown: %s\n",
+			err.text);
+	else if (json_get_number(delivered, "count", 0) > 0)
+		fprintf(stderr,
+			"%.0f envelopes are in the new system already, the "
+			"first since %s\n"
+			"  which: tideover queue list %s --delivered-to new\n"
+			"  their kept copies to the old one as well: tideover "
+			"queue resend %s --since %s --to old\n",
+			json_get_number(delivered, "count", 0),
+			json_get_text(delivered, "first"), plan, plan,
+			json_get_text(delivered, "first"));
+	json_put(answer, "delivered_to_new", delivered);
+	free(path);
+}
+
 static int release(struct command_call *call, const char *verb)
 {
 	struct json *body = json_object(), *answer = NULL;
@@ -81,6 +109,8 @@ static int release(struct command_call *call, const char *verb)
 		json_free(body);
 	if (answer)
 		status = is_shut(call, answer);
+	if (answer && status == EXIT_DONE && strcmp(verb, "rollback") == 0)
+		tell_delivered(call, plan, answer);
 	if (answer && status == EXIT_DONE)
 		status = after_release(call, plan, answer);
 	if (answer && call->value[OPT_WAIT] && status == EXIT_DONE)

@@ -1,10 +1,33 @@
 #include "base/encode.h"
-#include "base/file.h"
 #include "cli/output.h"
+#include "cli/queue_export.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-/* list and show. */
+/* The selection: the same options for every verb. */
+
+static const struct {
+	enum option_id option;
+	const char *word;
+} words[] = {
+	{ OPT_IN_STATE, "state" },   { OPT_RECIPIENT, "recipient" },
+	{ OPT_SENDER, "sender" },    { OPT_DOMAIN, "domain" },
+	{ OPT_OLDER, "older_than" }, { OPT_REPLY, "reply" },
+	{ OPT_SINCE, "since" },	     { OPT_DELIVERED_TO, "delivered_to" },
+};
+
+enum {
+	FIRST_ID = 2 /* behind the verb and the plan */
+};
+
+static bool is_selected(const struct command_call *call)
+{
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (call->value[words[i].option])
+			return true;
+	return call->count > FIRST_ID || call->value[OPT_ALL];
+}
 
 static void add_query(struct buf *path, const char *key, const char *value)
 {
@@ -12,6 +35,90 @@ static void add_query(struct buf *path, const char *key, const char *value)
 		return;
 	buf_addf(path, "%c%s=", strchr(buf_text(path), '?') ? '&' : '?', key);
 	encode_url(slice(value), path);
+}
+
+/* `state` NULL: as the options say. */
+static char *list_path(const struct command_call *call, const char *plan,
+		       const char *id, const char *state, bool attempts)
+{
+	struct buf path = BUF_INIT;
+
+	buf_addf(&path, "/v1/plans/%s/queue", plan);
+	for (size_t i = 0; i < COUNT(words); i++) {
+		bool is_state = words[i].option == OPT_IN_STATE;
+
+		add_query(&path, words[i].word,
+			  is_state && state ? state :
+					      call->value[words[i].option]);
+	}
+	add_query(&path, "id", id);
+	add_query(&path, "attempts", attempts ? "1" : NULL);
+	return buf_take(&path);
+}
+
+typedef int row_fn(void *ctx, const struct json *row);
+
+static enum control_result one_list(struct command_call *call, char *path,
+				    row_fn *each, void *ctx, struct err *err)
+{
+	enum control_result result =
+		control_lines(call->socket, path, each, ctx, err);
+
+	free(path);
+	return result;
+}
+
+/* Every envelope that the arguments and options select. */
+static int each_row(struct command_call *call, const char *plan,
+		    const char *state, bool attempts, row_fn *each, void *ctx)
+{
+	enum control_result result = CONTROL_OK;
+	struct err err = ERR_INIT;
+
+	if (call->count <= FIRST_ID)
+		result = one_list(call,
+				  list_path(call, plan, NULL, state, attempts),
+				  each, ctx, &err);
+	for (size_t i = FIRST_ID; i < call->count && result == CONTROL_OK; i++)
+		result = one_list(call,
+				  list_path(call, plan, call->arguments[i],
+					    state, attempts),
+				  each, ctx, &err);
+	return output_control(call, result, &err);
+}
+
+static struct json *selection_body(const struct command_call *call,
+				   const char *all_state)
+{
+	struct json *body = json_object(), *ids = json_array();
+	bool is_all = call->value[OPT_ALL] != NULL;
+
+	for (size_t i = FIRST_ID; i < call->count; i++)
+		json_add_text(ids, call->arguments[i]);
+	json_put(body, "ids", ids);
+	json_put_bool(body, "all", is_all);
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (call->value[words[i].option])
+			json_put_text(body, words[i].word,
+				      call->value[words[i].option]);
+	if (is_all && !call->value[OPT_IN_STATE])
+		json_put_text(body, "state", all_state);
+	json_put_text(body, "by", output_by(call));
+	if (call->value[OPT_REASON])
+		json_put_text(body, "reason", call->value[OPT_REASON]);
+	return body;
+}
+
+/* list and show. */
+
+static void print_envelope(const struct json *row)
+{
+	printf("%s:%.0f %-9s %8.0f  <%s> -> <%s>  %s\n",
+	       json_get_text(row, "id"), json_get_number(row, "envelope", 0),
+	       json_get_text(row, "state"), json_get_number(row, "bytes", 0),
+	       json_get_text(row, "reverse_path"),
+	       json_get_text(row, "forward_path"),
+	       json_get_text(row, "accepted"));
 }
 
 static int print_row(void *ctx, const struct json *row)
@@ -23,12 +130,7 @@ static int print_row(void *ctx, const struct json *row)
 		output_json(row);
 		return 0;
 	}
-	printf("%s:%.0f %-9s %8.0f  <%s> -> <%s>  %s\n",
-	       json_get_text(row, "id"), json_get_number(row, "envelope", 0),
-	       json_get_text(row, "state"), json_get_number(row, "bytes", 0),
-	       json_get_text(row, "reverse_path"),
-	       json_get_text(row, "forward_path"),
-	       json_get_text(row, "accepted"));
+	print_envelope(row);
 	if (json_type(last) == JSON_OBJECT &&
 	    strcmp(json_get_text(row, "state"), "delivered") != 0)
 		printf("    %s: %.0f %s\n", json_get_text(last, "stage"),
@@ -52,207 +154,345 @@ static int print_whole(void *ctx, const struct json *row)
 	return 0;
 }
 
-static int list(struct command_call *call, const char *plan, const char *id,
-		int (*each)(void *ctx, const struct json *row))
+static int run_list(struct command_call *call, const char *plan)
 {
-	struct buf path = BUF_INIT;
-	struct err err = ERR_INIT;
-	enum control_result result;
+	return each_row(call, plan, NULL, false, print_row, call);
+}
 
-	buf_addf(&path, "/v1/plans/%s/queue", plan);
-	add_query(&path, "state", call->value[OPT_IN_STATE]);
-	add_query(&path, "recipient", call->value[OPT_RECIPIENT]);
-	add_query(&path, "domain", call->value[OPT_DOMAIN]);
-	add_query(&path, "id", id);
-	if (id)
-		add_query(&path, "attempts", "1");
-	result = control_lines(call->socket, buf_text(&path), each, call, &err);
-	buf_release(&path);
-	return output_control(call, result, &err);
+static int run_show(struct command_call *call, const char *plan)
+{
+	return each_row(call, plan, NULL, true, print_whole, call);
 }
 
 /* export. */
 
-struct mail_export {
-	struct command_call *call;
-	const char *plan, *dir;
-	struct json *files;
-	char last[32];
-	int failed;
-};
-
-static int write_piece(void *ctx, struct slice bytes)
+static int export_row(void *ctx, const struct json *row)
 {
-	return fwrite(bytes.p, 1, bytes.len, ctx) == bytes.len ? 0 : -1;
-}
-
-static int export_one(struct mail_export *export, const char *id)
-{
-	char *path = mem_printf("%s/%s.eml", export->dir, id);
-	char *from = mem_printf("/v1/plans/%s/message?id=%s", export->plan, id);
-	FILE *file = fopen(path, "wx");
-	struct err err = ERR_INIT;
-	enum control_result result = CONTROL_REFUSED;
-
-	if (!file) {
-		err_errno(&err, "cannot create %s", path);
-	} else {
-		result = control_bytes(export->call->socket, from, write_piece,
-				       file, &err);
-		if (fclose(file) != 0 && result == CONTROL_OK) {
-			err_errno(&err, "cannot write %s", path);
-			result = CONTROL_REFUSED;
-		}
-	}
-	if (result == CONTROL_OK) {
-		json_add_text(export->files, path);
-		if (!export->call->json)
-			puts(path);
-	} else {
-		output_control(export->call, result, &err);
-		export->failed++;
-	}
-	free(path);
-	free(from);
+	queue_export_add(ctx, row);
 	return 0;
 }
 
-static int export_row(void *ctx, const struct json *row)
+static int print_all(struct command_call *call, const char *plan, row_fn *each,
+		     void *ctx)
 {
-	struct mail_export *export = ctx;
-	const char *id = json_get_text(row, "id");
-
-	/* One message, however many envelopes of it are left. */
-	if (!id || strcmp(id, export->last) == 0)
-		return 0;
-	snprintf(export->last, sizeof(export->last), "%s", id);
-	return export_one(export, id);
-}
-
-static int export_messages(struct command_call *call, const char *plan)
-{
-	struct mail_export export = {
-		call,
-		plan,
-		call->value[OPT_OUTPUT] ? call->value[OPT_OUTPUT] : ".",
-		json_array(),
-		"",
-		0
-	};
 	static const char *const live[] = { "held", "waiting" };
-	struct err err = ERR_INIT;
 	int status = EXIT_DONE;
 
-	if (file_make_dirs(export.dir, 0700, &err) < 0)
-		status = output_error(call, EXIT_FAILED, "%s", err.text);
-	for (size_t i = 2; status == EXIT_DONE && i < call->count; i++) {
-		struct slice id = slice(call->arguments[i]);
-		char *message = slice_dup(slice_split(&id, ':'));
-
-		export_one(&export, message);
-		free(message);
-	}
-	for (size_t i = 0;
-	     call->value[OPT_ALL] && status == EXIT_DONE && i < COUNT(live);
-	     i++) {
-		struct buf path = BUF_INIT;
-		enum control_result result;
-
-		buf_addf(&path, "/v1/plans/%s/queue?state=%s", plan, live[i]);
-		result = control_lines(call->socket, buf_text(&path),
-				       export_row, &export, &err);
-		status = output_control(call, result, &err);
-		buf_release(&path);
-	}
-	if (call->json)
-		output_json(export.files);
-	json_free(export.files);
-	return status != EXIT_DONE ? status :
-	       export.failed	   ? EXIT_FAILED :
-				     EXIT_DONE;
+	if (!call->value[OPT_ALL] || call->value[OPT_IN_STATE])
+		return each_row(call, plan, NULL, false, each, ctx);
+	for (size_t i = 0; i < COUNT(live) && status == EXIT_DONE; i++)
+		status = each_row(call, plan, live[i], false, each, ctx);
+	return status;
 }
 
-/* hold, release, discard. */
-
-static int act(struct command_call *call, const char *plan, const char *verb)
+static int run_export(struct command_call *call, const char *plan)
 {
-	struct json *body = json_object(), *answer = NULL, *ids;
+	const char *format = call->value[OPT_EXPORT_FORMAT] ?
+				     call->value[OPT_EXPORT_FORMAT] :
+				     "eml";
+	const char *path = call->value[OPT_OUTPUT];
+	struct queue_export *export;
+	struct err err = ERR_INIT;
+	struct json *result;
+	int status;
+
+	if (call->value[OPT_DRY_RUN])
+		return print_all(call, plan, print_row, call);
+	if (!path && strcmp(format, "eml") != 0)
+		return output_error(call, EXIT_USAGE,
+				    "%s goes where? give --output PATH",
+				    format);
+	export = queue_export_new(call, plan, format, path ? path : ".", &err);
+	if (!export)
+		return output_error(call, EXIT_FAILED, "%s", err.text);
+	status = print_all(call, plan, export_row, export);
+	result = queue_export_end(export);
+	if (call->json)
+		output_json(result);
+	if (status == EXIT_DONE && json_get_number(result, "failed", 0) > 0)
+		status = EXIT_FAILED;
+	json_free(result);
+	return status;
+}
+
+/* hold, release, retry, discard, bounce. */
+
+static int post(struct command_call *call, const char *plan, const char *verb,
+		const struct json *body, struct json **answer)
+{
 	char *path = mem_printf("/v1/plans/%s/%s", plan, verb);
 	struct err err = ERR_INIT;
 	enum control_result result;
 
-	if (call->value[OPT_ALL]) {
-		ids = json_new_text("all held");
-	} else {
-		ids = json_array();
-		for (size_t i = 2; i < call->count; i++)
-			json_add_text(ids, call->arguments[i]);
-	}
-	json_put(body, "ids", ids);
-	json_put_text(body, "by", output_by(call));
-	json_put_text(body, "reason", call->value[OPT_REASON]);
-	result = control_call(call->socket, "POST", path, body, 60000, &answer,
-			      &err);
-	if (result == CONTROL_OK && call->json)
-		output_json(answer);
-	else if (result == CONTROL_OK)
-		printf("%s: %.0f envelopes\n", verb,
-		       json_get_number(answer, "count", 0));
-	json_free(answer);
-	json_free(body);
+	result =
+		control_call(call->socket, "POST", path, body, 0, answer, &err);
 	free(path);
 	return output_control(call, result, &err);
 }
 
-static bool is_act(const char *verb)
+/* Somebody who sits there is asked; a script has said what it wants. */
+static bool is_sure(const char *verb, double count)
 {
-	return strcmp(verb, "hold") == 0 || strcmp(verb, "release") == 0 ||
-	       strcmp(verb, "discard") == 0;
+	char line[16] = "";
+
+	if (count <= 1 || !isatty(STDIN_FILENO))
+		return true;
+	fprintf(stderr, "%s %.0f envelopes? [y/N] ", verb, count);
+	return fgets(line, sizeof(line), stdin) &&
+	       (line[0] == 'y' || line[0] == 'Y');
 }
 
-static int run(struct command_call *call, const char *verb, const char *plan)
+static size_t tell_each(const struct json *list)
 {
-	bool named = call->count > 2;
+	for (const struct json *one = json_first(list); one;
+	     one = json_next(one))
+		fprintf(stderr, "tideover: %s:%.0f: %s\n",
+			json_get_text(one, "id"),
+			json_get_number(one, "envelope", 0),
+			json_get_text(one, "error"));
+	return json_count(list);
+}
 
-	if (strcmp(verb, "list") == 0)
-		return list(call, plan, NULL, print_row);
-	if (strcmp(verb, "show") == 0) {
-		if (!named)
-			return output_error(call, EXIT_USAGE,
-					    "show which "
-					    "message? give PLAN and ID");
-		return list(call, plan, call->arguments[2], print_whole);
+static int tell_acts(struct command_call *call, const char *verb,
+		     const struct json *answer)
+{
+	const struct json *envelopes = json_get(answer, "envelopes");
+	bool dry_run = json_get_bool(answer, "dry_run");
+	double count = json_get_number(answer, "count", 0);
+	double skipped = json_get_number(answer, "skipped", 0);
+	size_t bad;
+
+	if (call->json) {
+		output_json(answer);
+		return json_count(json_get(answer, "refused")) > 0 ||
+				       json_count(json_get(answer, "failed")) >
+					       0 ?
+			       EXIT_FAILED :
+			       EXIT_DONE;
 	}
-	if (!named && !call->value[OPT_ALL])
+	for (const struct json *one = json_first(envelopes); dry_run && one;
+	     one = json_next(one))
+		print_envelope(one);
+	bad = tell_each(json_get(answer, "refused")) +
+	      tell_each(json_get(answer, "failed"));
+	if (dry_run)
+		printf("would %s: %.0f envelopes; nothing was changed\n", verb,
+		       count);
+	else
+		printf("%s: %.0f envelopes\n", verb,
+		       json_get_number(answer, "bounced", count));
+	if (skipped > 0)
+		printf("(%.0f more are in another state, or on their way)\n",
+		       skipped);
+	return bad > 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* -1 with *status set unless the verb may go on. */
+static int ask_first(struct command_call *call, const char *plan,
+		     const char *verb, struct json *body, int *status)
+{
+	struct json *answer = NULL;
+	double count;
+
+	if (!isatty(STDIN_FILENO) || call->value[OPT_DRY_RUN])
+		return 0;
+	json_put_bool(body, "dry_run", true);
+	*status = post(call, plan, verb, body, &answer);
+	count = json_get_number(answer, "count", 0);
+	json_free(answer);
+	if (*status != EXIT_DONE)
+		return -1;
+	json_put_bool(body, "dry_run", false);
+	if (is_sure(verb, count))
+		return 0;
+	*status = output_error(call, EXIT_FAILED, "nothing was changed");
+	return -1;
+}
+
+static int act(struct command_call *call, const char *plan, const char *verb,
+	       const char *all_state, bool asks)
+{
+	struct json *body = selection_body(call, all_state), *answer = NULL;
+	int status = EXIT_DONE;
+
+	if (call->value[OPT_RELAY])
+		json_put_text(body, "relay", call->value[OPT_RELAY]);
+	if (!asks || ask_first(call, plan, verb, body, &status) == 0) {
+		json_put_bool(body, "dry_run",
+			      call->value[OPT_DRY_RUN] != NULL);
+		status = post(call, plan, verb, body, &answer);
+	}
+	if (answer)
+		status = tell_acts(call, verb, answer);
+	json_free(answer);
+	json_free(body);
+	return status;
+}
+
+static int run_hold(struct command_call *call, const char *plan)
+{
+	return act(call, plan, "hold", "waiting", false);
+}
+
+static int run_release(struct command_call *call, const char *plan)
+{
+	return act(call, plan, "release", "held", false);
+}
+
+static int run_retry(struct command_call *call, const char *plan)
+{
+	return act(call, plan, "retry", "waiting", false);
+}
+
+static int run_discard(struct command_call *call, const char *plan)
+{
+	return act(call, plan, "discard", "held", true);
+}
+
+static int run_bounce(struct command_call *call, const char *plan)
+{
+	return act(call, plan, "bounce", "held", true);
+}
+
+/* resend: a line per copy as it goes. */
+
+struct resending {
+	struct command_call *call;
+	bool complete, bad;
+};
+
+static void tell_end(struct resending *resending, const struct json *end)
+{
+	const char *error = json_get_text(end, "error");
+
+	if (json_get_bool(end, "dry_run"))
+		printf("would resend: %.0f messages, %.0f have no copy any "
+		       "more; nothing was sent\n",
+		       json_get_number(end, "left", 0) -
+			       json_get_number(end, "gone", 0),
+		       json_get_number(end, "gone", 0));
+	else
+		printf("resend: %.0f sent, %.0f refused, %.0f without a copy, "
+		       "%.0f left\n",
+		       json_get_number(end, "sent", 0),
+		       json_get_number(end, "refused", 0),
+		       json_get_number(end, "gone", 0),
+		       json_get_number(end, "left", 0));
+	if (error)
+		fprintf(stderr, "tideover: %s\n", error);
+}
+
+static int resend_row(void *ctx, const struct json *row)
+{
+	struct resending *resending = ctx;
+
+	if (json_get_bool(row, "end")) {
+		resending->complete = true;
+		resending->bad = json_get_number(row, "refused", 0) > 0 ||
+				 json_get_number(row, "gone", 0) > 0 ||
+				 json_get_text(row, "error");
+	}
+	if (resending->call->json)
+		output_json(row);
+	else if (json_get_bool(row, "end"))
+		tell_end(resending, row);
+	else
+		printf("%s:%.0f <%s> -> %s  %.0f %s\n",
+		       json_get_text(row, "id"),
+		       json_get_number(row, "envelope", 0),
+		       json_get_text(row, "forward_path"),
+		       json_get_text(row, "target"),
+		       json_get_number(row, "code", 0),
+		       json_get(row, "copy") ? json_get_bool(row, "copy") ?
+					       "a copy is kept" :
+					       "no copy is kept" :
+					       json_get_text(row, "text"));
+	return 0;
+}
+
+static int run_resend(struct command_call *call, const char *plan)
+{
+	struct resending resending = { .call = call };
+	struct json *body;
+	struct err err = ERR_INIT;
+	enum control_result result;
+	int status;
+	char *path;
+
+	if (!call->value[OPT_SINCE] || !call->value[OPT_TO_OLD_NEW])
 		return output_error(call, EXIT_USAGE,
-				    "%s which messages? give "
-				    "PLAN and IDs, or --all",
-				    verb);
-	if (strcmp(verb, "export") == 0)
-		return export_messages(call, plan);
-	if (!call->value[OPT_REASON])
+				    "resend needs --since TIME and --to old "
+				    "or new");
+	body = selection_body(call, "delivered");
+	json_put_text(body, "to", call->value[OPT_TO_OLD_NEW]);
+	json_put_bool(body, "dry_run", call->value[OPT_DRY_RUN] != NULL);
+	path = mem_printf("/v1/plans/%s/resend", plan);
+	result = control_post_lines(call->socket, path, body, resend_row,
+				    &resending, &err);
+	free(path);
+	json_free(body);
+	status = output_control(call, result, &err);
+	if (status == EXIT_DONE && !resending.complete)
+		return output_error(call, EXIT_FAILED,
+				    "tideoverd ended before the resend did: "
+				    "the journal has each attempt");
+	return status == EXIT_DONE && resending.bad ? EXIT_FAILED : status;
+}
+
+/* The verbs. */
+
+static const struct verb {
+	const char *name;
+	int (*run)(struct command_call *call, const char *plan);
+	bool needs_selection, needs_reason, needs_by;
+} verbs[] = {
+	{ "list", run_list, false, false, false },
+	{ "show", run_show, true, false, false },
+	{ "export", run_export, true, false, false },
+	{ "hold", run_hold, true, true, false },
+	{ "release", run_release, true, true, false },
+	{ "retry", run_retry, true, false, false },
+	{ "discard", run_discard, true, true, true },
+	{ "bounce", run_bounce, true, true, true },
+	{ "resend", run_resend, false, false, false },
+};
+
+static int run(struct command_call *call, const struct verb *verb)
+{
+	bool dry_run = call->value[OPT_DRY_RUN] != NULL;
+	int status = EXIT_FAILED;
+	char *plan;
+
+	if (verb->needs_selection && !is_selected(call))
+		return output_error(call, EXIT_USAGE,
+				    "%s which messages? give PLAN and IDs, or "
+				    "options that select some, or --all",
+				    verb->name);
+	if (verb->needs_reason && !dry_run && !call->value[OPT_REASON])
 		return output_error(call, EXIT_USAGE, "%s needs --reason",
-				    verb);
-	return act(call, plan, verb);
+				    verb->name);
+	if (verb->needs_by && !dry_run && !call->value[OPT_BY])
+		return output_error(call, EXIT_USAGE,
+				    "%s needs --by: mail ends here in "
+				    "somebody's name",
+				    verb->name);
+	plan = output_plan_name(
+		call, call->count > 1 ? call->arguments[1] : NULL, &status);
+	if (plan)
+		status = verb->run(call, plan);
+	free(plan);
+	return status;
 }
 
 int cmd_queue(struct command_call *call)
 {
-	const char *verb = call->arguments[0];
-	int status = EXIT_FAILED;
-	char *plan;
+	const char *name = call->arguments[0];
 
-	if (!is_act(verb) && strcmp(verb, "list") != 0 &&
-	    strcmp(verb, "show") != 0 && strcmp(verb, "export") != 0)
-		return output_error(call, EXIT_USAGE,
-				    "queue: list, show, "
-				    "export, hold, release or discard, not "
-				    "'%s'",
-				    verb);
-	plan = output_plan_name(
-		call, call->count > 1 ? call->arguments[1] : NULL, &status);
-	if (plan)
-		status = run(call, verb, plan);
-	free(plan);
-	return status;
+	for (size_t i = 0; i < COUNT(verbs); i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return run(call, &verbs[i]);
+	return output_error(call, EXIT_USAGE,
+			    "queue: list, show, export, hold, release, retry, "
+			    "discard, bounce or resend, not '%s'",
+			    name);
 }

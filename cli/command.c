@@ -9,9 +9,14 @@ static const char *const gates[] = { "plan",  "start",	  "detach", "finish",
 				     "close", "rollback", NULL };
 static const char *const formats[] = { "html", "md", "json", NULL };
 static const char *const systems[] = { "m365", "workspace", "custom", NULL };
+static const char *const exports[] = { "eml", "mbox", "maildir", NULL };
+static const char *const sides[] = { "old", "new", NULL };
 static const char *const repeats[] = { "weekly", NULL };
 static const char *const states[] = { "waiting", "held",      "delivered",
 				      "bounced", "discarded", NULL };
+
+#define QUEUE_VERBS "list|show|export|hold|release|retry|discard|bounce|resend"
+#define QUEUE_WORDS "list show export hold release retry discard bounce resend"
 
 const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_STATE] = { "state", "DIR",
@@ -42,9 +47,11 @@ const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_FORMAT] = { "format", "FORMAT", "html, md or json", formats },
 	[OPT_REDACT] = { "redact", NULL, "hash the local part of every address",
 			 NULL },
-	[OPT_ALL] = { "all", NULL, "every held (or waiting) message", NULL },
-	[OPT_RECIPIENT] = { "recipient", "ADDRESS", "only this recipient",
-			    NULL },
+	[OPT_ALL] = { "all", NULL,
+		      "every envelope that the verb is for: held, or waiting",
+		      NULL },
+	[OPT_RECIPIENT] = { "recipient", "ADDRESS",
+			    "only this recipient; @DOMAIN: all of it", NULL },
 	[OPT_DOMAIN] = { "domain", "DOMAIN", "only this domain", NULL },
 	[OPT_IN_STATE] = { "in", "STATE", "only envelopes in this state",
 			   states },
@@ -64,6 +71,30 @@ const struct option_row option_rows[OPT_COUNT] = {
 			    systems },
 	[OPT_RESOLVER] = { "resolver", "IP[:PORT]",
 			   "ask this one instead of the system's", NULL },
+	[OPT_SENDER] = { "sender", "ADDRESS",
+			 "only this sender; @DOMAIN: all of a domain; '<>'",
+			 NULL },
+	[OPT_OLDER] = { "older-than", "DURATION",
+			"only mail accepted longer ago: 90s, 2h, 3d", NULL },
+	[OPT_REPLY] = { "reply", "REPLY",
+			"only where the last reply has this code (550, 5.1.1) "
+			"or text",
+			NULL },
+	[OPT_DELIVERED_TO] = { "delivered-to", "SYSTEM",
+			       "only what this system took", sides },
+	[OPT_DRY_RUN] = { "dry-run", NULL, "say what would be, change nothing",
+			  NULL },
+	[OPT_EXPORT_FORMAT] = { "format", "FORMAT",
+				"eml files, one mbox, or a maildir", exports },
+	[OPT_RELAY] = { "relay", "HOST:PORT",
+			"notifications leave through it (default: the plan's)",
+			NULL },
+	[OPT_SINCE] = { "since", "TIME",
+			"only what became final then or later: "
+			"2026-12-05T22:00:00+01:00",
+			NULL },
+	[OPT_TO_OLD_NEW] = { "to", "SYSTEM", "the system that gets the copies",
+			     sides },
 	[OPT_KEEP] = { "keep", "DIR", "keep the rehearsal's state in DIR",
 		       NULL },
 };
@@ -166,16 +197,25 @@ const struct command commands[] = {
 	  false,
 	  cmd_waive },
 	{ "queue",
-	  "list|show|export|hold|release|discard [PLAN] [ID...]",
+	  QUEUE_VERBS " [PLAN] [ID...]",
 	  1,
 	  1000,
 	  "look at the queue, and act on its envelopes",
-	  "list prints envelopes, show one message with every attempt, "
-	  "export writes .eml files.  hold, release and discard act on "
-	  "ID or ID:ENVELOPE, or on all that is held with --all, and "
-	  "need --reason.",
-	  { OPT_IN_STATE, OPT_RECIPIENT, OPT_DOMAIN, OPT_ALL, OPT_OUTPUT,
-	    OPT_BY, OPT_REASON },
+	  "ID (a message), ID:ENVELOPE and the options select envelopes; they "
+	  "narrow each other, and --all selects without them.  list prints "
+	  "envelopes, show each with every attempt.  export writes .eml files, "
+	  "an mbox or a Maildir.  hold and release need --reason; retry makes "
+	  "what waits due now, in its order.  discard ends mail without a "
+	  "word; bounce tells its sender, through --relay or the plan's "
+	  "bounce.deliver_to, and ends it once that relay took the "
+	  "notification.  Both need --by and --reason, and ask first on a "
+	  "terminal.  resend sends kept copies of what the other system took "
+	  "since TIME, beside the queue; it changes no ledger, and the journal "
+	  "has each attempt.",
+	  { OPT_IN_STATE, OPT_RECIPIENT, OPT_SENDER, OPT_DOMAIN, OPT_OLDER,
+	    OPT_REPLY, OPT_SINCE, OPT_DELIVERED_TO, OPT_ALL, OPT_DRY_RUN,
+	    OPT_OUTPUT, OPT_EXPORT_FORMAT, OPT_TO_OLD_NEW, OPT_RELAY, OPT_BY,
+	    OPT_REASON },
 	  false,
 	  cmd_queue },
 	{ "window",
@@ -439,7 +479,7 @@ static void bash_completions(struct buf *out)
 			continue;
 		buf_addf(out, "\t%s) words=\"", command->name);
 		if (strcmp(command->name, "queue") == 0)
-			buf_adds(out, "list show export hold release discard");
+			buf_adds(out, QUEUE_WORDS);
 		if (strcmp(command->name, "journal") == 0)
 			buf_adds(out, "show verify");
 		if (strcmp(command->name, "spool") == 0)
@@ -513,8 +553,7 @@ static void zsh_completions(struct buf *out)
 		buf_addf(out, "\t%s)\n\t\t_arguments \\\n", command->name);
 		each_option(command, zsh_option, out);
 		if (strcmp(command->name, "queue") == 0)
-			buf_adds(out, "\t\t'1:verb:(list show export hold "
-				      "release discard)' \\\n");
+			buf_adds(out, "\t\t'1:verb:(" QUEUE_WORDS ")' \\\n");
 		if (strcmp(command->name, "spool") == 0)
 			buf_adds(out, "\t\t'1:verb:(verify)' \\\n");
 		buf_adds(out, "\t\t'*:argument:_files' ;;\n");
@@ -568,7 +607,7 @@ static void fish_completions(struct buf *out)
 		}
 	}
 	buf_adds(out, "complete -c tideover -n '__fish_seen_subcommand_from "
-		      "queue' -f -a 'list show export hold release discard'\n"
+		      "queue' -f -a '" QUEUE_WORDS "'\n"
 		      "complete -c tideover -n '__fish_seen_subcommand_from "
 		      "journal' -f -a 'show verify'\n"
 		      "complete -c tideover -n '__fish_seen_subcommand_from "

@@ -49,6 +49,15 @@ enum option_id {
 	OPT_FROM_SYSTEM,
 	OPT_TO_SYSTEM,
 	OPT_RESOLVER,
+	OPT_SENDER,
+	OPT_OLDER,
+	OPT_REPLY,
+	OPT_DELIVERED_TO,
+	OPT_DRY_RUN,
+	OPT_EXPORT_FORMAT,
+	OPT_RELAY,
+	OPT_SINCE,
+	OPT_TO_OLD_NEW,
 	OPT_COUNT,
 };
 
@@ -74,7 +83,7 @@ struct command {
 	size_t least, most;    /* how many */
 	const char *summary;
 	const char *help;	    /* paragraphs for --help and the manual */
-	enum option_id options[12]; /* beside those every command has */
+	enum option_id options[20]; /* beside those every command has */
 	bool hidden;
 	int (*run)(struct command_call *call);
 };

@@ -156,7 +156,7 @@ static int outcome(struct command_call *call, const char *plan,
 		printf("%.0f envelopes are held:\n", held);
 		print_replies(status);
 		printf("next: `tideover queue list %s --in held`, then queue "
-		       "release or discard\n",
+		       "release, bounce or discard\n",
 		       plan);
 	}
 	if (result == EXIT_DONE)

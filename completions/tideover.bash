@@ -55,10 +55,24 @@ _tideover()
 		COMPREPLY=($(compgen -W "waiting held delivered bounced discarded" -- "$cur"))
 		return ;;
 	queue:--recipient) return ;;
+	queue:--sender) return ;;
 	queue:--domain) return ;;
+	queue:--older-than) return ;;
+	queue:--reply) return ;;
+	queue:--since) return ;;
+	queue:--delivered-to)
+		COMPREPLY=($(compgen -W "old new" -- "$cur"))
+		return ;;
 	queue:--output)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
+	queue:--format)
+		COMPREPLY=($(compgen -W "eml mbox maildir" -- "$cur"))
+		return ;;
+	queue:--to)
+		COMPREPLY=($(compgen -W "old new" -- "$cur"))
+		return ;;
+	queue:--relay) return ;;
 	queue:--by) return ;;
 	queue:--reason) return ;;
 	window:--from) return ;;
@@ -90,7 +104,7 @@ _tideover()
 	finish) words=" --by --now --detach --wait --timeout --state --json --help" ;;
 	rollback) words=" --by --detach --wait --timeout --state --json --help" ;;
 	waive) words=" --gate --by --reason --attest --state --json --help" ;;
-	queue) words="list show export hold release discard --in --recipient --domain --all --output --by --reason --state --json --help" ;;
+	queue) words="list show export hold release retry discard bounce resend --in --recipient --sender --domain --older-than --reply --since --delivered-to --all --dry-run --output --format --to --relay --by --reason --state --json --help" ;;
 	window) words="add list cancel --from --to --repeat --by --reason --state --json --help" ;;
 	pause) words=" --by --reason --state --json --help" ;;
 	resume) words=" --by --state --json --help" ;;

@@ -2,20 +2,16 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/daemon.h"
+#include "daemon/control_call.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define LOG_MODULE "control"
 
-enum {
-	PAGE = 1000
-};
-
 /* Answering. */
 
-static void reply(struct http_request *request, int status, struct json *body)
+void call_reply(struct http_request *request, int status, struct json *body)
 {
 	struct buf text = BUF_INIT;
 
@@ -26,45 +22,44 @@ static void reply(struct http_request *request, int status, struct json *body)
 	json_free(body);
 }
 
-static void reply_error(struct http_request *request, int status,
-			const char *error)
+void call_error(struct http_request *request, int status, const char *error)
 {
 	struct json *body = json_object();
 
 	json_put_text(body, "error", error);
-	reply(request, status, body);
+	call_reply(request, status, body);
 }
 
-/* A request with its body read, on its way through a gate or the index. */
-struct call {
-	struct daemon *daemon;
-	struct http_request *request;
-	struct cutover *cutover;
-	struct json *body;
-	char *plan;
-	/* Streaming pages of envelopes. */
-	struct index_select select;
-	bool gone;
-	/* The report's parts. */
-	struct json *uncertain, *replies;
-};
-
-static void call_free(struct call *call)
+void call_free(struct call *call)
 {
 	json_free(call->body);
 	free(call->plan);
 	free(call);
 }
 
-static const char *by(const struct call *call)
+const char *call_by(const struct call *call)
 {
 	const char *name = json_get_text(call->body, "by");
 
 	return name && *name ? name : http_request_user(call->request);
 }
 
-/* A verb answers the request and frees the call. */
-typedef void verb_fn(struct call *call);
+void call_gone(void *ctx)
+{
+	struct call *call = ctx;
+
+	call->gone = true;
+}
+
+void call_line(struct call *call, const struct json *line)
+{
+	struct buf text = BUF_INIT;
+
+	json_print(line, &text);
+	buf_addc(&text, '\n');
+	http_stream_chunk(call->request, buf_slice(&text));
+	buf_release(&text);
+}
 
 /* The daemon itself. */
 
@@ -115,7 +110,7 @@ static void get_daemon(struct call *call)
 	json_put(body, "space", space_json(daemon));
 	json_put(body, "plans", plans);
 	json_put(body, "spool", spool);
-	reply(call->request, 200, body);
+	call_reply(call->request, 200, body);
 	call_free(call);
 }
 
@@ -124,7 +119,7 @@ static void post_stop(struct call *call)
 	struct json *body = json_object();
 
 	json_put_bool(body, "stopping", true);
-	reply(call->request, 200, body);
+	call_reply(call->request, 200, body);
 	daemon_stop(call->daemon);
 	call_free(call);
 }
@@ -146,7 +141,7 @@ static void get_plans(struct call *call)
 		json_put(one, "domains", domains);
 		json_add(all, one);
 	}
-	reply(call->request, 200, all);
+	call_reply(call->request, 200, all);
 	call_free(call);
 }
 
@@ -161,14 +156,14 @@ static void post_plans(struct call *call)
 	int status = 400;
 
 	if (!text || !path) {
-		reply_error(call->request, 400, "text and path are required");
+		call_error(call->request, 400, "text and path are required");
 		call_free(call);
 		return;
 	}
 	cutover = daemon_load(call->daemon, slice(text), path, &known, &status,
 			      &err);
 	if (!cutover) {
-		reply_error(call->request, status, err.text);
+		call_error(call->request, status, err.text);
 		call_free(call);
 		return;
 	}
@@ -176,7 +171,7 @@ static void post_plans(struct call *call)
 	json_put_text(body, "name", cutover->plan->name);
 	json_put_text(body, "phase", phase_name(cutover->phase));
 	json_put_bool(body, "known", known);
-	reply(call->request, 200, body);
+	call_reply(call->request, 200, body);
 	call_free(call);
 }
 
@@ -190,7 +185,7 @@ static void reply_status(struct call *call, struct cutover *cutover,
 
 	json_put(status, "sessions", listeners_json(call->daemon->listeners));
 	json_put(status, "space", space_json(call->daemon));
-	reply(call->request, 200, status);
+	call_reply(call->request, 200, status);
 }
 
 static void status_replies(void *ctx, struct json *result,
@@ -203,7 +198,7 @@ static void status_replies(void *ctx, struct json *result,
 	if (cutover)
 		reply_status(call, cutover, result);
 	else {
-		reply_error(call->request, 404, "the plan was removed");
+		call_error(call->request, 404, "the plan was removed");
 		json_free(result);
 	}
 	call_free(call);
@@ -231,11 +226,11 @@ static void report_ledger(void *ctx, struct json *result, const struct err *err)
 	struct cutover *cutover = daemon_find(call->daemon, call->plan);
 
 	if (cutover) {
-		reply(call->request, 200,
-		      cutover_report(cutover, call->uncertain, call->replies,
-				     result));
+		call_reply(call->request, 200,
+			   cutover_report(cutover, call->uncertain,
+					  call->replies, result));
 	} else {
-		reply_error(call->request, 404, "the plan was removed");
+		call_error(call->request, 404, "the plan was removed");
 		json_free(call->uncertain);
 		json_free(call->replies);
 		json_free(result);
@@ -278,31 +273,31 @@ static void gate_done(void *ctx, struct cutover *cutover,
 	struct json *body;
 
 	if (err) {
-		reply_error(call->request, 409, err->text);
+		call_error(call->request, 409, err->text);
 	} else {
 		body = json_object();
 		json_put_text(body, "phase", phase_name(cutover->phase));
 		json_put(body, "gate",
 			 findings ? findings_json(findings) : NULL);
-		reply(call->request, 200, body);
+		call_reply(call->request, 200, body);
 	}
 	call_free(call);
 }
 
 static void post_start(struct call *call)
 {
-	cutover_start(call->cutover, by(call), gate_done, call);
+	cutover_start(call->cutover, call_by(call), gate_done, call);
 }
 
 static void post_finish(struct call *call)
 {
-	cutover_finish(call->cutover, by(call),
+	cutover_finish(call->cutover, call_by(call),
 		       json_get_bool(call->body, "now"), gate_done, call);
 }
 
 static void post_rollback(struct call *call)
 {
-	cutover_rollback(call->cutover, by(call), gate_done, call);
+	cutover_rollback(call->cutover, call_by(call), gate_done, call);
 }
 
 static void reply_phase(struct call *call, int result, const struct err *err)
@@ -310,11 +305,11 @@ static void reply_phase(struct call *call, int result, const struct err *err)
 	struct json *body;
 
 	if (result < 0) {
-		reply_error(call->request, 409, err->text);
+		call_error(call->request, 409, err->text);
 	} else {
 		body = json_object();
 		json_put_text(body, "phase", phase_name(call->cutover->phase));
-		reply(call->request, 200, body);
+		call_reply(call->request, 200, body);
 	}
 	call_free(call);
 }
@@ -322,7 +317,7 @@ static void reply_phase(struct call *call, int result, const struct err *err)
 static void post_abort(struct call *call)
 {
 	struct err err = ERR_INIT;
-	int result = cutover_abort(call->cutover, by(call), &err);
+	int result = cutover_abort(call->cutover, call_by(call), &err);
 
 	reply_phase(call, result, &err);
 }
@@ -330,7 +325,7 @@ static void post_abort(struct call *call)
 static void post_pause(struct call *call)
 {
 	struct err err = ERR_INIT;
-	int result = cutover_pause(call->cutover, by(call),
+	int result = cutover_pause(call->cutover, call_by(call),
 				   json_get_text(call->body, "reason"), &err);
 
 	reply_phase(call, result, &err);
@@ -339,7 +334,7 @@ static void post_pause(struct call *call)
 static void post_resume(struct call *call)
 {
 	struct err err = ERR_INIT;
-	int result = cutover_resume(call->cutover, by(call), &err);
+	int result = cutover_resume(call->cutover, call_by(call), &err);
 
 	reply_phase(call, result, &err);
 }
@@ -353,7 +348,7 @@ static bool time_in(struct call *call, const char *key, int64_t *at_ms)
 		return true;
 	snprintf(error, sizeof(error),
 		 "%s is a time with its zone: 2026-12-05T22:00:00+01:00", key);
-	reply_error(call->request, 400, error);
+	call_error(call->request, 400, error);
 	call_free(call);
 	return false;
 }
@@ -362,7 +357,7 @@ static void post_window(struct call *call)
 {
 	struct window window = {
 		.weekly = json_get_bool(call->body, "weekly"),
-		.by = (char *)(uintptr_t)by(call),
+		.by = (char *)(uintptr_t)call_by(call),
 		.reason =
 			(char *)(uintptr_t)json_get_text(call->body, "reason"),
 	};
@@ -374,9 +369,9 @@ static void post_window(struct call *call)
 		return;
 	added = cutover_window_add(call->cutover, &window, &err);
 	if (added)
-		reply(call->request, 200, window_json(added));
+		call_reply(call->request, 200, window_json(added));
 	else
-		reply_error(call->request, 409, err.text);
+		call_error(call->request, 409, err.text);
 	call_free(call);
 }
 
@@ -385,7 +380,7 @@ static void post_window_cancel(struct call *call)
 	struct err err = ERR_INIT;
 	int result = cutover_window_cancel(
 		call->cutover, (unsigned)json_get_number(call->body, "id", 0),
-		by(call), &err);
+		call_by(call), &err);
 
 	reply_phase(call, result, &err);
 }
@@ -396,9 +391,9 @@ static void check_done(void *ctx, struct cutover *cutover,
 	struct call *call = ctx;
 
 	if (err)
-		reply_error(call->request, 409, err->text);
+		call_error(call->request, 409, err->text);
 	else
-		reply(call->request, 200, findings_json(findings));
+		call_reply(call->request, 200, findings_json(findings));
 	call_free(call);
 }
 
@@ -408,9 +403,9 @@ static bool gate_of(struct call *call, enum gate *gate)
 
 	if (name && gate_parse(name, gate))
 		return true;
-	reply_error(call->request, 400,
-		    "gate is one of plan, start, detach, "
-		    "finish, close, rollback");
+	call_error(call->request, 400,
+		   "gate is one of plan, start, detach, "
+		   "finish, close, rollback");
 	call_free(call);
 	return false;
 }
@@ -423,7 +418,7 @@ static void post_check(struct call *call)
 	if (!gate_of(call, &gate))
 		return;
 	if (only && !check_find(only)) {
-		reply_error(call->request, 400, "no check has that name");
+		call_error(call->request, 400, "no check has that name");
 		call_free(call);
 		return;
 	}
@@ -437,11 +432,11 @@ static void waive_done(void *ctx, struct cutover *cutover,
 	struct json *body;
 
 	if (err) {
-		reply_error(call->request, 409, err->text);
+		call_error(call->request, 409, err->text);
 	} else {
 		body = json_object();
 		json_put(body, "waived", finding_json(&findings->at[0]));
-		reply(call->request, 200, body);
+		call_reply(call->request, 200, body);
 	}
 	call_free(call);
 }
@@ -455,324 +450,21 @@ static void post_waive(struct call *call)
 	if (!gate_of(call, &gate))
 		return;
 	if (!check || !check_find(check) || !reason || !*reason) {
-		reply_error(call->request, 400,
-			    "a waiver needs the name of a "
-			    "check and a reason");
+		call_error(call->request, 400,
+			   "a waiver needs the name of a "
+			   "check and a reason");
 		call_free(call);
 		return;
 	}
-	cutover_waive(call->cutover, check, gate, by(call), reason,
+	cutover_waive(call->cutover, check, gate, call_by(call), reason,
 		      json_get_bool(call->body, "attest"), waive_done, call);
-}
-
-/* The queue. */
-
-static void client_gone(void *ctx)
-{
-	struct call *call = ctx;
-
-	call->gone = true;
-}
-
-static void queue_page(void *ctx, struct json *result, const struct err *err)
-{
-	struct call *call = ctx;
-	struct buf text = BUF_INIT;
-	size_t count = json_count(result);
-	const struct json *last = NULL;
-	uint64_t sequence = 0;
-
-	for (const struct json *row = json_first(result); row;
-	     row = json_next(row)) {
-		json_print(row, &text);
-		buf_addc(&text, '\n');
-		last = row;
-	}
-	http_stream_chunk(call->request, buf_slice(&text));
-	buf_release(&text);
-	if (!last || count < call->select.limit || call->gone ||
-	    !slice_u64(slice(json_get_text(last, "sequence")), &sequence)) {
-		json_free(result);
-		http_stream_end(call->request);
-		call_free(call);
-		return;
-	}
-	call->select.after_sequence = sequence;
-	call->select.after_envelope =
-		(uint32_t)json_get_number(last, "envelope", 0);
-	json_free(result);
-	index_list(call->daemon->store.index, &call->select, queue_page, call);
-}
-
-static void get_queue(struct call *call)
-{
-	struct http_request *request = call->request;
-	const char *state = http_request_query(request, "state");
-	enum envelope_state parsed;
-
-	if (state && !envelope_state_parse(state, &parsed)) {
-		reply_error(request, 400,
-			    "state is one of waiting, held, "
-			    "delivered, bounced, discarded");
-		call_free(call);
-		return;
-	}
-	call->select = (struct index_select){
-		.plan = call->plan,
-		.id = http_request_query(request, "id"),
-		.state = state,
-		.recipient = http_request_query(request, "recipient"),
-		.domain = http_request_query(request, "domain"),
-		.limit = PAGE,
-		.attempts = http_request_query(request, "attempts") != NULL,
-	};
-	http_stream_begin(request, 200, "application/x-ndjson", client_gone,
-			  call);
-	index_list(call->daemon->store.index, &call->select, queue_page, call);
-}
-
-/* The bytes of a message, as they leave. */
-struct message_read {
-	struct call *call;
-	struct id id;
-	struct spool_place place;
-	uint64_t bytes, at;
-};
-
-static void message_bytes(void *ctx, struct slice bytes, const struct err *err);
-
-static void message_more(struct message_read *read)
-{
-	spool_read_body(read->call->daemon->store.spool, &read->id,
-			&read->place, read->bytes, read->at, RECORD_BODY_INLINE,
-			message_bytes, read);
-}
-
-static void message_bytes(void *ctx, struct slice bytes, const struct err *err)
-{
-	struct message_read *read = ctx;
-	struct call *call = read->call;
-
-	if (!err)
-		http_stream_chunk(call->request, bytes);
-	else
-		log_error("message %s: %s", read->id.text, err->text);
-	read->at += bytes.len;
-	if (!err && !call->gone && read->at < read->bytes) {
-		message_more(read);
-		return;
-	}
-	http_stream_end(call->request);
-	call_free(call);
-	free(read);
-}
-
-static void get_message(struct call *call)
-{
-	const char *text = http_request_query(call->request, "id");
-	const struct queue_message *message;
-	struct message_read *read;
-	struct id id;
-
-	if (!text || !id_parse(slice(text), &id)) {
-		reply_error(call->request, 400, "id names no message");
-		call_free(call);
-		return;
-	}
-	message = queue_find(call->daemon->queue, &id);
-	if (!message) {
-		reply_error(call->request, 404,
-			    "no waiting or held message "
-			    "has that id");
-		call_free(call);
-		return;
-	}
-	read = mem_alloc(sizeof(*read));
-	read->call = call;
-	read->id = id;
-	read->place = message->place;
-	read->bytes = message->body_bytes;
-	http_stream_begin(call->request, 200, "message/rfc822", client_gone,
-			  call);
-	message_more(read);
-}
-
-/* Acts on envelopes: durable first, then done. */
-
-struct act {
-	const char *event;
-	enum envelope_state state;
-};
-
-static const struct act act_release = { "release", ENVELOPE_WAITING };
-static const struct act act_hold = { "hold", ENVELOPE_HELD };
-static const struct act act_discard = { "discard", ENVELOPE_DISCARDED };
-
-static void act_on(struct call *call, const struct act *act,
-		   struct queue_envelope *envelope, const char *reason)
-{
-	struct record_state state = {
-		.id = envelope->message->id,
-		.envelope = envelope->index,
-		.state = act->state,
-		.at_ms = clock_wall_ms(),
-		.by = slice(by(call)),
-		.reason = slice(reason),
-	};
-
-	store_state(&call->daemon->store, &state, NULL, NULL);
-	switch (act->state) {
-	case ENVELOPE_WAITING:
-		queue_release(envelope, 0);
-		break;
-	case ENVELOPE_HELD:
-		queue_hold(envelope, false);
-		break;
-	default:
-		queue_final(envelope, act->state);
-		break;
-	}
-}
-
-static bool act_fits(const struct act *act,
-		     const struct queue_envelope *envelope)
-{
-	if (envelope->claimed)
-		return false; /* on its way: its outcome decides */
-	return act->state == ENVELOPE_WAITING ? envelope->held :
-	       act->state == ENVELOPE_HELD    ? !envelope->held :
-						true;
-}
-
-static struct queue_envelope *find_named(struct call *call, const char *name)
-{
-	struct slice rest = slice(name);
-	struct slice first = slice_split(&rest, ':');
-	struct queue_envelope *envelope;
-	uint64_t index = 0;
-	struct id id;
-
-	if (!id_parse(first, &id) || (rest.len && !slice_u64(rest, &index)) ||
-	    index > RECORD_MAX_ENVELOPES)
-		return NULL;
-	envelope =
-		queue_find_envelope(call->daemon->queue, &id, (uint32_t)index);
-	return envelope && strcmp(envelope->mailbox->domain->plan,
-				  call->plan) == 0 ?
-		       envelope :
-		       NULL;
-}
-
-/* One released envelope of a held mailbox frees the whole line behind it. */
-static size_t act_line(struct call *call, const struct act *act,
-		       struct queue_envelope *envelope, const char *reason)
-{
-	struct queue_mailbox *mailbox = envelope->mailbox;
-	size_t count = 0;
-
-	if (act->state != ENVELOPE_WAITING || !envelope->mailbox_held) {
-		act_on(call, act, envelope, reason);
-		return 1;
-	}
-	list_each (it, next, &mailbox->held) {
-		struct queue_envelope *one =
-			list_entry(it, struct queue_envelope, line);
-
-		if (!one->mailbox_held)
-			continue;
-		act_on(call, act, one, reason);
-		count++;
-	}
-	return count;
-}
-
-static size_t act_all_held(struct call *call, const struct act *act,
-			   const char *reason)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < call->cutover->plan->domain_count; i++) {
-		struct queue_domain *domain = call->cutover->domains[i].queue;
-
-		list_each (it, next, &domain->held) {
-			struct queue_envelope *envelope =
-				list_entry(it, struct queue_envelope, all);
-
-			if (!act_fits(act, envelope))
-				continue;
-			act_on(call, act, envelope, reason);
-			count++;
-		}
-	}
-	return count;
-}
-
-static void post_act(struct call *call, const struct act *act)
-{
-	const struct json *ids = json_get(call->body, "ids");
-	const char *reason = json_get_text(call->body, "reason");
-	const char *all = json_text(ids);
-	struct err err = ERR_INIT;
-	struct json *body, *data;
-	size_t count = 0;
-
-	if (!reason || !*reason) {
-		reply_error(call->request, 400, "say why: a reason is needed");
-		call_free(call);
-		return;
-	}
-	data = json_object();
-	json_put(data, "ids", json_copy(ids));
-	json_put_text(data, "by", by(call));
-	json_put_text(data, "reason", reason);
-	if (cutover_note(call->cutover, act->event, data, &err) < 0) {
-		reply_error(call->request, 500, err.text);
-		call_free(call);
-		return;
-	}
-	if (all && strcmp(all, "all held") == 0)
-		count = act_all_held(call, act, reason);
-	for (const struct json *id = all ? NULL : json_first(ids); id;
-	     id = json_next(id)) {
-		struct queue_envelope *envelope =
-			json_text(id) ? find_named(call, json_text(id)) : NULL;
-
-		if (envelope && act_fits(act, envelope))
-			count += act_line(call, act, envelope, reason);
-	}
-	cutover_look(call->cutover);
-	body = json_object();
-	json_put_number(body, "count", (double)count);
-	reply(call->request, 200, body);
-	call_free(call);
-}
-
-static void post_release(struct call *call)
-{
-	post_act(call, &act_release);
-}
-
-static void post_hold(struct call *call)
-{
-	post_act(call, &act_hold);
-}
-
-static void post_discard(struct call *call)
-{
-	post_act(call, &act_discard);
 }
 
 /* The journal, and the end of a plan. */
 
 static int journal_line(void *ctx, const struct json *line)
 {
-	struct call *call = ctx;
-	struct buf text = BUF_INIT;
-
-	json_print(line, &text);
-	buf_addc(&text, '\n');
-	http_stream_chunk(call->request, buf_slice(&text));
-	buf_release(&text);
+	call_line(ctx, line);
 	return 0;
 }
 
@@ -783,8 +475,8 @@ static void get_journal(struct call *call)
 	char head[65];
 	uint64_t count;
 
-	http_stream_begin(call->request, 200, "application/x-ndjson",
-			  client_gone, call);
+	http_stream_begin(call->request, 200, "application/x-ndjson", call_gone,
+			  call);
 	if (journal_read(path, journal_line, call, head, &count, &err) < 0)
 		log_error("journal of %s: %s", call->plan, err.text);
 	http_stream_end(call->request);
@@ -798,11 +490,11 @@ static void delete_plan(struct call *call)
 	struct json *body;
 
 	if (daemon_remove(call->daemon, call->cutover, &err) < 0) {
-		reply_error(call->request, 409, err.text);
+		call_error(call->request, 409, err.text);
 	} else {
 		body = json_object();
 		json_put_text(body, "removed", call->plan);
-		reply(call->request, 200, body);
+		call_reply(call->request, 200, body);
 	}
 	call_free(call);
 }
@@ -829,11 +521,15 @@ static const struct verb {
 	{ "POST", "resume", post_resume },
 	{ "POST", "window", post_window },
 	{ "POST", "window-cancel", post_window_cancel },
-	{ "GET", "queue", get_queue },
-	{ "GET", "message", get_message },
-	{ "POST", "release", post_release },
-	{ "POST", "hold", post_hold },
-	{ "POST", "discard", post_discard },
+	{ "GET", "queue", control_get_queue },
+	{ "GET", "count", control_get_count },
+	{ "GET", "message", control_get_message },
+	{ "POST", "release", control_post_release },
+	{ "POST", "hold", control_post_hold },
+	{ "POST", "retry", control_post_retry },
+	{ "POST", "discard", control_post_discard },
+	{ "POST", "bounce", control_post_bounce },
+	{ "POST", "resend", control_post_resend },
 	{ "GET", "report", get_report },
 	{ "GET", "journal", get_journal },
 	{ "DELETE", "", delete_plan },
@@ -859,8 +555,8 @@ static bool read_body(struct call *call)
 	call->body = json_parse(text, &err);
 	if (call->body && json_type(call->body) == JSON_OBJECT)
 		return true;
-	reply_error(call->request, 400,
-		    call->body ? "the body is not an object" : err.text);
+	call_error(call->request, 400,
+		   call->body ? "the body is not an object" : err.text);
 	return false;
 }
 
@@ -880,7 +576,7 @@ static verb_fn *find_plan_verb(struct call *call, const char *method,
 
 void control_stopped(struct http_request *request)
 {
-	reply_error(request, 503, "tideoverd stops before it was ready");
+	call_error(request, 503, "tideoverd stops before it was ready");
 }
 
 static bool waits(struct daemon *daemon, struct http_request *request)
@@ -916,17 +612,17 @@ void control_handle(void *ctx, struct http_request *request)
 	if (!fn) {
 		fn = find_plan_verb(call, method, path);
 		if (fn && !call->cutover) {
-			reply_error(request, 404,
-				    "no such plan is under way "
-				    "here: tideover start it");
+			call_error(request, 404,
+				   "no such plan is under way "
+				   "here: tideover start it");
 			call_free(call);
 			return;
 		}
 	}
 	if (!fn) {
-		reply_error(request, 404,
-			    "no such request: docs/control.md "
-			    "lists them");
+		call_error(request, 404,
+			   "no such request: docs/control.md "
+			   "lists them");
 		call_free(call);
 		return;
 	}

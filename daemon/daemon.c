@@ -240,7 +240,7 @@ static void ended(void *ctx, void *session)
 static void look_at_space(struct daemon *daemon)
 {
 	struct file_space space;
-	bool was_short = daemon->space_short;
+	bool was_short = daemon->space_short, is_short;
 
 	if (file_space(daemon->state_dir, &space, NULL) < 0)
 		return;
@@ -248,10 +248,16 @@ static void look_at_space(struct daemon *daemon)
 	daemon->space_left = space.free_bytes > daemon->reserve_bytes ?
 				     space.free_bytes - daemon->reserve_bytes :
 				     0;
-	daemon->space_short =
+	is_short =
 		daemon->space_left == 0 ||
 		(space.total_inodes > 0 && space.free_inodes < INODES_RESERVE);
-	spool_space_is_short(daemon->space, daemon->space_short);
+	spool_space_is_short(daemon->space, is_short);
+	/* Copies go first, as long as that is not a race against the disk. */
+	daemon->space_short =
+		is_short && (space.free_bytes < daemon->reserve_bytes / 2 ||
+			     (space.total_inodes > 0 &&
+			      space.free_inodes < INODES_RESERVE / 2) ||
+			     !spool_space_can_free(daemon->space));
 	if (daemon->space_short != was_short)
 		log_warn(
 			daemon->space_short ?
@@ -706,14 +712,54 @@ static void reload_plans(struct daemon *daemon)
 	free(path);
 }
 
+/* Copies of delivered mail. */
+
+static bool keeps_copy(void *ctx, const char *plan, int64_t delivered_ms)
+{
+	struct cutover *cutover = daemon_find(ctx, plan);
+	int64_t keep;
+
+	if (!cutover)
+		return false;
+	keep = cutover->plan->keep_copies_ms;
+	if (keep == PLAN_KEEP_FINISHED)
+		return cutover->phase != PHASE_FINISHED;
+	return clock_wall_ms() < delivered_ms + keep;
+}
+
+static void drops_copies(void *ctx, const char *plan, uint64_t count,
+			 uint32_t segment)
+{
+	struct cutover *cutover = daemon_find(ctx, plan);
+	struct json *data = json_object();
+	struct err err = ERR_INIT;
+
+	json_put_number(data, "copies", (double)count);
+	json_put_number(data, "segment", segment);
+	json_put_text(data, "reason", "disk space is below the reserve");
+	log_warn("plan %s: %llu copies of delivered mail go, as the disk is "
+		 "short",
+		 plan, (unsigned long long)count);
+	if (!cutover)
+		json_free(data);
+	else if (cutover_note(cutover, "copies-dropped", data, &err) < 0)
+		log_error("journal: %s", err.text);
+}
+
+static const struct spool_space_owner space_owner = {
+	.keeps = keeps_copy,
+	.drops = drops_copies,
+};
+
 static void open_space(struct daemon *daemon)
 {
 	char *spool = mem_printf("%s/spool", daemon->state_dir);
 	char *evidence = mem_printf("%s/evidence", daemon->state_dir);
 	char *quarantine = mem_printf("%s/quarantine", daemon->state_dir);
 
-	daemon->space = spool_space_new(&daemon->store, daemon->queue, spool,
-					evidence, file_exists(quarantine));
+	daemon->space =
+		spool_space_new(&daemon->store, daemon->queue, spool, evidence,
+				file_exists(quarantine), &space_owner, daemon);
 	free(spool);
 	free(evidence);
 	free(quarantine);
@@ -723,7 +769,7 @@ static void loaded(struct daemon *daemon)
 {
 	index_live_end(daemon->loading);
 	daemon->loading = NULL;
-	open_space(daemon);
+	spool_space_begin(daemon->space);
 	/* Answers of the index come in order: the ledgers are in by then. */
 	index_flush(daemon->store.index, go, daemon);
 }
@@ -771,6 +817,7 @@ static void indexed(void *ctx)
 	/* Counted before new mail comes, which counts itself. */
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		load_ledger(daemon, daemon->cutovers[i]->plan->name);
+	open_space(daemon);
 	accept_mail(daemon);
 	loop_timer_arm(daemon->load_timer, 0);
 }
@@ -807,6 +854,7 @@ struct daemon *daemon_new(const struct config *config, struct err *err)
 	char *socket = mem_printf("%s/control.sock", config->state);
 
 	daemon->config = config;
+	list_init(&daemon->jobs);
 	daemon->inherited = inherited_new();
 	daemon->lock_fd = -1;
 	daemon->state_dir = mem_dup(config->state);
@@ -882,6 +930,7 @@ void daemon_free(struct daemon *daemon)
 		control_stopped(daemon->asked[i]);
 	free(daemon->asked);
 	free(daemon->early);
+	jobs_cancel(&daemon->jobs); /* each answers its request */
 	http_server_free(daemon->control);
 	listeners_free(daemon->listeners);
 	inherited_free(daemon->inherited);
@@ -1039,6 +1088,7 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 		  struct err *err)
 {
 	const struct plan *plan = cutover->plan;
+	const struct job *job;
 	char *dir;
 
 	if (cutover->phase != PHASE_FINISHED && cutover->phase != PHASE_PLANNED)
@@ -1054,6 +1104,10 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 				       "discard it first",
 				       plan->domains[i].name);
 	}
+	job = job_find(&daemon->jobs, plan->name, NULL);
+	if (job)
+		return err_set(err, "%s of plan '%s' is under way", job->what,
+			       plan->name);
 	for (size_t i = 0; i < plan->queue_mx.listen.count; i++)
 		listeners_close(daemon->listeners, plan->queue_mx.listen.at[i],
 				cutover->tls_server);

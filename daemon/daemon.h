@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "daemon/config.h"
 #include "daemon/cutover.h"
+#include "daemon/job.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
 #include "daemon/spool_space.h"
@@ -25,6 +26,7 @@ struct daemon {
 	struct store store;
 	struct queue *queue;
 	struct spool_space *space;
+	struct list jobs; /* job.h */
 	struct acceptance acceptance;
 	struct inherited *inherited;
 	struct listeners *listeners;

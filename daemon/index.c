@@ -206,6 +206,16 @@ static int open_or_make(struct index *index, bool *rebuilt, struct err *err)
 	return run_sql(index->db, "COMMIT", err);
 }
 
+/* Beside the tables, and cheap to make anew in a file that lacks them. */
+static int make_lookups(struct index *index, struct err *err)
+{
+	return run_sql(index->db,
+		       "CREATE INDEX IF NOT EXISTS place ON message(segment);"
+		       "CREATE INDEX IF NOT EXISTS side ON message(segment)"
+		       " WHERE body = 0",
+		       err);
+}
+
 /* Writing, on the index thread. */
 
 /* A bad file is another matter than a full disk: what it says is no good. */
@@ -424,13 +434,27 @@ static void put(struct index *index, const struct op *op)
 	index->offset = op->offset;
 }
 
+/* What an op copies of a select, beside the plan. */
+static const size_t select_texts[] = {
+	offsetof(struct index_select, ids),
+	offsetof(struct index_select, state),
+	offsetof(struct index_select, recipient),
+	offsetof(struct index_select, sender),
+	offsetof(struct index_select, domain),
+	offsetof(struct index_select, reply),
+	offsetof(struct index_select, targets),
+};
+
+static const char **select_text(struct index_select *select, size_t i)
+{
+	return (const char **)(void *)((char *)select + select_texts[i]);
+}
+
 static void op_free(struct op *op)
 {
 	free(op->plan);
-	free((char *)(uintptr_t)op->select.id);
-	free((char *)(uintptr_t)op->select.state);
-	free((char *)(uintptr_t)op->select.recipient);
-	free((char *)(uintptr_t)op->select.domain);
+	for (size_t i = 0; i < COUNT(select_texts); i++)
+		free((char *)(uintptr_t)*select_text(&op->select, i));
 	free(op);
 }
 
@@ -578,7 +602,8 @@ struct index *index_open(struct loop *loop, const char *dir, bool *rebuilt,
 	pthread_cond_init(&index->more, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&index->room, NULL);
-	if (open_or_make(index, rebuilt, err) < 0)
+	if (open_or_make(index, rebuilt, err) < 0 ||
+	    make_lookups(index, err) < 0)
 		goto fail;
 	for (size_t i = 0; i < PUT_COUNT; i++) {
 		if (sqlite3_prepare_v3(index->db, put_sql[i], -1,
@@ -728,10 +753,11 @@ static void query(struct index *index, enum index_query which, const char *plan,
 	op->plan = mem_dup(plan);
 	if (select) {
 		op->select = *select;
-		op->select.id = mem_dup(select->id);
-		op->select.state = mem_dup(select->state);
-		op->select.recipient = mem_dup(select->recipient);
-		op->select.domain = mem_dup(select->domain);
+		for (size_t i = 0; i < COUNT(select_texts); i++) {
+			const char **text = select_text(&op->select, i);
+
+			*text = mem_dup(*text);
+		}
 	}
 	op->done = done;
 	op->ctx = ctx;
@@ -748,6 +774,34 @@ void index_list(struct index *index, const struct index_select *select,
 		index_json_fn *done, void *ctx)
 {
 	query(index, INDEX_LIST, select->plan, select, done, ctx);
+}
+
+void index_copies(struct index *index, const struct index_select *select,
+		  index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_COPIES, select->plan, select, done, ctx);
+}
+
+void index_count(struct index *index, const struct index_select *select,
+		 index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_COUNT, select->plan, select, done, ctx);
+}
+
+void index_segment_copies(struct index *index, uint32_t segment,
+			  index_json_fn *done, void *ctx)
+{
+	const struct index_select select = { .after_sequence = segment };
+
+	query(index, INDEX_SEGMENT_COPIES, "", &select, done, ctx);
+}
+
+void index_side_copies(struct index *index, uint32_t segment,
+		       index_json_fn *done, void *ctx)
+{
+	const struct index_select select = { .after_sequence = segment };
+
+	query(index, INDEX_SIDE_COPIES, "", &select, done, ctx);
 }
 
 void index_replies(struct index *index, const char *plan, index_json_fn *done,

@@ -85,13 +85,22 @@ typedef void index_json_fn(void *ctx, struct json *result,
 void index_ledger(struct index *index, const char *plan, index_json_fn *done,
 		  void *ctx);
 
+/* Every condition but the plan may be missing: NULL or 0. */
 struct index_select {
-	const char *plan;	 /* required */
-	const char *id;		 /* message id, or NULL */
-	const char *state;	 /* or NULL: all */
-	const char *recipient;	 /* exact forward-path, any case; or NULL */
-	const char *domain;	 /* of the forward-path; or NULL */
-	uint64_t after_sequence; /* paging */
+	const char *plan;      /* required */
+	const char *ids;       /* a JSON array of "ID" and "ID:ENVELOPE" */
+	const char *state;     /* its name */
+	const char *recipient; /* exact forward-path, any case; or "@domain" */
+	const char *sender;    /* the same of the reverse-path; "" for <> */
+	const char *domain;    /* of the forward-path */
+	/* Of the last attempt: a code ("550"), an enhanced code ("5.1.1"), or
+	 * a part of the text in any case. */
+	const char *reply;
+	const char *targets;	    /* a JSON array: delivered to one of them */
+	int64_t accepted_before_ms; /* wall */
+	int64_t ended_since_ms;	    /* wall: final then or later */
+	bool is_live;		    /* waiting or held */
+	uint64_t after_sequence;    /* paging */
 	uint32_t after_envelope;
 	unsigned limit;
 	bool attempts; /* with every attempt of each */
@@ -99,6 +108,22 @@ struct index_select {
 /* An array of envelopes with their message's fields (see docs/control.md). */
 void index_list(struct index *index, const struct index_select *select,
 		index_json_fn *done, void *ctx);
+/* The same envelopes, but as what a second delivery needs: {"id","envelope",
+ * "sequence","domain","reverse_path","forward_path","eightbit","utf8","bytes",
+ * "ended", "segment","offset","body": where the message lies or lay}. */
+void index_copies(struct index *index, const struct index_select *select,
+		  index_json_fn *done, void *ctx);
+/* How many of them, and when the first ended: {"count","first_ms"}. */
+void index_count(struct index *index, const struct index_select *select,
+		 index_json_fn *done, void *ctx);
+/* Per plan with delivered messages in a segment: [{"plan","count","last_ms"}],
+ * last_ms of the last that was delivered. */
+void index_segment_copies(struct index *index, uint32_t segment,
+			  index_json_fn *done, void *ctx);
+/* Messages that are a side file and of which nothing lives, in the segments
+ * from `segment` on: [{"id","plan","last_ms"}], last_ms 0: none delivered. */
+void index_side_copies(struct index *index, uint32_t segment,
+		       index_json_fn *done, void *ctx);
 /* Counts of replies by (stage, code, enhanced, text) of held and deferred. */
 void index_replies(struct index *index, const char *plan, index_json_fn *done,
 		   void *ctx);

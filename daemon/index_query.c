@@ -154,51 +154,183 @@ static struct json *envelope_json(sqlite3_stmt *stmt)
 	" m.helo, m.protocol, m.tls, e.attempts, e.next, e.uncertain,"       \
 	" e.mailbox_held, e.ended"
 
+/* Conditions of a select: each names its own parameter. */
+enum {
+	P_PLAN = 1,
+	P_SEQUENCE,
+	P_ENVELOPE,
+	P_IDS,
+	P_STATE,
+	P_RECIPIENT,
+	P_SENDER,
+	P_DOMAIN,
+	P_REPLY,
+	P_TARGETS,
+	P_BEFORE,
+	P_SINCE,
+	P_LIMIT
+};
+
+static bool is_code(struct slice text)
+{
+	uint64_t code;
+
+	return text.len == 3 && slice_u64(text, &code);
+}
+
+static bool is_enhanced(struct slice text)
+{
+	uint64_t number;
+	int parts = 0;
+
+	if (text.len == 0 || slice_ends_nocase(text, "."))
+		return false;
+	for (; text.len > 0; parts++)
+		if (!slice_u64(slice_split(&text, '.'), &number))
+			return false;
+	return parts == 3;
+}
+
+/* The last attempt's reply, by the form of what is looked for. */
+static void where_reply(const char *reply, struct buf *sql)
+{
+	buf_addf(sql,
+		 " AND (SELECT %s FROM attempt a WHERE a.seq = e.seq"
+		 " AND a.n = e.n ORDER BY number DESC, at DESC LIMIT 1)",
+		 is_code(slice(reply)) ? "code = ?9 + 0" :
+		 is_enhanced(slice(reply)) ?
+					 "enhanced = ?9" :
+					 "instr(lower(reply), lower(?9)) > 0");
+}
+
+static void where_address(const char *column, int parameter,
+			  const char *address, struct buf *sql)
+{
+	if (*address == '@')
+		buf_addf(sql,
+			 " AND lower(substr(%s, -length(?%d))) = lower(?%d)",
+			 column, parameter, parameter);
+	else
+		buf_addf(sql, " AND lower(%s) = lower(?%d)", column, parameter);
+}
+
+static bool is_live_state(const char *name)
+{
+	enum envelope_state state;
+
+	return name && envelope_state_parse(name, &state) &&
+	       !envelope_state_is_final(state);
+}
+
+static void where(const struct index_select *select, struct buf *sql)
+{
+	buf_adds(sql, " WHERE e.plan = ?1 AND (e.seq, e.n) > (?2, ?3)");
+	/* A few messages of a million: found by id, not looked through. */
+	if (select->ids)
+		buf_adds(sql,
+			 " AND e.seq IN (SELECT seq FROM message WHERE id IN"
+			 " (SELECT substr(value, 1, 20) FROM json_each(?4)))"
+			 " AND (m.id IN (SELECT value FROM json_each(?4)) OR"
+			 " m.id || ':' || e.n IN"
+			 " (SELECT value FROM json_each(?4)))");
+	if (select->state)
+		buf_adds(sql, " AND e.state = ?5");
+	/* As it stands in the partial index. */
+	if (select->is_live || is_live_state(select->state))
+		buf_adds(sql, " AND e.state < 2");
+	if (select->recipient)
+		where_address("e.forward_path", P_RECIPIENT, select->recipient,
+			      sql);
+	if (select->sender)
+		where_address("m.reverse_path", P_SENDER, select->sender, sql);
+	if (select->domain)
+		buf_adds(sql, " AND e.domain = lower(?8)");
+	if (select->reply)
+		where_reply(select->reply, sql);
+	if (select->targets)
+		buf_adds(sql,
+			 " AND e.state = 2 AND (SELECT a.target IN"
+			 " (SELECT value FROM json_each(?10)) FROM attempt a"
+			 " WHERE a.seq = e.seq AND a.n = e.n AND a.outcome = 2"
+			 " ORDER BY number DESC, at DESC LIMIT 1)");
+	if (select->accepted_before_ms)
+		buf_adds(sql, " AND m.accepted < ?11");
+	if (select->ended_since_ms)
+		buf_adds(sql, " AND e.ended >= ?12");
+}
+
+static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
+{
+	if (text)
+		sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
+}
+
+static void bind_select(sqlite3_stmt *stmt, const struct index_select *select)
+{
+	enum envelope_state state;
+
+	bind_text(stmt, P_PLAN, select->plan);
+	sqlite3_bind_int64(stmt, P_SEQUENCE,
+			   (sqlite3_int64)select->after_sequence);
+	sqlite3_bind_int64(stmt, P_ENVELOPE,
+			   select->after_sequence ?
+				   (sqlite3_int64)select->after_envelope :
+				   -1);
+	bind_text(stmt, P_IDS, select->ids);
+	if (select->state && envelope_state_parse(select->state, &state))
+		sqlite3_bind_int(stmt, P_STATE, (int)state);
+	bind_text(stmt, P_RECIPIENT, select->recipient);
+	bind_text(stmt, P_SENDER, select->sender);
+	bind_text(stmt, P_DOMAIN, select->domain);
+	bind_text(stmt, P_REPLY, select->reply);
+	bind_text(stmt, P_TARGETS, select->targets);
+	sqlite3_bind_int64(stmt, P_BEFORE, select->accepted_before_ms);
+	sqlite3_bind_int64(stmt, P_SINCE, select->ended_since_ms);
+	sqlite3_bind_int(stmt, P_LIMIT,
+			 select->limit && select->limit < LIST_MAX ?
+				 (int)select->limit :
+				 LIST_MAX);
+}
+
+/* SELECT `columns` of the envelopes; NULL with err. */
+static sqlite3_stmt *prepare_select(sqlite3 *db, const char *columns,
+				    const struct index_select *select,
+				    const char *tail, struct err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	struct buf sql = BUF_INIT;
+
+	buf_addf(&sql, "SELECT %s FROM envelope e JOIN message m USING(seq)",
+		 columns);
+	where(select, &sql);
+	buf_adds(&sql, tail);
+	if (prepare(db, buf_text(&sql), &stmt, err) == 0)
+		bind_select(stmt, select);
+	buf_release(&sql);
+	return stmt;
+}
+
+#define IN_ORDER " ORDER BY e.seq, e.n LIMIT ?13"
+
 static struct json *list(sqlite3 *db, const struct index_select *select,
 			 struct err *err)
 {
-	static const char sql[] =
-		"SELECT " ENVELOPE_COLUMNS " FROM envelope e JOIN message m"
-		" USING(seq) WHERE e.plan = ?1 AND (e.seq, e.n) > (?2, ?3)"
-		" AND (?4 IS NULL OR m.id = ?4)"
-		" AND (?5 IS NULL OR e.state = ?5)"
-		" AND (?6 IS NULL OR lower(e.forward_path) = lower(?6))"
-		" AND (?7 IS NULL OR e.domain = ?7)"
-		" ORDER BY e.seq, e.n LIMIT ?8";
 	static const char attempt_sql[] =
 		"SELECT number, at, target, tls, stage, code, enhanced, reply,"
 		" outcome, uncertain FROM attempt WHERE seq = ?1 AND n = ?2"
 		" ORDER BY number, at";
-	sqlite3_stmt *stmt = NULL, *attempts = NULL;
-	enum envelope_state state;
-	struct json *all = json_array();
+	sqlite3_stmt *stmt, *attempts = NULL;
+	struct json *all;
 	int step;
 
-	if (prepare(db, sql, &stmt, err) < 0 ||
-	    prepare(db, attempt_sql, &attempts, err) < 0) {
+	stmt = prepare_select(db, ENVELOPE_COLUMNS, select, IN_ORDER, err);
+	if (!stmt)
+		return NULL;
+	if (prepare(db, attempt_sql, &attempts, err) < 0) {
 		sqlite3_finalize(stmt);
-		json_free(all);
 		return NULL;
 	}
-	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)select->after_sequence);
-	sqlite3_bind_int64(stmt, 3,
-			   select->after_sequence ?
-				   (sqlite3_int64)select->after_envelope :
-				   -1);
-	if (select->id)
-		sqlite3_bind_text(stmt, 4, select->id, -1, SQLITE_STATIC);
-	if (select->state && envelope_state_parse(select->state, &state))
-		sqlite3_bind_int(stmt, 5, (int)state);
-	if (select->recipient)
-		sqlite3_bind_text(stmt, 6, select->recipient, -1,
-				  SQLITE_STATIC);
-	if (select->domain)
-		sqlite3_bind_text(stmt, 7, select->domain, -1, SQLITE_STATIC);
-	sqlite3_bind_int(stmt, 8,
-			 select->limit && select->limit < LIST_MAX ?
-				 (int)select->limit :
-				 LIST_MAX);
+	all = json_array();
 	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
 		struct json *row = envelope_json(stmt);
 
@@ -207,6 +339,119 @@ static struct json *list(sqlite3 *db, const struct index_select *select,
 		json_add(all, row);
 	}
 	sqlite3_finalize(attempts);
+	return finish(db, stmt, step, all, err);
+}
+
+static struct json *copy_json(sqlite3_stmt *stmt)
+{
+	struct json *row = json_object();
+	int flags = sqlite3_column_int(stmt, 6);
+
+	json_put_text(row, "id", text_at(stmt, 0));
+	json_put_number(row, "envelope", sqlite3_column_int(stmt, 1));
+	json_put_text(row, "sequence", text_at(stmt, 2));
+	json_put_text(row, "domain", text_at(stmt, 3));
+	json_put_text(row, "reverse_path", text_at(stmt, 4));
+	json_put_text(row, "forward_path", text_at(stmt, 5));
+	json_put_bool(row, "eightbit", flags & 1);
+	json_put_bool(row, "utf8", flags & 2);
+	json_put_number(row, "bytes", sqlite3_column_double(stmt, 7));
+	json_put_time(row, "ended", sqlite3_column_int64(stmt, 8));
+	json_put_number(row, "segment", sqlite3_column_double(stmt, 9));
+	json_put_number(row, "offset", sqlite3_column_double(stmt, 10));
+	json_put_number(row, "body", sqlite3_column_double(stmt, 11));
+	return row;
+}
+
+static struct json *copies(sqlite3 *db, const struct index_select *select,
+			   struct err *err)
+{
+	sqlite3_stmt *stmt = prepare_select(
+		db,
+		"m.id, e.n, m.seq, e.domain, m.reverse_path, e.forward_path,"
+		" m.flags, m.bytes, e.ended, m.segment, m.offset, m.body",
+		select, IN_ORDER, err);
+	struct json *all;
+	int step;
+
+	if (!stmt)
+		return NULL;
+	all = json_array();
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW)
+		json_add(all, copy_json(stmt));
+	return finish(db, stmt, step, all, err);
+}
+
+static struct json *count(sqlite3 *db, const struct index_select *select,
+			  struct err *err)
+{
+	sqlite3_stmt *stmt =
+		prepare_select(db, "count(*), min(e.ended)", select, "", err);
+	struct json *result;
+	int step;
+
+	if (!stmt)
+		return NULL;
+	result = json_object();
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		json_put_number(result, "count",
+				sqlite3_column_double(stmt, 0));
+		json_put_number(result, "first_ms",
+				sqlite3_column_double(stmt, 1));
+	}
+	return finish(db, stmt, step, result, err);
+}
+
+static struct json *
+segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
+{
+	static const char sql[] =
+		"SELECT m.plan, count(DISTINCT m.seq), max(e.ended)"
+		" FROM message m JOIN envelope e USING(seq)"
+		" WHERE m.segment = ?1 AND e.state = 2 GROUP BY m.plan";
+	sqlite3_stmt *stmt = NULL;
+	struct json *all;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return NULL;
+	all = json_array();
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)select->after_sequence);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = json_object();
+
+		json_put_text(row, "plan", text_at(stmt, 0));
+		json_put_number(row, "count", sqlite3_column_double(stmt, 1));
+		json_put_number(row, "last_ms", sqlite3_column_double(stmt, 2));
+		json_add(all, row);
+	}
+	return finish(db, stmt, step, all, err);
+}
+
+static struct json *side_copies(sqlite3 *db, const struct index_select *select,
+				struct err *err)
+{
+	static const char sql[] =
+		"SELECT m.id, m.plan, max(iif(e.state = 2, e.ended, 0))"
+		" FROM message m JOIN envelope e USING(seq)"
+		" WHERE m.body = 0 AND m.segment >= ?1 GROUP BY m.seq"
+		" HAVING min(e.state) >= 2";
+	sqlite3_stmt *stmt = NULL;
+	struct json *all;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return NULL;
+	all = json_array();
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)select->after_sequence);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = json_object();
+
+		json_put_text(row, "id", text_at(stmt, 0));
+		json_put_text(row, "plan", text_at(stmt, 1));
+		json_put_number(row, "last_ms", sqlite3_column_double(stmt, 2));
+		json_add(all, row);
+	}
 	return finish(db, stmt, step, all, err);
 }
 
@@ -276,6 +521,14 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 		return ledger(db, select, err);
 	case INDEX_LIST:
 		return list(db, select, err);
+	case INDEX_COPIES:
+		return copies(db, select, err);
+	case INDEX_COUNT:
+		return count(db, select, err);
+	case INDEX_SEGMENT_COPIES:
+		return segment_copies(db, select, err);
+	case INDEX_SIDE_COPIES:
+		return side_copies(db, select, err);
 	case INDEX_REPLIES:
 		return replies(db, select, err);
 	case INDEX_UNCERTAIN:

@@ -12,6 +12,10 @@
 enum index_query {
 	INDEX_LEDGER,
 	INDEX_LIST,
+	INDEX_COPIES,
+	INDEX_COUNT,
+	INDEX_SEGMENT_COPIES, /* `after_sequence` of the select: the segment */
+	INDEX_SIDE_COPIES,    /* the same */
 	INDEX_REPLIES,
 	INDEX_UNCERTAIN
 };

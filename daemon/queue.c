@@ -597,6 +597,17 @@ void queue_release(struct queue_envelope *envelope, int64_t next_ms)
 	mailbox_place(mailbox);
 }
 
+void queue_retry(struct queue_envelope *envelope)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+
+	if (envelope->held || mailbox->busy)
+		return;
+	envelope->next_ms = 0;
+	line_first(&mailbox->line)->next_ms = 0;
+	mailbox_place(mailbox);
+}
+
 void queue_retry_now(struct queue_domain *domain)
 {
 	wake_due(domain, INT64_MAX);

@@ -45,6 +45,7 @@ struct queue_envelope {
 	uint32_t uncertain;
 	uint32_t data_deferrals;
 	bool held, mailbox_held, claimed;
+	bool acting; /* an operator's act on it is on its way to the disk */
 };
 
 struct queue_mailbox {
@@ -148,6 +149,9 @@ void queue_hold(struct queue_envelope *envelope, bool mailbox);
 /* Back into the line at its place. */
 void queue_release(struct queue_envelope *envelope, int64_t next_ms);
 
+/* Its line is due now, the first of the line as ever first; nothing for one
+ * that is held, or while an attempt for its mailbox is under way. */
+void queue_retry(struct queue_envelope *envelope);
 /* Everything due again now (the target came back). */
 void queue_retry_now(struct queue_domain *domain);
 /* Opens the ramp for `count` more mailboxes, oldest first; returns how many

@@ -1,5 +1,8 @@
 #include "daemon/spool_space.h"
+#include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "spool/evidence.h"
 #include "spool/segment.h"
 #include <dirent.h>
@@ -12,7 +15,9 @@
 
 enum {
 	LOOK_MS = 2000,
+	ASK_MS = 200,
 	AGAIN_MS = 60000, /* after something failed */
+	SIDES_MS = 3600 * 1000,
 	/* Moving more than this would cost more than it gives. */
 	LIVE_MAX = SEGMENT_BYTES / 4
 };
@@ -22,6 +27,7 @@ struct candidate {
 	struct id id;
 	uint64_t offset;
 	uint32_t length, body; /* of the payload, and of the body in it */
+	bool side;
 };
 
 /* One segment on its way out. */
@@ -47,9 +53,17 @@ struct spool_space {
 	struct store *store;
 	struct queue *queue;
 	char *spool_dir, *evidence_dir;
-	struct loop_timer *timer;
+	const struct spool_space_owner *owner;
+	void *ctx;
+	struct loop_timer *timer, *sides_timer;
 	struct clearing *clearing;
-	bool is_short;
+	bool is_begun, is_short;
+	/* The oldest segment's delivered messages, as the index knows them. */
+	uint32_t known; /* which segment; 0: ask */
+	struct json *copies;
+	bool asking;
+	/* Ids of the side files that were there at start. */
+	struct json *found;
 };
 
 static void clearing_free(struct clearing *clearing)
@@ -73,6 +87,14 @@ static void over(struct clearing *clearing)
 	clearing_free(clearing);
 }
 
+static void remove_side(struct spool_space *space, const struct id *id)
+{
+	struct err err = ERR_INIT;
+
+	if (spool_writer_remove_side(space->store->spool, id, &err) < 0)
+		log_warn("%s", err.text);
+}
+
 static void indexed(void *ctx)
 {
 	struct clearing *clearing = ctx;
@@ -83,6 +105,12 @@ static void indexed(void *ctx)
 	else
 		log_info("segment %u is cleared out; its evidence stays",
 			 clearing->number);
+	for (size_t i = 0; i < clearing->count && !clearing->failed; i++)
+		if (clearing->candidates[i].side &&
+		    !queue_find(clearing->space->queue,
+				&clearing->candidates[i].id))
+			remove_side(clearing->space,
+				    &clearing->candidates[i].id);
 	over(clearing);
 }
 
@@ -205,6 +233,7 @@ static void on_message(void *ctx, const struct scan_record *record,
 	one->offset = record->offset;
 	one->length = (uint32_t)record->payload.len;
 	one->body = (uint32_t)message->body.len;
+	one->side = message->side_file;
 }
 
 static void *write_evidence(void *ctx)
@@ -257,54 +286,173 @@ static uint32_t oldest_segment(const struct spool_space *space)
 	return oldest < head ? oldest : 0;
 }
 
+static void copies_came(void *ctx, struct json *result, const struct err *err)
+{
+	struct spool_space *space = ctx;
+
+	space->asking = false;
+	json_free(space->copies);
+	space->copies = result;
+	if (err)
+		log_warn("which copies are kept is unknown: %s", err->text);
+	/* A short disk does not wait for an index that cannot answer. */
+	if (err && !space->is_short)
+		space->known = 0;
+	loop_timer_arm(space->timer, space->known ? 0 :
+				     err	  ? AGAIN_MS :
+						    ASK_MS);
+}
+
+static bool copy_is_kept(const struct spool_space *space,
+			 const struct json *row)
+{
+	return space->owner->keeps(space->ctx, json_get_text(row, "plan"),
+				   (int64_t)json_get_number(row, "last_ms", 0));
+}
+
+/* Kept copies hold the segment; a short disk breaks that, and says so. */
+static bool copies_may_go(struct spool_space *space)
+{
+	for (const struct json *row = json_first(space->copies); row;
+	     row = json_next(row)) {
+		if (!copy_is_kept(space, row))
+			continue;
+		if (!space->is_short)
+			return false;
+		space->owner->drops(space->ctx, json_get_text(row, "plan"),
+				    (uint64_t)json_get_number(row, "count", 0),
+				    space->known);
+	}
+	return true;
+}
+
+static uint64_t live_limit(const struct spool_space *space)
+{
+	return space->is_short ? SEGMENT_BYTES : LIVE_MAX;
+}
+
 static void look(void *ctx)
 {
 	struct spool_space *space = ctx;
 	uint32_t oldest;
 
-	if (space->clearing)
+	if (space->clearing || space->asking)
 		return;
 	oldest = oldest_segment(space);
-	if (oldest && queue_segment_live(space->queue, oldest).bytes <=
-			      (space->is_short ? SEGMENT_BYTES : LIVE_MAX))
-		clear_out(space, oldest);
-	else
+	if (!oldest || queue_segment_live(space->queue, oldest).bytes >
+			       live_limit(space)) {
 		loop_timer_arm(space->timer, LOOK_MS);
+		return;
+	}
+	if (space->known != oldest) {
+		space->known = oldest;
+		space->asking = true;
+		index_segment_copies(space->store->index, oldest, copies_came,
+				     space);
+	} else if (copies_may_go(space)) {
+		space->known = 0;
+		clear_out(space, oldest);
+	} else {
+		loop_timer_arm(space->timer, LOOK_MS);
+	}
 }
 
 /* Side files. */
 
+static const char *plan_of(const struct queue_message *message)
+{
+	for (size_t i = 0; i < message->envelope_room; i++)
+		if (message->envelopes[i])
+			return message->envelopes[i]->mailbox->domain->plan;
+	return "";
+}
+
 static void gone(void *ctx, const struct queue_message *message)
 {
 	struct spool_space *space = ctx;
-	struct err err = ERR_INIT;
 
+	/* What the index said of its segment is old now. */
+	if (message->placed && message->place.segment == space->known)
+		space->known = 0;
 	if (message->placed && message->place.body == 0 &&
 	    message->body_bytes > 0 &&
-	    spool_writer_remove_side(space->store->spool, &message->id, &err) <
-		    0)
-		log_warn("%s", err.text);
+	    !space->owner->keeps(space->ctx, plan_of(message), clock_wall_ms()))
+		remove_side(space, &message->id);
 }
 
-/* What a crash left between the last outcome and the removal. */
-static void sweep_sides(struct spool_space *space)
+static char *side_path(const struct spool_space *space, const struct id *id)
+{
+	return mem_printf("%s/%s.msg", space->spool_dir, id->text);
+}
+
+/* Final for the index, and its copy not wanted any more. */
+static void sides_came(void *ctx, struct json *result, const struct err *err)
+{
+	struct spool_space *space = ctx;
+	struct map kept = { 0 };
+
+	for (const struct json *row = json_first(result); row;
+	     row = json_next(row)) {
+		struct id id;
+		char *path;
+
+		if (!id_parse(slice(json_get_text(row, "id")), &id))
+			continue;
+		path = side_path(space, &id);
+		if (json_get_number(row, "last_ms", 0) > 0 &&
+		    copy_is_kept(space, row))
+			map_put(&kept, slice_of(id.text, ID_LEN), space);
+		else if (!queue_find(space->queue, &id) && file_exists(path))
+			remove_side(space, &id);
+		free(path);
+	}
+	/* What a crash left between the last outcome and the removal. */
+	for (const struct json *one = err ? NULL : json_first(space->found);
+	     one; one = json_next(one)) {
+		struct id id;
+		char *path;
+
+		if (!id_parse(slice(json_text(one)), &id) ||
+		    queue_find(space->queue, &id) ||
+		    map_get(&kept, slice_of(id.text, ID_LEN)))
+			continue;
+		path = side_path(space, &id);
+		if (file_exists(path))
+			remove_side(space, &id);
+		free(path);
+	}
+	json_free(space->found);
+	space->found = NULL;
+	map_release(&kept);
+	json_free(result);
+	loop_timer_arm(space->sides_timer, SIDES_MS);
+}
+
+static void look_at_sides(void *ctx)
+{
+	struct spool_space *space = ctx;
+	uint32_t oldest = oldest_segment(space);
+
+	index_side_copies(space->store->index,
+			  oldest ? oldest :
+				   spool_writer_head(space->store->spool),
+			  sides_came, space);
+}
+
+/* What of them lives is known once the queue is loaded. */
+static void find_sides(struct spool_space *space)
 {
 	DIR *dir = opendir(space->spool_dir);
 	struct dirent *entry;
 
+	space->found = json_array();
 	while (dir && (entry = readdir(dir))) {
 		struct slice name = slice(entry->d_name);
-		struct err err = ERR_INIT;
 		struct id id;
 
-		if (name.len != ID_LEN + 4 ||
-		    !slice_ends_nocase(name, ".msg") ||
-		    !id_parse(slice_of(name.p, ID_LEN), &id) ||
-		    queue_find(space->queue, &id))
-			continue;
-		if (spool_writer_remove_side(space->store->spool, &id, &err) <
-		    0)
-			log_warn("%s", err.text);
+		if (name.len == ID_LEN + 4 && slice_ends_nocase(name, ".msg") &&
+		    id_parse(slice_of(name.p, ID_LEN), &id))
+			json_add_text(space->found, id.text);
 	}
 	if (dir)
 		closedir(dir);
@@ -312,7 +460,9 @@ static void sweep_sides(struct spool_space *space)
 
 struct spool_space *spool_space_new(struct store *store, struct queue *queue,
 				    const char *spool_dir,
-				    const char *evidence_dir, bool keep_sides)
+				    const char *evidence_dir, bool keep_sides,
+				    const struct spool_space_owner *owner,
+				    void *ctx)
 {
 	struct spool_space *space = mem_alloc(sizeof(*space));
 
@@ -320,18 +470,56 @@ struct spool_space *spool_space_new(struct store *store, struct queue *queue,
 	space->queue = queue;
 	space->spool_dir = mem_dup(spool_dir);
 	space->evidence_dir = mem_dup(evidence_dir);
+	space->owner = owner;
+	space->ctx = ctx;
 	space->timer = loop_timer_new(store->loop, look, space);
+	space->sides_timer = loop_timer_new(store->loop, look_at_sides, space);
 	queue_on_gone(queue, gone, space);
 	if (!keep_sides)
-		sweep_sides(space);
-	loop_timer_arm(space->timer, LOOK_MS);
+		find_sides(space);
 	return space;
+}
+
+void spool_space_begin(struct spool_space *space)
+{
+	space->is_begun = true;
+	loop_timer_arm(space->timer, LOOK_MS);
+	loop_timer_arm(space->sides_timer, LOOK_MS);
+}
+
+bool spool_space_can_free(const struct spool_space *space)
+{
+	uint32_t oldest;
+
+	if (!space || !space->is_begun)
+		return false;
+	if (space->clearing)
+		return true;
+	oldest = oldest_segment(space);
+	return oldest && queue_segment_live(space->queue, oldest).bytes <
+				 SEGMENT_BYTES / 2;
+}
+
+bool spool_space_has(const struct spool_space *space, const struct id *id,
+		     const struct spool_place *place)
+{
+	char *path = place->body ? mem_printf("%s/%08u.seg", space->spool_dir,
+					      place->segment) :
+				   side_path(space, id);
+	bool there = file_exists(path);
+
+	free(path);
+	return there;
 }
 
 void spool_space_is_short(struct spool_space *space, bool is_short)
 {
-	if (space)
-		space->is_short = is_short;
+	if (!space)
+		return;
+	if (space->is_begun && is_short && !space->is_short &&
+	    !space->clearing && !space->asking)
+		loop_timer_arm(space->timer, 0);
+	space->is_short = is_short;
 }
 
 void spool_space_free(struct spool_space *space)
@@ -344,6 +532,9 @@ void spool_space_free(struct spool_space *space)
 		clearing_free(space->clearing);
 	queue_on_gone(space->queue, NULL, NULL);
 	loop_timer_free(space->timer);
+	loop_timer_free(space->sides_timer);
+	json_free(space->copies);
+	json_free(space->found);
 	free(space->spool_dir);
 	free(space->evidence_dir);
 	free(space);

@@ -97,7 +97,18 @@ struct lines {
 	int (*each)(void *ctx, const struct json *line);
 	void *ctx;
 	struct err *err;
+	struct json *error; /* the answer of a request that failed */
 };
+
+/* Lines of a stream have no "error"; the answer to a bad request has. */
+static int on_line(struct lines *lines, struct json *line)
+{
+	if (!json_get_text(line, "error") || json_get(line, "end"))
+		return lines->each(lines->ctx, line);
+	json_free(lines->error);
+	lines->error = json_copy(line);
+	return 0;
+}
 
 static int on_piece(void *ctx, struct slice bytes)
 {
@@ -111,7 +122,7 @@ static int on_piece(void *ctx, struct slice bytes)
 	while ((end = slice_find(left, '\n')) >= 0) {
 		struct json *line =
 			json_parse(slice_of(left.p, (size_t)end), lines->err);
-		int result = line ? lines->each(lines->ctx, line) : -1;
+		int result = line ? on_line(lines, line) : -1;
 
 		json_free(line);
 		if (result < 0)
@@ -123,26 +134,56 @@ static int on_piece(void *ctx, struct slice bytes)
 	return 0;
 }
 
-enum control_result control_bytes(const char *socket, const char *path,
-				  int (*on_bytes)(void *ctx,
-						  struct slice bytes),
-				  void *ctx, struct err *err)
+/* `lines` NULL: the pieces go to on_bytes as they are. */
+static enum control_result
+stream(const char *socket, const char *method, const char *path,
+       const struct json *body, int (*on_bytes)(void *ctx, struct slice bytes),
+       void *ctx, const struct lines *lines, struct err *err)
 {
 	char *url = mem_printf("http://localhost%s", path);
+	struct buf text = BUF_INIT;
 	enum http_result result;
 	int status = 0;
 
+	if (body)
+		json_print(body, &text);
 	result = http_call(
 		&(struct http_call){
 			.unix_socket = socket,
-			.method = "GET",
+			.method = method,
 			.url = url,
+			.body = buf_slice(&text),
+			.content_type = body ? "application/json" : NULL,
 			.on_bytes = on_bytes,
 			.ctx = ctx,
 		},
 		&status, NULL, err);
 	free(url);
-	return result_of(result, status, NULL, err);
+	buf_release(&text);
+	return result_of(result, status, lines ? lines->error : NULL, err);
+}
+
+enum control_result control_bytes(const char *socket, const char *path,
+				  int (*on_bytes)(void *ctx,
+						  struct slice bytes),
+				  void *ctx, struct err *err)
+{
+	return stream(socket, "GET", path, NULL, on_bytes, ctx, NULL, err);
+}
+
+static enum control_result
+stream_lines(const char *socket, const char *method, const char *path,
+	     const struct json *body,
+	     int (*each)(void *ctx, const struct json *line), void *ctx,
+	     struct err *err)
+{
+	struct lines lines = { .each = each, .ctx = ctx, .err = err };
+	enum control_result result = stream(socket, method, path, body,
+					    on_piece, &lines, &lines, err);
+
+	buf_release(&lines.rest);
+	json_free(lines.error);
+	return result;
 }
 
 enum control_result control_lines(const char *socket, const char *path,
@@ -150,10 +191,14 @@ enum control_result control_lines(const char *socket, const char *path,
 					      const struct json *line),
 				  void *ctx, struct err *err)
 {
-	struct lines lines = { .each = each, .ctx = ctx, .err = err };
-	enum control_result result =
-		control_bytes(socket, path, on_piece, &lines, err);
+	return stream_lines(socket, "GET", path, NULL, each, ctx, err);
+}
 
-	buf_release(&lines.rest);
-	return result;
+enum control_result control_post_lines(const char *socket, const char *path,
+				       const struct json *body,
+				       int (*each)(void *ctx,
+						   const struct json *line),
+				       void *ctx, struct err *err)
+{
+	return stream_lines(socket, "POST", path, body, each, ctx, err);
 }

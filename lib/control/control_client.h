@@ -27,6 +27,12 @@ enum control_result control_lines(const char *socket, const char *path,
 				  int (*each)(void *ctx,
 					      const struct json *line),
 				  void *ctx, struct err *err);
+/* The same as an answer to a POST. */
+enum control_result control_post_lines(const char *socket, const char *path,
+				       const struct json *body,
+				       int (*each)(void *ctx,
+						   const struct json *line),
+				       void *ctx, struct err *err);
 enum control_result control_bytes(const char *socket, const char *path,
 				  int (*on_bytes)(void *ctx,
 						  struct slice bytes),

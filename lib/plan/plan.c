@@ -178,6 +178,8 @@ void plan_free(struct plan *plan)
 	free(plan->replay.client_certificate_file);
 	free(plan->replay.client_key_file);
 	free(plan->replay.ramp);
+	free(plan->bounce.host);
+	free(plan->bounce.from);
 	plan_strings_release(&plan->probe_recipients);
 	free(plan);
 }

@@ -20,6 +20,8 @@
 #define PLAN_MAX_BYTES	 (1024 * 1024)
 #define PLAN_MAX_DOMAINS 1000
 
+#define PLAN_KEEP_FINISHED (-1)
+
 enum plan_strategy {
 	STRATEGY_PARK,
 	STRATEGY_STANDBY
@@ -112,6 +114,15 @@ struct plan {
 		size_t ramp_count;
 	} replay;
 	int64_t retention_ms; /* 30 d */
+	/* Delivered mail is kept this long for a resend; PLAN_KEEP_FINISHED:
+	 * until the plan is finished (park); standby: 72 h. */
+	int64_t keep_copies_ms;
+	struct {
+		char *host; /* relay for notifications; NULL: none */
+		int port;
+		char *from; /* their header From; NULL: MAILER-DAEMON@host */
+		enum plan_tls tls;
+	} bounce;
 	struct plan_strings probe_recipients;
 	struct plan_timing timing;
 };

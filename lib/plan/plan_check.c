@@ -260,6 +260,32 @@ static void check_queue(struct check *c)
 	}
 }
 
+static void check_bounce(struct check *c)
+{
+	static const char path[] = "bounce.deliver_to";
+	const struct plan *plan = c->plan;
+	const char *host = plan->bounce.host;
+
+	if (!host)
+		return;
+	if (strcmp(host, plan->queue_mx.host) == 0 ||
+	    is_own_listener(plan, host, plan->bounce.port))
+		say(c, path,
+		    "is the queue itself: notifications leave through "
+		    "another relay");
+	check_exists(c, path, host);
+	if (plan_is_wildcard(host))
+		say(c, path, "'%s' is no address to connect to", host);
+	if (plan->rehearsal && !plan_is_loopback(host))
+		say(c, path,
+		    "a rehearsal stays on this machine: '%s' is no "
+		    "loopback address",
+		    host);
+	if (plan->bounce.tls == PLAN_TLS_DANE)
+		say(c, "bounce.tls",
+		    "this version cannot do dane; use verified");
+}
+
 static void check_replay(struct check *c)
 {
 	const struct plan *plan = c->plan;
@@ -372,6 +398,7 @@ void plan_check(const struct plan *plan, const struct json *root,
 	check_domains(&c);
 	check_queue(&c);
 	check_replay(&c);
+	check_bounce(&c);
 	check_recipients(&c);
 	check_probe(&c);
 	check_times(&c);

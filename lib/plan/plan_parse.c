@@ -1,6 +1,8 @@
 #include "plan/plan_parse.h"
 
+#include "plan/plan_host.h"
 #include "plan/plan_value.h"
+#include "base/clock.h"
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,6 +11,8 @@
 #define DURATION_MAX_MS	  (3650 * 24 * 3600 * 1000.0)
 #define TTL_MAX_S	  2147483647.0 /* RFC 2181, section 8 */
 #define MESSAGE_MAX_BYTES 1099511627776.0
+#define KEEP_BY_STRATEGY  (-2)
+#define KEEP_STANDBY_MS	  (72 * 3600 * 1000)
 
 static void read_version(struct plan_reader *r, const struct json *value,
 			 void *into, const struct plan_field *field)
@@ -288,6 +292,62 @@ static const struct plan_field replay_fields[] = {
 	{ .name = NULL }
 };
 
+/* A duration, or "finished". */
+static void read_keep(struct plan_reader *r, const struct json *value,
+		      void *into, const struct plan_field *field)
+{
+	const char *text = json_text(value);
+	int64_t ms;
+
+	if (text && strcmp(text, "finished") == 0)
+		*(int64_t *)into = PLAN_KEEP_FINISHED;
+	else if (text && clock_parse_duration(slice(text), &ms, NULL) < 0)
+		wrong(r, value,
+		      "must be a duration such as \"72h\" or \"30d\", or "
+		      "\"finished\"");
+	else
+		value_duration(r, value, into, field);
+}
+
+static void read_relay(struct plan_reader *r, const struct json *value,
+		       void *into, const struct plan_field *field)
+{
+	struct plan_endpoint relay;
+	char *text = NULL;
+
+	value_endpoint(r, value, &text, field);
+	if (text && plan_endpoint_parse(slice(text), 25, &relay, NULL) == 0) {
+		free(r->plan->bounce.host);
+		r->plan->bounce.host = mem_dup(relay.host);
+		r->plan->bounce.port = relay.port;
+	}
+	free(text);
+}
+
+static void read_mailbox(struct plan_reader *r, const struct json *value,
+			 void *into, const struct plan_field *field)
+{
+	struct err err = ERR_INIT;
+	char **mailbox = into, *kept;
+
+	if (!value_is(r, value, JSON_STRING))
+		return;
+	kept = item_mailbox(json_text(value), &err);
+	if (!kept) {
+		wrong(r, value, "%s", err.text);
+		return;
+	}
+	free(*mailbox);
+	*mailbox = kept;
+}
+
+static const struct plan_field bounce_fields[] = {
+	{ KEY("deliver_to", read_relay), .required = true },
+	{ KEY("from", read_mailbox), TO(plan, bounce.from) },
+	{ KEY("tls", value_word), TO(plan, bounce.tls), .words = tls_words },
+	{ .name = NULL }
+};
+
 static const struct plan_field probe_fields[] = {
 	{ KEY("recipients", value_strings), TO(plan, probe_recipients),
 	  .min = 1, .max = PLAN_LIST_MAX, .item = item_mailbox },
@@ -329,6 +389,9 @@ static const struct plan_field plan_fields[] = {
 	{ KEY("replay", value_object), .members = replay_fields },
 	{ KEY("retention", value_duration), TO(plan, retention_ms), .min = 1,
 	  .max = DURATION_MAX_MS },
+	{ KEY("keep_copies", read_keep), TO(plan, keep_copies_ms),
+	  .max = DURATION_MAX_MS },
+	{ KEY("bounce", value_object), .members = bounce_fields },
 	{ KEY("probe", value_object), .members = probe_fields },
 	{ KEY("timing", value_object), TO(plan, timing),
 	  .members = timing_fields },
@@ -350,6 +413,7 @@ static void defaults(struct plan *plan)
 	memcpy(plan->replay.ramp, ramp, sizeof(ramp));
 	plan->replay.ramp_count = COUNT(ramp);
 	plan->retention_ms = 30 * 24 * hour;
+	plan->keep_copies_ms = KEEP_BY_STRATEGY;
 	plan->timing = (struct plan_timing){
 		.recover_after = minute,
 		.probe_every = 15 * second,
@@ -423,6 +487,10 @@ void plan_read(struct plan *plan, const struct json *root,
 	if (json_type(root) == JSON_OBJECT)
 		read_sides(&r, root);
 	default_lists(plan);
+	if (plan->keep_copies_ms == KEEP_BY_STRATEGY)
+		plan->keep_copies_ms = plan->strategy == STRATEGY_PARK ?
+					       PLAN_KEEP_FINISHED :
+					       KEEP_STANDBY_MS;
 	for (size_t i = 0; i < plan->domain_count; i++)
 		for (int id = 0; id < (plan->plain ? 1 : 2); id++)
 			if (report->count == 0)

@@ -131,11 +131,12 @@ def act(node):
     ids = {}
     for line in node.tideover("queue", "list", "acme")[1].splitlines():
         envelope = json.loads(line)
-        ids.setdefault(envelope["forward_path"], envelope["id"])
+        ids.setdefault(envelope["forward_path"],
+                       f"{envelope['id']}:{envelope['envelope']}")
     one, three = ids[f"box1@{DOMAIN}"], ids[f"box3@{DOMAIN}"]
     for verb, which in (("hold", one), ("hold", three), ("discard", three)):
-        status, out = node.tideover("queue", verb, "acme", which, "--reason",
-                                    "to see it")
+        status, out = node.tideover("queue", verb, "acme", which, "--by",
+                                    "anna", "--reason", "to see it")
         assert status == 0, (verb, out)
 
 

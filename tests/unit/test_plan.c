@@ -123,6 +123,27 @@ static void what_is_not_said_has_its_default(void **state)
 	assert_int_equal(plan->timing.recover_after, 60000);
 	assert_int_equal(plan->timing.data_reply, 600000);
 	assert_int_equal(plan->timing.trail, 72LL * 3600 * 1000);
+	assert_int_equal(plan->keep_copies_ms, 72LL * 3600 * 1000);
+	assert_null(plan->bounce.host);
+	plan_free(plan);
+}
+
+static void copies_and_the_relay_are_as_the_plan_says(void **state)
+{
+	struct plan *plan =
+		parse(PLAIN(DOMAIN ", \"keep_copies\": \"0s\", \"bounce\": {"
+				   " \"deliver_to\": \"relay.example.net:587\","
+				   " \"from\": \"postmaster@example.net\","
+				   " \"tls\": \"verified\" }"));
+
+	assert_int_equal(plan->keep_copies_ms, 0);
+	assert_string_equal(plan->bounce.host, "relay.example.net");
+	assert_int_equal(plan->bounce.port, 587);
+	assert_string_equal(plan->bounce.from, "postmaster@example.net");
+	assert_int_equal(plan->bounce.tls, PLAN_TLS_VERIFIED);
+	plan_free(plan);
+	plan = parse(PLAIN(DOMAIN ", \"keep_copies\": \"finished\""));
+	assert_int_equal(plan->keep_copies_ms, PLAN_KEEP_FINISHED);
 	plan_free(plan);
 }
 
@@ -435,6 +456,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_manuals_example_is_a_plan),
 		cmocka_unit_test(what_is_not_said_has_its_default),
+		cmocka_unit_test(copies_and_the_relay_are_as_the_plan_says),
 		cmocka_unit_test(a_domain_overrides_what_it_says_and_no_more),
 		cmocka_unit_test(what_is_no_plan_is_refused_with_line_and_path),
 		cmocka_unit_test(one_name_in_two_spellings_is_one_name),

@@ -147,6 +147,30 @@ static void a_deferral_stops_its_own_line_alone(void **state)
 	assert_string_equal(claim(scene, 60000), "2:anna");
 }
 
+static void a_retry_makes_a_line_due_and_keeps_its_order(void **state)
+{
+	struct scene *scene = *state;
+	struct queue_envelope *first;
+
+	arrive(scene, "anna");
+	arrive(scene, "anna");
+	assert_string_equal(claim(scene, 5000), "1:anna");
+	first = scene->claims[0];
+	/* Under way: nothing to hurry. */
+	queue_retry(first);
+	assert_string_equal(claim(scene, 5000), "-");
+	queue_defer(first, 60000);
+	assert_string_equal(claim(scene, 5000), "-");
+	/* The second is meant; the first goes before it. */
+	queue_retry(list_entry(first->line.next, struct queue_envelope, line));
+	assert_string_equal(claim(scene, 5000), "1:anna");
+	deliver(scene);
+	assert_string_equal(claim(scene, 5000), "2:anna");
+	queue_hold(scene->claims[0], true);
+	queue_retry(scene->claims[0]);
+	assert_string_equal(claim(scene, 5000), "-");
+}
+
 static void recipients_whose_turn_it_is_go_together(void **state)
 {
 	struct scene *scene = *state;
@@ -332,6 +356,7 @@ int main(void)
 		SCENE_TEST(a_mailbox_gets_one_message_at_a_time_in_order),
 		SCENE_TEST(case_does_not_split_a_mailbox),
 		SCENE_TEST(a_deferral_stops_its_own_line_alone),
+		SCENE_TEST(a_retry_makes_a_line_due_and_keeps_its_order),
 		SCENE_TEST(recipients_whose_turn_it_is_go_together),
 		SCENE_TEST(a_held_message_leaves_the_line),
 		SCENE_TEST(a_held_mailbox_keeps_what_comes_later_too),

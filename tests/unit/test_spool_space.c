@@ -1,0 +1,387 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "daemon/spool_space.h"
+#include "spool/segment.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+	GIVE_UP_MS = 30000,
+	POLL_MS = 10,
+	BODY = 250 * 1000,
+	/* More than one segment, less than two. */
+	MESSAGES = 300
+};
+
+struct scene {
+	struct loop *loop;
+	struct loop_timer *poll, *late;
+	struct store store;
+	struct queue *queue;
+	struct queue_domain *domain;
+	struct spool_space *space;
+	char dir[64], *spool, *evidence;
+	uint64_t sequence;
+	unsigned open;
+	bool keeps;
+	unsigned asked, dropped_segment, drops;
+	uint64_t dropped;
+	bool was_there; /* the segment, when its copies were announced to go */
+	bool (*until)(struct scene *scene);
+	struct id last;
+};
+
+static bool is_there(const struct scene *scene, const char *name)
+{
+	char *path = mem_printf("%s/%s", scene->spool, name);
+	bool there = file_exists(path);
+
+	free(path);
+	return there;
+}
+
+static bool keeps(void *ctx, const char *plan, int64_t delivered_ms)
+{
+	struct scene *scene = ctx;
+
+	assert_string_equal(plan, "acme");
+	assert_true(delivered_ms > 0);
+	scene->asked++;
+	return scene->keeps;
+}
+
+static void drops(void *ctx, const char *plan, uint64_t count, uint32_t segment)
+{
+	struct scene *scene = ctx;
+
+	scene->drops++;
+	scene->dropped = count;
+	scene->dropped_segment = segment;
+	scene->was_there = is_there(scene, "00000001.seg");
+}
+
+static const struct spool_space_owner owner = { keeps, drops };
+
+static void too_late(void *ctx)
+{
+	fail_msg("it did not come to pass in time");
+}
+
+static void poll(void *ctx)
+{
+	struct scene *scene = ctx;
+
+	if (scene->until(scene))
+		loop_stop(scene->loop);
+	else
+		loop_timer_arm(scene->poll, POLL_MS);
+}
+
+static void run_until(struct scene *scene, bool (*until)(struct scene *scene))
+{
+	scene->until = until;
+	loop_timer_arm(scene->poll, 0);
+	loop_timer_arm(scene->late, GIVE_UP_MS);
+	loop_run(scene->loop);
+}
+
+static void space_begin(struct scene *scene)
+{
+	scene->space =
+		spool_space_new(&scene->store, scene->queue, scene->spool,
+				scene->evidence, false, &owner, scene);
+	spool_space_begin(scene->space);
+}
+
+static int scene_new(void **state)
+{
+	struct scene *scene = mem_alloc(sizeof(*scene));
+	struct err err = ERR_INIT;
+	bool rebuilt;
+
+	snprintf(scene->dir, sizeof(scene->dir), "/tmp/tideover-space-XXXXXX");
+	assert_non_null(mkdtemp(scene->dir));
+	scene->spool = mem_printf("%s/spool", scene->dir);
+	scene->evidence = mem_printf("%s/evidence", scene->dir);
+	scene->loop = loop_new(&err);
+	scene->poll = loop_timer_new(scene->loop, poll, scene);
+	scene->late = loop_timer_new(scene->loop, too_late, NULL);
+	scene->store.loop = scene->loop;
+	scene->store.spool =
+		spool_writer_new(scene->loop, scene->spool, 1, &err);
+	scene->store.index =
+		index_open(scene->loop, scene->dir, &rebuilt, &err);
+	assert_non_null(scene->store.spool);
+	assert_non_null(scene->store.index);
+	scene->queue = queue_new();
+	scene->domain = queue_domain(scene->queue, "acme", "acme.example");
+	scene->keeps = true;
+	space_begin(scene);
+	*state = scene;
+	return 0;
+}
+
+static int scene_free(void **state)
+{
+	struct scene *scene = *state;
+	char *remove = mem_printf("rm -rf %s", scene->dir);
+
+	spool_writer_free(scene->store.spool);
+	index_close(scene->store.index);
+	spool_space_free(scene->space);
+	queue_free(scene->queue);
+	loop_timer_free(scene->poll);
+	loop_timer_free(scene->late);
+	loop_free(scene->loop);
+	assert_int_equal(system(remove), 0);
+	free(remove);
+	free(scene->spool);
+	free(scene->evidence);
+	free(scene);
+	return 0;
+}
+
+struct kept {
+	struct scene *scene;
+	struct id id;
+	uint64_t sequence, bytes;
+};
+
+static void delivered(void *ctx, const struct spool_place *place,
+		      const struct err *err)
+{
+	struct kept *kept = ctx;
+	struct queue_envelope *envelope =
+		queue_find_envelope(kept->scene->queue, &kept->id, 0);
+
+	assert_null(err);
+	queue_final(envelope, ENVELOPE_DELIVERED);
+	kept->scene->open--;
+	free(kept);
+}
+
+/* Accepted, and delivered at once. */
+static void accepted(void *ctx, const struct spool_place *place,
+		     const struct err *err)
+{
+	struct kept *kept = ctx;
+	struct scene *scene = kept->scene;
+	struct queue_message *message;
+	struct record_attempt attempt = {
+		.id = kept->id,
+		.number = 1,
+		.at_ms = 1000,
+		.outcome = ENVELOPE_DELIVERED,
+	};
+
+	assert_null(err);
+	message = queue_add_message(scene->queue, &kept->id, kept->sequence,
+				    1000, slice("s@b.example"));
+	message->body_bytes = kept->bytes;
+	queue_set_place(scene->queue, message, place);
+	queue_add_envelope(scene->domain, message, 0, slice("a@acme.example"));
+	store_attempt(&scene->store, &attempt, delivered, kept);
+}
+
+static void arrive(struct scene *scene, size_t bytes, bool side)
+{
+	struct slice path = slice("a@acme.example");
+	struct kept *kept = mem_alloc(sizeof(*kept));
+	struct record_message message = {
+		.id = id_new(1000),
+		.sequence = ++scene->sequence,
+		.accepted_ms = 1000,
+		.plan = slice("acme"),
+		.reverse_path = slice("s@b.example"),
+		.body_bytes = bytes,
+		.envelope_count = 1,
+		.forward_paths = &path,
+		.side_file = side,
+	};
+	struct buf body = BUF_INIT;
+	struct err err = ERR_INIT;
+
+	scene->open++;
+	scene->last = message.id;
+	*kept = (struct kept){ scene, message.id, message.sequence, bytes };
+	buf_reserve(&body, bytes);
+	memset(body.p, 'x', bytes);
+	body.len = bytes;
+	if (side) {
+		struct spool_side *file =
+			spool_side_new(scene->store.spool, &message.id, &err);
+
+		assert_non_null(file);
+		spool_side_write_take(file, &body);
+		spool_side_end(file);
+		body = (struct buf)BUF_INIT;
+	}
+	store_message(&scene->store, &message, &body, accepted, kept);
+}
+
+static bool nothing_is_open(struct scene *scene)
+{
+	return scene->open == 0;
+}
+
+static bool was_asked_again(struct scene *scene)
+{
+	return scene->asked >= 2;
+}
+
+static bool first_is_gone(struct scene *scene)
+{
+	return !is_there(scene, "00000001.seg");
+}
+
+static void fill(struct scene *scene)
+{
+	/* Not all at once: memory. */
+	for (int i = 0; i < MESSAGES; i++) {
+		arrive(scene, BODY, false);
+		if (i % 20 == 19)
+			run_until(scene, nothing_is_open);
+	}
+	run_until(scene, nothing_is_open);
+	assert_true(spool_writer_head(scene->store.spool) > 1);
+	scene->asked = 0;
+}
+
+static void delivered_mail_stays_while_it_is_kept(void **state)
+{
+	struct scene *scene = *state;
+
+	fill(scene);
+	run_until(scene, was_asked_again);
+	assert_true(is_there(scene, "00000001.seg"));
+	scene->keeps = false;
+	run_until(scene, first_is_gone);
+	assert_int_equal(scene->drops, 0);
+}
+
+static void a_short_disk_takes_copies_and_says_so_first(void **state)
+{
+	struct scene *scene = *state;
+
+	fill(scene);
+	run_until(scene, was_asked_again);
+	assert_true(spool_space_can_free(scene->space));
+	spool_space_is_short(scene->space, true);
+	run_until(scene, first_is_gone);
+	assert_int_equal(scene->drops, 1);
+	assert_true(scene->was_there);
+	assert_int_equal(scene->dropped_segment, 1);
+	assert_in_range(scene->dropped, SEGMENT_BYTES / BODY - 10,
+			SEGMENT_BYTES / BODY);
+	/* The head never goes: now only a 452 helps. */
+	assert_false(spool_space_can_free(scene->space));
+}
+
+static char *side_name(const struct id *id)
+{
+	return mem_printf("%s.msg", id->text);
+}
+
+static struct id stray = { "00000000000000000000" };
+
+static bool stray_is_gone(struct scene *scene)
+{
+	char *name = side_name(&stray);
+	bool gone = !is_there(scene, name);
+
+	free(name);
+	return gone;
+}
+
+static void a_side_file_is_kept_as_long_as_its_copy(void **state)
+{
+	struct scene *scene = *state;
+	char *path = mem_printf("%s/%s.msg", scene->spool, stray.text), *name;
+	struct spool_place place = { .segment = 1 };
+	struct err err = ERR_INIT;
+
+	arrive(scene, 2 * RECORD_BODY_INLINE, true);
+	run_until(scene, nothing_is_open);
+	name = side_name(&scene->last);
+	assert_true(is_there(scene, name));
+	assert_true(spool_space_has(scene->space, &scene->last, &place));
+
+	/* The next start: what nobody knows goes, the copy does not. */
+	assert_int_equal(file_write(path, slice("x"), 0600, &err), 0);
+	spool_space_free(scene->space);
+	space_begin(scene);
+	run_until(scene, stray_is_gone);
+	assert_true(is_there(scene, name));
+
+	/* Not wanted any more at the next one. */
+	scene->keeps = false;
+	assert_int_equal(file_write(path, slice("x"), 0600, &err), 0);
+	spool_space_free(scene->space);
+	space_begin(scene);
+	run_until(scene, stray_is_gone);
+	assert_false(is_there(scene, name));
+	assert_false(spool_space_has(scene->space, &scene->last, &place));
+	free(name);
+
+	/* Without a wish to keep it goes with the delivery. */
+	arrive(scene, 2 * RECORD_BODY_INLINE, true);
+	run_until(scene, nothing_is_open);
+	name = side_name(&scene->last);
+	assert_false(is_there(scene, name));
+	free(name);
+	free(path);
+}
+
+/* A session writes its side file while the old mail is still read back. */
+static void a_side_file_on_its_way_in_is_nobodys_to_remove(void **state)
+{
+	struct scene *scene = *state;
+	char *path = mem_printf("%s/%s.msg", scene->spool, stray.text), *name;
+	struct id coming = id_new(1000);
+	struct err err = ERR_INIT;
+	char *incoming = mem_printf("%s/%s.msg", scene->spool, coming.text);
+
+	scene->keeps = false;
+	assert_int_equal(file_write(path, slice("x"), 0600, &err), 0);
+	spool_space_free(scene->space);
+	scene->space =
+		spool_space_new(&scene->store, scene->queue, scene->spool,
+				scene->evidence, false, &owner, scene);
+	/* Nothing goes before the queue is loaded, not even on a full disk. */
+	assert_int_equal(file_write(incoming, slice("x"), 0600, &err), 0);
+	spool_space_is_short(scene->space, true);
+	assert_false(spool_space_can_free(scene->space));
+	arrive(scene, 1000, false);
+	run_until(scene, nothing_is_open);
+	name = side_name(&stray);
+	assert_true(is_there(scene, name));
+	free(name);
+
+	spool_space_begin(scene->space);
+	run_until(scene, stray_is_gone);
+	name = side_name(&coming);
+	assert_true(is_there(scene, name));
+	free(name);
+	free(path);
+	free(incoming);
+}
+
+#define scene_test(f) cmocka_unit_test_setup_teardown(f, scene_new, scene_free)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		scene_test(delivered_mail_stays_while_it_is_kept),
+		scene_test(a_short_disk_takes_copies_and_says_so_first),
+		scene_test(a_side_file_is_kept_as_long_as_its_copy),
+		scene_test(a_side_file_on_its_way_in_is_nobodys_to_remove),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
