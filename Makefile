@@ -131,8 +131,8 @@ help:
 	@echo 'make generate   completions and tideover.1 from the command table'
 	@echo 'make lint       layering, format, static analysis'
 	@echo 'make fuzz       fuzz the parsers (FUZZ_SECONDS=600)'
-	@echo 'make crash      ten kill -9 in each of CRASH_ROUNDS=10 cutovers, and faults injected'
-	@echo 'make bench      20,000 messages in and out: the rates of this machine'
+	@echo 'make crash      ten kill -9 in CRASH_ROUNDS=10 cutovers, 100 faults for each'
+	@echo 'make bench      beside Postfix, in turns: the table of docs/durability.md'
 	@echo 'VARIANT=asan|tsan|release'
 
 # Each round is a cutover with ten kills, with other moments.

@@ -73,9 +73,7 @@ static bool fails(const char *call, bool opens)
 	if (number < from || number > last)
 		return false;
 	tell(call, number);
-	errno = is("eio")    ? EIO :
-		is("emfile") ? EMFILE :
-			       ENOSPC;
+	errno = is("eio") ? EIO : is("emfile") ? EMFILE : ENOSPC;
 	return true;
 }
 
@@ -86,36 +84,36 @@ static bool is_file(int fd)
 	return fd > 2 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-#define OPEN(name)                                                           \
-	int name(const char *path, int flags, ...)                           \
-	{                                                                    \
-		int (*real)(const char *, int, ...) = next(#name);           \
-		mode_t mode = 0;                                             \
-		va_list args;                                                \
-                                                                             \
-		va_start(args, flags);                                       \
-		if (flags & (O_CREAT | O_TMPFILE))                           \
-			mode = va_arg(args, mode_t);                         \
-		va_end(args);                                                \
-		if ((flags & O_ACCMODE) != O_RDONLY && fails(#name, true))   \
-			return -1;                                           \
-		return real(path, flags, mode);                              \
+#define OPEN(name)                                                         \
+	int name(const char *path, int flags, ...)                         \
+	{                                                                  \
+		int (*real)(const char *, int, ...) = next(#name);         \
+		mode_t mode = 0;                                           \
+		va_list args;                                              \
+                                                                           \
+		va_start(args, flags);                                     \
+		if (flags & (O_CREAT | O_TMPFILE))                         \
+			mode = va_arg(args, mode_t);                       \
+		va_end(args);                                              \
+		if ((flags & O_ACCMODE) != O_RDONLY && fails(#name, true)) \
+			return -1;                                         \
+		return real(path, flags, mode);                            \
 	}
 OPEN(open)
 OPEN(open64)
 
 /* A short write is what a full disk may give. */
-#define WRITE(name, declare, call, half)                      \
-	ssize_t name declare                                  \
-	{                                                     \
-		ssize_t(*real) declare = next(#name);         \
-                                                              \
-		if (is_file(fd) && fails(#name, false)) {     \
-			if (!is("short"))                     \
-				return -1;                    \
-			half;                                 \
-		}                                             \
-		return real call;                             \
+#define WRITE(name, declare, call, half)                  \
+	ssize_t name declare                              \
+	{                                                 \
+		ssize_t(*real) declare = next(#name);     \
+                                                          \
+		if (is_file(fd) && fails(#name, false)) { \
+			if (!is("short"))                 \
+				return -1;                \
+			half;                             \
+		}                                         \
+		return real call;                         \
 	}
 WRITE(write, (int fd, const void *p, size_t n), (fd, p, n), n = (n + 1) / 2)
 WRITE(pwrite, (int fd, const void *p, size_t n, off_t at), (fd, p, n, at),
@@ -129,14 +127,14 @@ WRITE(pwritev, (int fd, const struct iovec *iov, int n, off_t at),
 WRITE(pwritev64, (int fd, const struct iovec *iov, int n, off_t at),
       (fd, iov, n, at), n = (n + 1) / 2)
 
-#define CALL(name, declare, call)                                      \
-	int name declare                                               \
-	{                                                              \
-		int(*real) declare = next(#name);                      \
-                                                                       \
+#define CALL(name, declare, call)                                       \
+	int name declare                                                \
+	{                                                               \
+		int(*real) declare = next(#name);                       \
+                                                                        \
 		if (is_file(fd) && !is("short") && fails(#name, false)) \
-			return -1;                                     \
-		return real call;                                      \
+			return -1;                                      \
+		return real call;                                       \
 	}
 CALL(fsync, (int fd), (fd))
 CALL(fdatasync, (int fd), (fd))
