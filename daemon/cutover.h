@@ -169,6 +169,9 @@ struct cutover_domain *cutover_domain(struct cutover *cutover,
 				      struct slice name);
 /* The system that a domain's mail goes to now. */
 struct cutover_target *cutover_target(struct cutover_domain *domain);
+/* Whether mail for the domain is not for us now: when_primary_up is defer, and
+ * the valve is open. */
+bool cutover_sends_on(const struct cutover *cutover, struct slice domain);
 /* Ready to look again at valves and lines (a release, a change). */
 void cutover_look(struct cutover *cutover);
 

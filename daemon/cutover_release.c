@@ -354,3 +354,15 @@ void cutover_release_tick(struct cutover *cutover)
 	    cutover->phase == PHASE_RETURNING)
 		look_for_drained(cutover);
 }
+
+bool cutover_sends_on(const struct cutover *cutover, struct slice domain)
+{
+	if (cutover->plan->when_up != WHEN_UP_DEFER ||
+	    (cutover->phase != PHASE_STANDING &&
+	     cutover->phase != PHASE_HOLDING))
+		return false;
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		if (slice_is(domain, cutover->plan->domains[i].name))
+			return cutover->domains[i].valve.state == VALVE_OPEN;
+	return false;
+}

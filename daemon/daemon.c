@@ -131,6 +131,10 @@ static void recipient(void *ctx, const struct smtp_path *path,
 		       "ask DNS again");
 		return;
 	}
+	if (cutover_sends_on(cutover, slice(domain))) {
+		answer(to, 451, "4.3.2 the primary MX is well: deliver there");
+		return;
+	}
 	if (plan && strcmp(plan, cutover->plan->name) != 0) {
 		answer(to, 452, "4.5.3 send to this recipient separately");
 		return;

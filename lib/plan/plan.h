@@ -30,6 +30,13 @@ enum plan_system_id {
 	SYSTEM_OLD,
 	SYSTEM_NEW
 };
+/* "when_primary_up": take mail and pass it on, or 451, so that the sender goes
+ * to the better MX. */
+enum plan_when_up {
+	WHEN_UP_RELAY,
+	WHEN_UP_DEFER
+};
+
 enum plan_tls {
 	PLAN_TLS_OPPORTUNISTIC,
 	PLAN_TLS_REQUIRED,
@@ -113,6 +120,8 @@ struct plan {
 		double *ramp;
 		size_t ramp_count;
 	} replay;
+	/* What a standby answers for a domain while its target is well. */
+	enum plan_when_up when_up;
 	int64_t retention_ms; /* 30 d */
 	/* Delivered mail is kept this long for a resend; PLAN_KEEP_FINISHED:
 	 * until the plan is finished (park); standby: 72 h. */

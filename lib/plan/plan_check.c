@@ -240,6 +240,11 @@ static void check_queue(struct check *c)
 		say(c, "primary",
 		    "is for strategy standby; park needs old and "
 		    "new");
+	if (plan->when_up == WHEN_UP_DEFER &&
+	    plan->strategy != STRATEGY_STANDBY)
+		say(c, "when_primary_up",
+		    "defer is for strategy standby: in a parked domain "
+		    "nobody else takes mail");
 	if (!plan->queue_mx.certificate_file != !plan->queue_mx.key_file)
 		say(c, "queue_mx.tls",
 		    "certificate_file and key_file belong "

@@ -368,6 +368,10 @@ static const char *const strategy_words[] = {
 	[STRATEGY_PARK] = "park", [STRATEGY_STANDBY] = "standby", NULL
 };
 
+static const char *const when_up_words[] = {
+	[WHEN_UP_RELAY] = "relay", [WHEN_UP_DEFER] = "defer", NULL
+};
+
 static const struct plan_field plan_fields[] = {
 	{ KEY("tideover", read_version), .required = true },
 	{ KEY("name", value_plan_name), TO(plan, name), .required = true },
@@ -387,6 +391,8 @@ static const struct plan_field plan_fields[] = {
 	{ KEY("recipients", value_object), .members = recipients_fields },
 	{ KEY("filter", value_object), .members = filter_fields },
 	{ KEY("replay", value_object), .members = replay_fields },
+	{ KEY("when_primary_up", value_word), TO(plan, when_up),
+	  .words = when_up_words },
 	{ KEY("retention", value_duration), TO(plan, retention_ms), .min = 1,
 	  .max = DURATION_MAX_MS },
 	{ KEY("keep_copies", read_keep), TO(plan, keep_copies_ms),

@@ -209,6 +209,8 @@ char *plan_rehearsal_text(const struct plan *plan,
 	}
 	json_put(root, "recipients", recipients_json(plan));
 	json_put(root, "replay", replay_json(plan, rehearsal));
+	if (plan->when_up == WHEN_UP_DEFER)
+		json_put_text(root, "when_primary_up", "defer");
 	put_duration(root, "retention", plan->retention_ms);
 	if (plan->probe_recipients.count > 0) {
 		part = json_object();

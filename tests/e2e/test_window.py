@@ -6,7 +6,7 @@ import sys
 import time
 
 import peers
-from cutover import OLD, QUEUE, Client, Tap, World
+from cutover import OLD, QUEUE, Client, Later, Tap, World
 from peers import wait_for
 
 
@@ -113,6 +113,47 @@ def run(tap):
             shutil.rmtree(world.folder, ignore_errors=True)
 
 
+def deferring(world, plan):
+    plan = standing(world, plan)
+    plan["when_primary_up"] = "defer"
+    return plan
+
+
+def answer(world):
+    """Of the queue to one recipient, as a code."""
+    client = Client(world.port, False)
+    try:
+        client.send(["box1"], b"Subject: once\r\n\r\n")
+        return 250
+    except Later as why:
+        return int(str(why)[:3])
+    finally:
+        client.close()
+
+
+def up_and_down(tap):
+    """when_primary_up: defer."""
+    world = World(peers.Postfix, change=deferring)
+    try:
+        world.knot.publish((10, OLD), (50, QUEUE))
+        world.must(0, "start", world.plan)
+        wait_for("the valve opens", lambda: valve(world)["state"] == "open")
+        tap.ok(answer(world) == 451, "defer: 451 while the primary is well")
+        world.old.control("stop")
+        wait_for("the valve closes",
+                 lambda: valve(world)["state"] == "closed")
+        tap.ok(answer(world) == 250, "and 250 while it is not")
+        world.old.control("start")
+        wait_for("it is passed on by itself",
+                 lambda: ledger(world)["delivered"] == 1)
+        tap.ok(answer(world) == 451 and kept(world) == ["once"],
+               "then it has what came meanwhile, and is asked itself again")
+    finally:
+        world.close()
+        if not tap.bad and sys.exc_info()[0] is None:
+            shutil.rmtree(world.folder, ignore_errors=True)
+
+
 def main():
     tap = Tap()
     gone = peers.missing("knotd", "unbound", "kdig", "openssl", "postfix")
@@ -122,6 +163,7 @@ def main():
         tap.skip("windows", "missing: " + ", ".join(gone))
     else:
         run(tap)
+        up_and_down(tap)
     tap.end()
 
 
