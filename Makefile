@@ -132,6 +132,7 @@ help:
 	@echo 'make lint       layering, format, static analysis'
 	@echo 'make fuzz       fuzz the parsers (FUZZ_SECONDS=600)'
 	@echo 'make crash      ten kill -9 in CRASH_ROUNDS=10 cutovers, 100 faults for each'
+	@echo 'make soak       ten minutes at half the rate: memory and files stay flat'
 	@echo 'make bench      beside Postfix, in turns: the table of docs/durability.md'
 	@echo 'VARIANT=asan|tsan|release'
 
@@ -144,12 +145,16 @@ crash: deps-test
 	done
 	@FAULT_ROUNDS=$$((CRASH_ROUNDS * 100)) python3 tests/e2e/test_faults.py
 
+soak: deps-test
+	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
+	@SOAK_SECONDS=$${SOAK_SECONDS:-600} python3 tests/e2e/test_soak.py
+
 bench: deps-test
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
 	@python3 tests/bench/bench.py
 
 .PHONY: all unit benches fuzz deps-build deps-test demo test lint clean help generate \
-	crash bench
+	crash soak bench
 .SECONDARY:
 .DELETE_ON_ERROR:
 

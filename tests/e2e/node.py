@@ -8,6 +8,30 @@ from cutover import DOMAIN, ROOT, VARIANT
 from peers import wait_for
 
 
+def ask(state, raw, wait=5):
+    """Raw bytes to the control socket; what came back."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(wait)
+        sock.connect(f"{state}/control.sock")
+        answer = b""
+        try:
+            sock.sendall(raw)
+            sock.shutdown(socket.SHUT_WR)
+            while True:
+                more = sock.recv(65536)
+                if not more:
+                    return answer
+                answer += more
+        except OSError:
+            return answer
+
+
+def get(state, path):
+    """The document of a GET."""
+    raw = ask(state, f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    return json.loads(raw.partition(b"\r\n\r\n")[2])
+
+
 class Node:
     """tideoverd alone, with a plan whose DNS nobody answers: it stays in
     `opening`, where it accepts mail."""
@@ -46,9 +70,7 @@ class Node:
         self.tideover("start", self.plan)
 
     def get(self, path):
-        """The document of a GET."""
-        raw = self.control(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-        return json.loads(raw.partition(b"\r\n\r\n")[2])
+        return get(self.state, path)
 
     def log(self):
         with open(f"{self.folder}/tideoverd.log", encoding="utf-8") as log:
@@ -68,18 +90,4 @@ class Node:
         return done.returncode, done.stdout, done.stderr
 
     def control(self, raw, wait=5):
-        """Raw bytes to the control socket; what came back."""
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(wait)
-            sock.connect(f"{self.state}/control.sock")
-            answer = b""
-            try:
-                sock.sendall(raw)
-                sock.shutdown(socket.SHUT_WR)
-                while True:
-                    more = sock.recv(65536)
-                    if not more:
-                        return answer
-                    answer += more
-            except OSError:
-                return answer
+        return ask(self.state, raw, wait)

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Hours in small: mail comes in and goes out at half of what the machine bears,
+and memory and file descriptors stay what they are (TAP).
+
+SOAK_SECONDS (default 30); `make soak` takes ten minutes.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import cutover
+import node
+import peers
+from cutover import DOMAIN, OLD, QUEUE, ROOT, Tap, World
+from peers import wait_for
+
+SECONDS = int(os.environ.get("SOAK_SECONDS", "30"))
+SESSIONS, BYTES, MAILBOXES = 20, 4096, 400
+cutover.VARIANT = "release"
+
+
+def standing(world, plan):
+    """Mail is passed on as it comes; nothing is kept of what was delivered."""
+    plan["primary"] = plan.pop("old")
+    del plan["new"]
+    del plan["replay"]["ramp"]
+    plan["strategy"] = "standby"
+    plan["keep_copies"] = "0s"
+    return plan
+
+
+def load(world, messages):
+    """Each run numbers its messages anew: the sink would call that twice."""
+    done = subprocess.run(
+        [f"{ROOT}/build/release/bench/bench_load", f"127.0.0.1:{world.port}",
+         DOMAIN, str(SESSIONS), str(messages), str(BYTES), str(MAILBOXES)],
+        capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-500:]
+    return json.loads(done.stdout)
+
+
+def ledger(world):
+    return world.status()["domains"][0]["ledger"]
+
+
+def caught_up(world, messages):
+    now = ledger(world)
+    return now["delivered"] == messages and now["balances"]
+
+
+class Watch:
+    """Memory and descriptors of the daemon, now and then."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.samples = []
+
+    def look(self):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
+            rss = next(int(line.split()[1]) for line in status
+                       if line.startswith("VmRSS"))
+        self.samples.append((rss, len(os.listdir(f"/proc/{self.pid}/fd"))))
+
+    def parts(self):
+        """The largest of the second and of the last quarter."""
+        quarter = max(len(self.samples) // 4, 1)
+        early = self.samples[quarter:2 * quarter]
+        late = self.samples[-quarter:]
+        return [tuple(max(one[i] for one in part) for i in (0, 1))
+                for part in (early, late)]
+
+
+def run(tap):
+    world = World(peers.BenchSink, max_flight=20, change=standing)
+    try:
+        world.knot.publish((10, OLD), (50, QUEUE))
+        world.must(0, "start", world.plan)
+        wait_for("the valve opens", lambda: world.status()["domains"][0]
+                 ["valve"]["state"] == "open")
+        watch = Watch(node.get(world.state, "/v1/daemon")["pid"])
+        begun = time.monotonic()
+        load(world, 4000)
+        wait_for("the first are delivered", lambda: caught_up(world, 4000),
+                 120)
+        half = int(4000 / (time.monotonic() - begun) / 2)
+        sent, end = 4000, time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            second = time.monotonic() + 1
+            load(world, half)
+            sent += half
+            watch.look()
+            time.sleep(max(second - time.monotonic(), 0))
+        wait_for("all are delivered", lambda: caught_up(world, sent), 120)
+        early, late = watch.parts()
+        now = ledger(world)
+        tap.ok(now["accepted"] == now["delivered"] == sent and
+               now["held"] == 0, f"{sent} messages in {SECONDS} s, "
+               f"{half}/s, came in and went out: lost = 0")
+        # The index's cache fills at first; then it stands.
+        tap.ok(late[0] <= early[0] * 1.10 + 4096,
+               f"memory is flat: {early[0]} KiB, then {late[0]} KiB")
+        tap.ok(late[1] <= early[1] + 5,
+               f"so are the descriptors: {early[1]}, then {late[1]}")
+        size = sum(os.path.getsize(os.path.join(at, name))
+                   for at, _, names in os.walk(f"{world.state}/spool")
+                   for name in names)
+        tap.ok(size < 400 << 20, f"and the spool: {size >> 20} MiB for "
+               f"{sent * BYTES >> 20} MiB of mail")
+        world.must(0, "stop")
+    finally:
+        world.close()
+        if not tap.bad and sys.exc_info()[0] is None:
+            shutil.rmtree(world.folder, ignore_errors=True)
+
+
+def main():
+    tap = Tap()
+    gone = peers.missing("knotd", "unbound", "kdig", "openssl")
+    if gone:
+        tap.skip("the soak", "missing: " + ", ".join(gone))
+    else:
+        run(tap)
+    tap.end()
+
+
+main()
