@@ -128,7 +128,7 @@ static int ask(struct command_call *call, struct facts *facts, struct err *err)
 			   &facts->space, NULL) == 0;
 	dns_now(&facts->now);
 	survey = survey_start(loop, facts,
-			      SURVEY_DNS | SURVEY_OLD |
+			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD |
 				      (facts->plan->plain ? 0 : SURVEY_NEW),
 			      NULL, stop, loop, err);
 	if (survey)

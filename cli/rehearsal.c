@@ -130,8 +130,91 @@ static int publish(struct rehearsal *r, const struct plan_domain *domain,
 	return result;
 }
 
+/* What a provider itself has in DNS. */
+static int add_provider(struct rehearsal *r, const struct provider *provider,
+			struct err *err)
+{
+	const char *include = provider->spf_include;
+	char *lines;
+	int result;
+
+	if (!include || lab_dns_serial(r->dns, include) > 0)
+		return 0;
+	lines = mem_printf("%s 300 SOA ns.lab 1 60\n"
+			   "%s 300 NS ns.lab\n"
+			   "%s 300 TXT v=spf1 ip4:192.0.2.0/24 -all\n",
+			   include, include, include);
+	result = lab_dns_add(r->dns, lines, err);
+	free(lines);
+	return result;
+}
+
+/* The key of a selector: Microsoft 365 has it in the tenant's zone. */
+static void add_selector(struct buf *lines, const char *domain,
+			 const char *selector, bool m365)
+{
+	static const char key[] = "v=DKIM1; k=rsa; p=bm90IGEga2V5";
+
+	if (!m365) {
+		buf_addf(lines, "%s._domainkey.%s 300 TXT %s\n", selector,
+			 domain, key);
+		return;
+	}
+	buf_addf(lines,
+		 "%s._domainkey.%s 300 CNAME %s.tenant.onmicrosoft.com\n",
+		 selector, domain, selector);
+	buf_addf(lines, "%s.tenant.onmicrosoft.com 300 TXT %s\n", selector,
+		 key);
+}
+
+/* The records beside the MX, as they stand on a well prepared day. */
+static int publish_beside(struct rehearsal *r, const struct plan_domain *domain,
+			  struct err *err)
+{
+	const struct provider *old = domain->systems[SYSTEM_OLD].provider;
+	const struct provider *new = domain->systems[SYSTEM_NEW].provider;
+	bool m365 = strcmp(new->name, "m365") == 0;
+	struct buf lines = BUF_INIT;
+	int result;
+
+	buf_addf(&lines, "%s 300 TXT v=spf1 mx", domain->name);
+	if (new->spf_include)
+		buf_addf(&lines, " include:%s", new->spf_include);
+	buf_addf(&lines, " -all\n");
+	if (m365)
+		buf_addf(&lines, "%s 300 TXT MS=ms12345678\n", domain->name);
+	if (strcmp(new->name, "workspace") == 0)
+		buf_addf(&lines, "%s 300 TXT google-site-verification=lab\n",
+			 domain->name);
+	for (size_t i = 0; new->dkim_selectors[i]; i++)
+		add_selector(&lines, domain->name, new->dkim_selectors[i],
+			     m365);
+	if (m365)
+		buf_addf(&lines,
+			 "autodiscover.%s 300 CNAME autodiscover.outlook.com\n",
+			 domain->name);
+	buf_addf(&lines,
+		 "_dmarc.%s 300 TXT v=DMARC1; p=quarantine; "
+		 "rua=mailto:dmarc@reports.example\n",
+		 domain->name);
+	buf_addf(&lines,
+		 "_smtp._tls.%s 300 TXT v=TLSRPTv1; "
+		 "rua=mailto:tls@reports.example\n",
+		 domain->name);
+	result = lab_dns_add(r->dns, buf_text(&lines), err);
+	buf_release(&lines);
+	if (result == 0)
+		result = add_provider(r, old, err);
+	return result == 0 ? add_provider(r, new, err) : -1;
+}
+
 static int make_zones(struct rehearsal *r, struct err *err)
 {
+	static const char tenants[] = "onmicrosoft.com 300 SOA ns.lab 1 60\n"
+				      "onmicrosoft.com 300 NS ns.lab\n";
+
+	if (lab_dns_add(r->dns, tenants, err) < 0)
+		return -1;
 	for (size_t i = 0; i < r->plan->domain_count; i++) {
 		const struct plan_domain *domain = &r->plan->domains[i];
 		char *lines = mem_printf("%s 300 SOA ns.lab 1 "
@@ -150,6 +233,9 @@ static int make_zones(struct rehearsal *r, struct err *err)
 			    0)
 			return -1;
 	}
+	for (size_t i = 0; !r->plan->plain && i < r->plan->domain_count; i++)
+		if (publish_beside(r, &r->plan->domains[i], err) < 0)
+			return -1;
 	if (add_host(r, r->plan->queue_mx.host, err) < 0)
 		return -1;
 	add_route(r, r->plan->queue_mx.host, r->listen);

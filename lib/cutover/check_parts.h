@@ -52,5 +52,8 @@ check_run_fn check_queue_capacity, check_ledger_balance, check_held_empty;
 /* check_window.c */
 check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
 	check_daemon_supervised;
+/* check_mail.c */
+check_run_fn check_negative_cache, check_verify_txt, check_spf, check_dkim,
+	check_dmarc, check_tls_rpt, check_autodiscover;
 
 #endif

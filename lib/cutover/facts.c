@@ -18,6 +18,7 @@ void facts_free(struct facts *facts)
 		return;
 	for (size_t i = 0; i < facts->plan->domain_count; i++)
 		dns_domain_release(&facts->domains[i].dns);
+	records_free(facts->records);
 	tls_client_free(facts->probe_tls);
 	free(facts->domains);
 	free(facts);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "cutover/phase.h"
 #include "cutover/probe.h"
+#include "cutover/records.h"
 #include "dns/dns_propagation.h"
 
 struct facts_domain {
@@ -34,6 +35,7 @@ struct facts {
 	bool supervised;	 /* somebody restarts the daemon */
 	struct dns_now now;
 	struct facts_domain *domains; /* plan->domain_count */
+	struct records *records;      /* beside the MX; NULL: not asked */
 
 	bool queue_probed; /* RCPT to a foreign domain at us */
 	struct probe_result queue_probe;

@@ -1,6 +1,7 @@
 #include "cutover/survey.h"
 #include "base/clock.h"
 #include "cutover/check_parts.h"
+#include "cutover/survey_records.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,7 +25,9 @@ struct survey {
 	struct facts *facts;
 	loop_fn *done;
 	void *ctx;
+	bool wants_records;
 	struct dns_survey *dns;
+	struct survey_records *records;
 	struct addr resolver; /* for the targets' names */
 	bool has_resolver;
 	char queue_host[ADDR_TEXT];
@@ -38,6 +41,7 @@ struct survey {
 static void survey_free(struct survey *survey)
 {
 	dns_survey_cancel(survey->dns);
+	survey_records_cancel(survey->records);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
 	loop_timer_free(survey->tell);
@@ -48,7 +52,7 @@ static void survey_free(struct survey *survey)
 
 static void look_whether_done(struct survey *survey)
 {
-	if (!survey->dns && survey->job_open == 0 &&
+	if (!survey->dns && !survey->records && survey->job_open == 0 &&
 	    survey->job_next == survey->job_count)
 		loop_timer_arm(survey->tell, 0);
 }
@@ -65,6 +69,14 @@ static void tell(void *ctx)
 }
 
 /* DNS. */
+
+static void records_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->records = NULL;
+	look_whether_done(survey);
+}
 
 static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 {
@@ -90,6 +102,11 @@ static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 			break;
 		}
 	}
+	if (survey->wants_records)
+		survey->records = survey_records_start(
+			survey->loop, facts,
+			survey->has_resolver ? &survey->resolver : NULL,
+			records_came, survey);
 	look_whether_done(survey);
 }
 
@@ -354,6 +371,8 @@ static void on_deadline(void *ctx)
 		for (size_t i = 0; i < survey->facts->plan->domain_count; i++)
 			survey->facts->domains[i].surveyed = false;
 	}
+	survey_records_cancel(survey->records);
+	survey->records = NULL;
 	for (size_t i = 0; i < survey->job_count; i++) {
 		struct job *job = &survey->jobs[i];
 
@@ -384,6 +403,7 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	survey->facts = facts;
 	survey->done = done;
 	survey->ctx = ctx;
+	survey->wants_records = what & SURVEY_RECORDS;
 	survey->tell = loop_timer_new(loop, tell, survey);
 	survey->deadline = loop_timer_new(loop, on_deadline, survey);
 	choose_foreign(survey);

@@ -20,7 +20,8 @@ enum {
 	SURVEY_DNS = 1,
 	SURVEY_OLD = 2,
 	SURVEY_NEW = 4,
-	SURVEY_QUEUE = 8
+	SURVEY_QUEUE = 8,
+	SURVEY_RECORDS = 16 /* TXT and their kin; with SURVEY_DNS */
 };
 
 struct survey *survey_start(struct loop *loop, struct facts *facts,

@@ -336,6 +336,25 @@ void dns_answer_release(struct dns_answer *answer)
 	*answer = (struct dns_answer){ 0 };
 }
 
+static struct dns_record *copy_records(const struct dns_record *from,
+				       size_t count)
+{
+	struct dns_record *to = count ? mem_alloc(count * sizeof(*to)) : NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		to[i] = from[i];
+		to[i].text = mem_dup(from[i].text);
+	}
+	return to;
+}
+
+void dns_answer_copy(struct dns_answer *to, const struct dns_answer *from)
+{
+	*to = *from;
+	to->answers = copy_records(from->answers, from->answer_count);
+	to->authority = copy_records(from->authority, from->authority_count);
+}
+
 const char *dns_rcode_name(unsigned rcode)
 {
 	static const char *const names[] = {

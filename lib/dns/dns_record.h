@@ -55,6 +55,8 @@ struct dns_answer {
 int dns_answer_parse(struct slice packet, struct dns_answer *answer,
 		     struct err *err);
 void dns_answer_release(struct dns_answer *answer);
+/* A copy of its own; release it as well. */
+void dns_answer_copy(struct dns_answer *to, const struct dns_answer *from);
 const char *dns_rcode_name(unsigned rcode);
 const char *dns_type_name(unsigned type);
 /* A DNS name as tideover keeps it: lower case, no final dot; false: no name. */

@@ -1,0 +1,640 @@
+/* The checks of the records beside the MX: SPF, DKIM, DMARC and their kin. */
+
+#include "cutover/check_parts.h"
+#include "mail/spf_record.h"
+#include <stdlib.h>
+
+#define NEGATIVE_MAX_S 3600 /* of RFC 2308, section 5: one to three hours */
+
+static const struct record_answer *ask(const struct facts *facts,
+				       struct tally *tally, const char *prefix,
+				       const char *domain, unsigned type)
+{
+	char *name = mem_printf("%s%s", prefix, domain);
+	const struct record_answer *answer =
+		records_get(facts->records, name, type);
+
+	json_add(tally->evidence, record_json(answer, name, type));
+	if (!answer || !answer->answered) {
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s %s could not be asked", name,
+				     dns_type_name(type)),
+			  mem_printf("%s: ask again when it answers: dig %s %s",
+				     answer ? answer->error : "not asked", name,
+				     dns_type_name(type)));
+		answer = NULL;
+	}
+	free(name);
+	return answer;
+}
+
+/* Its texts that begin with `tag`, any case: how many, and the first. */
+static size_t texts_with(const struct record_answer *answer, const char *tag,
+			 const char **first)
+{
+	size_t count = 0, len = strlen(tag);
+	const char *text;
+
+	*first = NULL;
+	for (size_t i = 0; (text = record_text(answer, i)); i++) {
+		if (strlen(text) < len ||
+		    !slice_is_nocase(slice_of(text, len), tag))
+			continue;
+		if (count++ == 0)
+			*first = text;
+	}
+	return count;
+}
+
+/* negative-cache */
+
+static void look_at_minimum(const struct facts *facts, size_t at,
+			    struct tally *tally)
+{
+	const struct dns_domain *dns = &facts->domains[at].dns;
+	uint32_t most = 0;
+	bool known = false;
+
+	for (size_t i = 0; i < dns->vantage_count; i++) {
+		const struct dns_vantage *vantage = &dns->vantages[i];
+
+		if (!vantage->authority || !vantage->has_serial)
+			continue;
+		known = true;
+		json_add(tally->evidence, check_vantage_json(vantage));
+		if (vantage->soa_minimum > most)
+			most = vantage->soa_minimum;
+	}
+	if (!known)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("no SOA of %s came",
+				     facts->plan->domains[at].name),
+			  mem_dup("see dns-authority"));
+	else if (most > NEGATIVE_MAX_S)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("a name of %s that is asked for too early "
+				     "stays unknown for %u s",
+				     facts->plan->domains[at].name, most),
+			  mem_dup("publish new names before anybody asks for "
+				  "them, or lower the SOA minimum to 3600"));
+}
+
+void check_negative_cache(const struct facts *facts, enum gate gate,
+			  struct finding *finding)
+{
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		look_at_minimum(facts, i, &tally);
+	tally_end(&tally, finding,
+		  "negative answers are kept for an hour at "
+		  "most");
+}
+
+/* verify-txt */
+
+static const char *verification_of(const struct provider *provider)
+{
+	/* Microsoft Learn, "Add DNS records to connect your domain"; Google
+	 * Workspace Admin Help 183895. */
+	if (strcmp(provider->name, "m365") == 0)
+		return "MS=";
+	if (strcmp(provider->name, "workspace") == 0)
+		return "google-site-verification=";
+	return NULL;
+}
+
+void check_verify_txt(const struct facts *facts, enum gate gate,
+		      struct finding *finding)
+{
+	const struct plan *plan = facts->plan;
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < plan->domain_count; i++) {
+		const struct plan_domain *domain = &plan->domains[i];
+		const struct provider *new = domain->systems[1].provider;
+		const char *tag = verification_of(new), *text;
+		const struct record_answer *answer;
+
+		if (!tag)
+			continue;
+		answer = ask(facts, &tally, "", domain->name, DNS_TXT);
+		if (!answer || texts_with(answer, tag, &text) > 0)
+			continue;
+		tally_add(&tally,
+			  gate == GATE_PLAN ? VERDICT_WARN : VERDICT_FAIL,
+			  mem_printf("%s has no TXT %s... for %s yet",
+				     domain->name, tag, new->title),
+			  mem_printf("publish %s. TXT \"%s...\" as the new "
+				     "tenant's admin center gives it",
+				     domain->name, tag));
+	}
+	tally_end(&tally, finding,
+		  "what the new system wants to see before it takes the domain "
+		  "is published");
+}
+
+/* spf */
+
+struct spf_walk {
+	const struct facts *facts;
+	struct tally *tally;
+	const char *old_include, *new_include;
+	bool has_old, has_new, unknown;
+	unsigned lookups;
+	char *wrong; /* why it is a permerror */
+};
+
+static void walk_record(struct spf_walk *walk, const char *text,
+			unsigned depth);
+
+static void walk_name(struct spf_walk *walk, struct slice domain,
+		      unsigned depth)
+{
+	const struct record_answer *answer;
+	const char *text, *target;
+	char name[DNS_NAME];
+	size_t count;
+
+	if (!dns_name_normal(domain, name))
+		return;
+	walk->has_old |=
+		walk->old_include && strcmp(name, walk->old_include) == 0;
+	walk->has_new |=
+		walk->new_include && strcmp(name, walk->new_include) == 0;
+	answer = records_get(walk->facts->records, name, DNS_TXT);
+	target = record_cname(answer);
+	if (answer && !record_text(answer, 0) && *target)
+		answer = records_get(walk->facts->records, target, DNS_TXT);
+	json_add(walk->tally->evidence, record_json(answer, name, DNS_TXT));
+	if (!answer || !answer->answered) {
+		walk->unknown = true;
+		return;
+	}
+	count = texts_with(answer, "v=spf1", &text);
+	if (count == 1)
+		walk_record(walk, text, depth + 1);
+	else if (!walk->wrong)
+		walk->wrong = mem_printf("%s has %zu SPF records", name, count);
+}
+
+/* RFC 7208 section 4.6.4: what is called counts with what calls it. */
+static void walk_record(struct spf_walk *walk, const char *text, unsigned depth)
+{
+	struct spf_record record;
+	struct err err = ERR_INIT;
+
+	if (spf_record_parse(slice(text), &record, &err) < 0) {
+		if (!walk->wrong)
+			walk->wrong = mem_dup(err.text);
+		return;
+	}
+	for (size_t i = 0; i < record.count; i++) {
+		const struct spf_term *term = &record.terms[i];
+		bool calls = term->kind == SPF_INCLUDE ||
+			     (term->kind == SPF_REDIRECT && !record.has_all);
+
+		if (term->kind == SPF_REDIRECT && record.has_all)
+			continue;
+		walk->lookups += term->looks_up;
+		if (calls && !term->macro && walk->lookups <= SPF_LOOKUPS_MAX &&
+		    depth < SPF_LOOKUPS_MAX)
+			walk_name(walk, term->domain, depth);
+	}
+}
+
+/* The record with the new include before its last word. */
+static char *merged(const char *text, const char *include)
+{
+	const char *all = strrchr(text, ' ');
+
+	if (!all)
+		return mem_printf("%s include:%s -all", text, include);
+	return mem_printf("%.*s include:%s%s", (int)(all - text), text, include,
+			  all);
+}
+
+static void judge_spf(struct spf_walk *walk, const char *domain,
+		      const char *text, enum gate gate)
+{
+	struct tally *tally = walk->tally;
+	char *want;
+
+	if (walk->wrong) {
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("the SPF record of %s is a permanent "
+				     "error: %s",
+				     domain, walk->wrong),
+			  mem_printf("correct it: %s. TXT \"%s\"", domain,
+				     text));
+		return;
+	}
+	if (walk->lookups > SPF_LOOKUPS_MAX) {
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("the SPF record of %s needs more than %d "
+				     "lookups",
+				     domain, SPF_LOOKUPS_MAX),
+			  mem_dup("take out includes that nobody sends by any "
+				  "more (RFC 7208 section 4.6.4)"));
+		return;
+	}
+	if (walk->unknown)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("a record that the SPF of %s includes did "
+				     "not answer",
+				     domain),
+			  mem_dup("ask again; the evidence names it"));
+	if (walk->new_include && !walk->has_new) {
+		want = merged(text, walk->new_include);
+		tally_add(tally,
+			  gate == GATE_CLOSE ? VERDICT_FAIL : VERDICT_WARN,
+			  mem_printf("the SPF record of %s lacks include:%s",
+				     domain, walk->new_include),
+			  mem_printf("publish %s. TXT \"%s\"", domain, want));
+		free(want);
+	}
+	if (gate == GATE_CLOSE && walk->has_old)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("the SPF record of %s still has "
+				     "include:%s",
+				     domain, walk->old_include),
+			  mem_printf("take it out once nothing is sent from "
+				     "the old system: %s. TXT",
+				     domain));
+}
+
+static void look_at_spf(const struct facts *facts, size_t at, enum gate gate,
+			struct tally *tally)
+{
+	const struct plan_domain *domain = &facts->plan->domains[at];
+	const struct record_answer *answer =
+		ask(facts, tally, "", domain->name, DNS_TXT);
+	struct spf_walk walk = {
+		.facts = facts,
+		.tally = tally,
+		.old_include = domain->systems[0].provider->spf_include,
+		.new_include = domain->systems[1].provider->spf_include,
+	};
+	const char *text;
+	size_t count;
+
+	if (!answer)
+		return;
+	/* The same include serves both tenants of one provider. */
+	if (walk.old_include && walk.new_include &&
+	    strcmp(walk.old_include, walk.new_include) == 0)
+		walk.old_include = NULL;
+	count = texts_with(answer, "v=spf1", &text);
+	if (count > 1) {
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s has %zu SPF records: none of them "
+				     "counts",
+				     domain->name, count),
+			  mem_printf("merge them into one: %s. TXT \"%s\"",
+				     domain->name, text));
+	} else if (count == 0) {
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s has no SPF record", domain->name),
+			  mem_printf("publish %s. TXT \"v=spf1 %s%s -all\"",
+				     domain->name,
+				     walk.new_include ? "include:" : "mx",
+				     walk.new_include ? walk.new_include : ""));
+	} else {
+		walk_record(&walk, text, 0);
+		judge_spf(&walk, domain->name, text, gate);
+		free(walk.wrong);
+	}
+}
+
+void check_spf(const struct facts *facts, enum gate gate,
+	       struct finding *finding)
+{
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		look_at_spf(facts, i, gate, &tally);
+	tally_end(&tally, finding,
+		  "one SPF record, with the new system's include, within ten "
+		  "lookups");
+}
+
+/* dkim */
+
+/* "acmenew" of acmenew.mail.protection.outlook.com; empty if it is no such. */
+static struct slice tenant_of(const struct plan_system *system)
+{
+	static const char suffix[] = ".mail.protection.outlook.com";
+	struct slice host =
+		slice(system->deliver_host ? system->deliver_host : "");
+
+	if (!slice_ends_nocase(host, suffix))
+		return slice_of("", 0);
+	return slice_of(host.p, host.len - (sizeof(suffix) - 1));
+}
+
+/* "….acmenew.onmicrosoft.com", and the newer "….acmenew.x-v1.dkim.mail.…". */
+static bool names_tenant(const char *target, struct slice tenant)
+{
+	char *label;
+	bool found;
+
+	if (tenant.len == 0)
+		return false;
+	label = mem_printf(".%.*s.", (int)tenant.len, tenant.p);
+	found = strstr(target, label) != NULL;
+	free(label);
+	return found;
+}
+
+static bool has_key(const struct facts *facts,
+		    const struct record_answer *answer)
+{
+	const char *target = record_cname(answer), *text;
+
+	if (!record_text(answer, 0) && *target)
+		answer = records_get(facts->records, target, DNS_TXT);
+	for (size_t i = 0; (text = record_text(answer, i)); i++) {
+		const char *key = strstr(text, "p=");
+
+		/* An empty p= is a key that was taken back (RFC 6376 3.6.1). */
+		if (key && key[2] && key[2] != ';')
+			return true;
+	}
+	return false;
+}
+
+static void judge_selector(const struct facts *facts,
+			   const struct plan_domain *domain,
+			   const char *selector, bool first,
+			   struct tally *tally)
+{
+	const struct plan_system *old = &domain->systems[0];
+	const struct plan_system *new = &domain->systems[1];
+	char *prefix = mem_printf("%s._domainkey.", selector);
+	const struct record_answer *answer =
+		ask(facts, tally, prefix, domain->name, DNS_TXT);
+	const char *target = record_cname(answer);
+
+	if (!answer)
+		goto out;
+	if (*target)
+		json_add(tally->evidence,
+			 record_json(records_get(facts->records, target,
+						 DNS_TXT),
+				     target, DNS_TXT));
+	if (names_tenant(target, tenant_of(old)) &&
+	    !names_tenant(target, tenant_of(new)))
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s%s leads to the old tenant", prefix,
+				     domain->name),
+			  mem_printf("publish the CNAME that the new tenant "
+				     "gives; now it is %s",
+				     target));
+	else if (!has_key(facts, answer))
+		tally_add(tally, first ? VERDICT_FAIL : VERDICT_WARN,
+			  mem_printf("%s%s has no key", prefix, domain->name),
+			  mem_printf("publish the record that %s gives for it",
+				     new->provider->title));
+	else if (strcmp(old->provider->name, new->provider->name) == 0 &&
+		 !names_tenant(target, tenant_of(new)))
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s%s has a key, whose tenant cannot be "
+				     "told",
+				     prefix, domain->name),
+			  mem_printf("compare it with what the new tenant "
+				     "gives%s%s",
+				     *target ? ": " : "", target));
+out:
+	free(prefix);
+}
+
+void check_dkim(const struct facts *facts, enum gate gate,
+		struct finding *finding)
+{
+	const struct plan *plan = facts->plan;
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < plan->domain_count; i++) {
+		const struct plan_domain *domain = &plan->domains[i];
+		const char *const *selectors =
+			domain->systems[1].provider->dkim_selectors;
+
+		for (size_t s = 0; selectors[s]; s++)
+			judge_selector(facts, domain, selectors[s], s == 0,
+				       &tally);
+	}
+	tally_end(&tally, finding,
+		  "the selectors that the new system signs with have its keys");
+}
+
+/* dmarc */
+
+/* The value of a tag of "v=DMARC1; p=none; rua=...": RFC 7489 section 6.4. */
+static struct slice tag_of(const char *text, const char *tag)
+{
+	struct slice rest = slice(text);
+
+	while (rest.len > 0) {
+		ptrdiff_t semicolon = slice_find(rest, ';');
+		struct slice one = semicolon < 0 ?
+					   rest :
+					   slice_of(rest.p, (size_t)semicolon);
+		ptrdiff_t equals = slice_find(one, '=');
+
+		if (equals > 0 &&
+		    slice_is_nocase(slice_trim(slice_of(one.p, (size_t)equals)),
+				    tag))
+			return slice_trim(slice_from(one, (size_t)equals + 1));
+		if (semicolon < 0)
+			break;
+		rest = slice_from(rest, (size_t)semicolon + 1);
+	}
+	return slice_of("", 0);
+}
+
+static bool dkim_fails(const struct facts *facts)
+{
+	struct finding finding = { 0 };
+	bool fails;
+
+	check_dkim(facts, GATE_CLOSE, &finding);
+	fails = finding.verdict == VERDICT_FAIL;
+	finding_clear(&finding);
+	return fails;
+}
+
+static void judge_dmarc(const struct facts *facts, const char *domain,
+			const char *text, enum gate gate, struct tally *tally)
+{
+	struct slice policy = tag_of(text, "p");
+	bool strict = slice_is_nocase(policy, "quarantine") ||
+		      slice_is_nocase(policy, "reject");
+
+	if (!strict && !slice_is_nocase(policy, "none"))
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("the DMARC record of %s has no valid p=",
+				     domain),
+			  mem_printf("publish _dmarc.%s. TXT \"v=DMARC1; "
+				     "p=none; rua=mailto:...\"",
+				     domain));
+	else if (strict && gate == GATE_CLOSE && dkim_fails(facts))
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("DMARC of %s says p=%.*s while DKIM of "
+				     "the new system fails",
+				     domain, (int)policy.len, policy.p),
+			  mem_dup("set p=none until DKIM passes: see dkim"));
+	else if (!strict)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("DMARC of %s says p=none: it asks for "
+				     "reports alone",
+				     domain),
+			  mem_dup("raise it once the reports are clean"));
+}
+
+void check_dmarc(const struct facts *facts, enum gate gate,
+		 struct finding *finding)
+{
+	const struct plan *plan = facts->plan;
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < plan->domain_count; i++) {
+		const char *domain = plan->domains[i].name, *text;
+		const struct record_answer *answer =
+			ask(facts, &tally, "_dmarc.", domain, DNS_TXT);
+		size_t count;
+
+		if (!answer)
+			continue;
+		count = texts_with(answer, "v=DMARC1", &text);
+		if (count == 1)
+			judge_dmarc(facts, domain, text, gate, &tally);
+		else if (count == 0)
+			tally_add(&tally, VERDICT_WARN,
+				  mem_printf("%s has no DMARC record", domain),
+				  mem_printf("publish _dmarc.%s. TXT "
+					     "\"v=DMARC1; p=none; "
+					     "rua=mailto:...\"",
+					     domain));
+		else
+			tally_add(&tally, VERDICT_FAIL,
+				  mem_printf("%s has %zu DMARC records: none "
+					     "of them counts",
+					     domain, count),
+				  mem_printf("leave one at _dmarc.%s (RFC "
+					     "7489 section 6.6.3)",
+					     domain));
+	}
+	tally_end(&tally, finding, "one valid DMARC record");
+}
+
+/* tls-rpt */
+
+static bool reports_stay_inside(const struct plan *plan, struct slice rua)
+{
+	struct smtp_mailbox mailbox;
+
+	while (rua.len > 0) {
+		ptrdiff_t comma = slice_find(rua, ',');
+		struct slice one = slice_trim(
+			comma < 0 ? rua : slice_of(rua.p, (size_t)comma));
+		size_t scheme = sizeof("mailto:") - 1;
+
+		if (one.len > scheme &&
+		    slice_is_nocase(slice_of(one.p, scheme), "mailto:") &&
+		    smtp_mailbox_parse(slice_from(one, scheme), &mailbox,
+				       NULL) == 0 &&
+		    plan_domain(plan, mailbox.domain))
+			return true;
+		if (comma < 0)
+			break;
+		rua = slice_from(rua, (size_t)comma + 1);
+	}
+	return false;
+}
+
+void check_tls_rpt(const struct facts *facts, enum gate gate,
+		   struct finding *finding)
+{
+	const struct plan *plan = facts->plan;
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < plan->domain_count; i++) {
+		const char *domain = plan->domains[i].name, *text;
+		const struct record_answer *answer =
+			ask(facts, &tally, "_smtp._tls.", domain, DNS_TXT);
+
+		if (!answer)
+			continue;
+		if (texts_with(answer, "v=TLSRPTv1", &text) == 0)
+			tally_add(&tally, VERDICT_WARN,
+				  mem_printf("%s asks for no TLS reports",
+					     domain),
+				  mem_printf("publish _smtp._tls.%s. TXT "
+					     "\"v=TLSRPTv1; rua=mailto:...\" "
+					     "with a mailbox of another domain",
+					     domain));
+		else if (reports_stay_inside(plan, tag_of(text, "rua")))
+			tally_add(&tally, VERDICT_WARN,
+				  mem_printf("TLS reports about %s go to the "
+					     "domain that moves",
+					     domain),
+				  mem_printf("name a mailbox of another domain "
+					     "in _smtp._tls.%s (RFC 8460 "
+					     "section 3)",
+					     domain));
+	}
+	tally_end(&tally, finding,
+		  "TLS reports go outside of the moving "
+		  "domain");
+}
+
+/* autodiscover */
+
+/* Microsoft Learn, "Autodiscover for Exchange": the CNAME of Exchange Online. */
+#define AUTODISCOVER_M365 "autodiscover.outlook.com"
+
+void check_autodiscover(const struct facts *facts, enum gate gate,
+			struct finding *finding)
+{
+	const struct plan *plan = facts->plan;
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < plan->domain_count; i++) {
+		const struct plan_domain *domain = &plan->domains[i];
+		bool m365 =
+			strcmp(domain->systems[1].provider->name, "m365") == 0;
+		const struct record_answer *answer =
+			ask(facts, &tally, "autodiscover.", domain->name,
+			    DNS_CNAME);
+		const char *target = record_cname(answer);
+
+		if (!answer || (strcmp(target, AUTODISCOVER_M365) == 0) == m365)
+			continue;
+		if (m365)
+			tally_add(
+				&tally, VERDICT_WARN,
+				mem_printf("autodiscover.%s does not lead to "
+					   "Microsoft 365",
+					   domain->name),
+				mem_printf(
+					"publish autodiscover.%s. CNAME " AUTODISCOVER_M365
+					".",
+					domain->name));
+		else
+			tally_add(&tally, VERDICT_WARN,
+				  mem_printf("autodiscover.%s still leads to "
+					     "Microsoft 365",
+					     domain->name),
+				  mem_printf("delete autodiscover.%s, or point "
+					     "it to the new system",
+					     domain->name));
+	}
+	tally_end(&tally, finding, "autodiscover leads to the new system");
+}

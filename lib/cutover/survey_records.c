@@ -1,0 +1,335 @@
+#include "cutover/survey_records.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "dns/dns_resolver.h"
+#include "mail/spf_record.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	AT_ONCE = 16,
+	PER_DOMAIN = 60,
+	CNAMES_MAX = 4 /* followed by hand */
+};
+
+struct server {
+	struct list link;
+	char address[ADDR_TEXT];
+	struct dns_resolver *resolver;
+};
+
+struct ask {
+	struct list link;
+	struct survey_records *all;
+	size_t domain;
+	char name[DNS_NAME];
+	unsigned type;
+	bool authority; /* asked directly */
+	bool spf;	/* its includes are wanted too */
+	unsigned cnames;
+	char from[80];
+};
+
+struct survey_records {
+	struct loop *loop;
+	struct facts *facts;
+	bool has_resolver;
+	struct addr resolver;
+	struct list servers, waiting, flying;
+	size_t in_flight;
+	unsigned *asked; /* per domain */
+	struct loop_timer *pump;
+	loop_fn *done;
+	void *ctx;
+};
+
+static struct server *server_at(struct survey_records *all,
+				const struct addr *addr)
+{
+	char address[ADDR_TEXT];
+	struct server *server;
+
+	addr_format(addr, address);
+	list_each (it, next, &all->servers) {
+		server = list_entry(it, struct server, link);
+		if (strcmp(server->address, address) == 0)
+			return server;
+	}
+	server = mem_alloc(sizeof(*server));
+	memcpy(server->address, address, sizeof(server->address));
+	server->resolver = dns_resolver_new(all->loop, addr, NULL);
+	list_append(&all->servers, &server->link);
+	return server;
+}
+
+static bool is_of(const char *name, const char *domain)
+{
+	size_t n = strlen(name), d = strlen(domain);
+
+	return strcmp(name, domain) == 0 || (n > d && name[n - d - 1] == '.' &&
+					     strcmp(name + n - d, domain) == 0);
+}
+
+/* An authority of the domain that answered for its MX set. */
+static bool authority_of(const struct facts_domain *domain, struct addr *addr)
+{
+	for (size_t i = 0; i < domain->dns.vantage_count; i++) {
+		const struct dns_vantage *at = &domain->dns.vantages[i];
+
+		if (at->authority && !at->error[0] &&
+		    addr_parse(slice(at->address), 53, addr, NULL) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void put_error(struct ask *ask, const char *why)
+{
+	struct record_answer answer = { .type = ask->type,
+					.asked_ms = clock_wall_ms() };
+
+	memcpy(answer.name, ask->name, sizeof(answer.name));
+	memcpy(answer.from, ask->from, sizeof(answer.from));
+	snprintf(answer.error, sizeof(answer.error), "%s", why);
+	records_put(ask->all->facts->records, &answer);
+}
+
+static struct ask *add(struct survey_records *all, size_t domain,
+		       const char *name, unsigned type)
+{
+	struct ask *ask;
+
+	if (records_get(all->facts->records, name, type) ||
+	    all->asked[domain] == PER_DOMAIN || strlen(name) >= DNS_NAME)
+		return NULL;
+	all->asked[domain]++;
+	ask = mem_alloc(sizeof(*ask));
+	ask->all = all;
+	ask->domain = domain;
+	ask->type = type;
+	snprintf(ask->name, sizeof(ask->name), "%s", name);
+	ask->authority =
+		is_of(ask->name, all->facts->plan->domains[domain].name);
+	/* Once asked it is known, and not asked twice. */
+	put_error(ask, "timeout");
+	list_append(&all->waiting, &ask->link);
+	return ask;
+}
+
+static void end_ask(struct ask *ask)
+{
+	list_remove(&ask->link);
+	free(ask);
+}
+
+/* What an answer makes us ask. */
+
+static void follow_spf(const struct ask *ask, const char *text)
+{
+	struct spf_record record;
+
+	if (spf_record_parse(slice(text), &record, NULL) < 0)
+		return;
+	for (size_t i = 0; i < record.count; i++) {
+		const struct spf_term *term = &record.terms[i];
+		char name[DNS_NAME];
+		struct ask *next;
+
+		if ((term->kind != SPF_INCLUDE && term->kind != SPF_REDIRECT) ||
+		    term->macro || !dns_name_normal(term->domain, name))
+			continue;
+		next = add(ask->all, ask->domain, name, DNS_TXT);
+		if (next)
+			next->spf = true;
+	}
+}
+
+static void follow(const struct ask *ask, const struct record_answer *answer)
+{
+	const char *target = record_cname(answer), *text;
+	struct ask *next;
+
+	for (size_t i = 0; ask->spf && (text = record_text(answer, i)); i++)
+		if (spf_is_record(slice(text)))
+			follow_spf(ask, text);
+	if (!*target || ask->type == DNS_CNAME || record_text(answer, 0) ||
+	    ask->cnames == CNAMES_MAX)
+		return;
+	next = add(ask->all, ask->domain, target, ask->type);
+	if (next) {
+		next->cnames = ask->cnames + 1;
+		next->spf = ask->spf;
+	}
+}
+
+/* The authority of the zone does not have this name itself. */
+static bool is_referral(const struct dns_answer *answer)
+{
+	return answer->rcode == DNS_REFUSED ||
+	       (answer->rcode == DNS_NOERROR && !answer->aa &&
+		answer->answer_count == 0);
+}
+
+static void came(void *ctx, const struct dns_answer *answer, const char *why)
+{
+	struct ask *ask = ctx;
+	struct survey_records *all = ask->all;
+	struct record_answer kept = { .type = ask->type,
+				      .asked_ms = clock_wall_ms() };
+
+	all->in_flight--;
+	if (answer && ask->authority && is_referral(answer)) {
+		ask->authority = false;
+		list_remove(&ask->link);
+		list_append(&all->waiting, &ask->link);
+		loop_timer_arm(all->pump, 0);
+		return;
+	}
+	memcpy(kept.name, ask->name, sizeof(kept.name));
+	memcpy(kept.from, ask->from, sizeof(kept.from));
+	if (!answer)
+		snprintf(kept.error, sizeof(kept.error), "%s", why);
+	else if (answer->rcode != DNS_NOERROR && answer->rcode != DNS_NXDOMAIN)
+		snprintf(kept.error, sizeof(kept.error), "%s",
+			 dns_rcode_name(answer->rcode));
+	else
+		kept.answered = true;
+	if (answer)
+		dns_answer_copy(&kept.answer, answer);
+	follow(ask, &kept);
+	records_put(all->facts->records, &kept);
+	end_ask(ask);
+	loop_timer_arm(all->pump, 0);
+}
+
+static void start(struct ask *ask)
+{
+	struct survey_records *all = ask->all;
+	struct addr addr = all->resolver;
+	struct server *server;
+	const char *why = NULL;
+
+	if (ask->authority &&
+	    !authority_of(&all->facts->domains[ask->domain], &addr))
+		why = "no authoritative server answers";
+	else if (!ask->authority && !all->has_resolver)
+		why = "the plan names no resolver";
+	server = why ? NULL : server_at(all, &addr);
+	if (server && !server->resolver)
+		why = "the server cannot be asked";
+	if (why) {
+		put_error(ask, why);
+		end_ask(ask);
+		loop_timer_arm(all->pump, 0);
+		return;
+	}
+	snprintf(ask->from, sizeof(ask->from), "%s (%s)", server->address,
+		 ask->authority ? "authority" : "resolver");
+	list_remove(&ask->link);
+	list_append(&all->flying, &ask->link);
+	all->in_flight++;
+	dns_resolver_ask(server->resolver, ask->name, ask->type,
+			 !ask->authority, came, ask);
+}
+
+static void free_all(struct survey_records *all)
+{
+	loop_timer_free(all->pump);
+	list_each (it, next, &all->servers) {
+		struct server *server = list_entry(it, struct server, link);
+
+		dns_resolver_free(server->resolver);
+		list_remove(&server->link);
+		free(server);
+	}
+	list_each (at, after, &all->waiting)
+		end_ask(list_entry(at, struct ask, link));
+	list_each (fly, later, &all->flying)
+		end_ask(list_entry(fly, struct ask, link));
+	free(all->asked);
+	free(all);
+}
+
+static void pump(void *ctx)
+{
+	struct survey_records *all = ctx;
+
+	while (all->in_flight < AT_ONCE && !list_is_empty(&all->waiting))
+		start(list_entry(all->waiting.next, struct ask, link));
+	if (all->in_flight == 0 && list_is_empty(&all->waiting)) {
+		loop_fn *done = all->done;
+		void *done_ctx = all->ctx;
+
+		free_all(all);
+		done(done_ctx);
+	}
+}
+
+/* What a domain has, whoever its providers are. */
+static void add_domain(struct survey_records *all, size_t at)
+{
+	static const struct {
+		const char *prefix;
+		unsigned type;
+	} names[] = {
+		{ "_dmarc.", DNS_TXT },
+		{ "_smtp._tls.", DNS_TXT },
+		{ "autodiscover.", DNS_CNAME },
+	};
+	const struct plan *plan = all->facts->plan;
+	const struct plan_domain *domain = &plan->domains[at];
+	struct ask *own = add(all, at, domain->name, DNS_TXT);
+	char name[2 * DNS_NAME];
+
+	if (own)
+		own->spf = true;
+	for (size_t i = 0; i < COUNT(names); i++) {
+		snprintf(name, sizeof(name), "%s%s", names[i].prefix,
+			 domain->name);
+		add(all, at, name, names[i].type);
+	}
+	for (int s = 0; s < (plan->plain ? 1 : 2); s++) {
+		const char *const *selector =
+			domain->systems[s].provider->dkim_selectors;
+
+		for (; *selector; selector++) {
+			snprintf(name, sizeof(name), "%s._domainkey.%s",
+				 *selector, domain->name);
+			add(all, at, name, DNS_TXT);
+		}
+	}
+}
+
+struct survey_records *survey_records_start(struct loop *loop,
+					    struct facts *facts,
+					    const struct addr *resolver,
+					    loop_fn *done, void *ctx)
+{
+	struct survey_records *all = mem_alloc(sizeof(*all));
+
+	records_free(facts->records);
+	facts->records = records_new();
+	all->loop = loop;
+	all->facts = facts;
+	all->has_resolver = resolver != NULL;
+	if (resolver)
+		all->resolver = *resolver;
+	all->done = done;
+	all->ctx = ctx;
+	list_init(&all->servers);
+	list_init(&all->waiting);
+	list_init(&all->flying);
+	all->asked = mem_alloc(facts->plan->domain_count * sizeof(unsigned));
+	all->pump = loop_timer_new(loop, pump, all);
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		if (facts->domains[i].surveyed)
+			add_domain(all, i);
+	loop_timer_arm(all->pump, 0);
+	return all;
+}
+
+void survey_records_cancel(struct survey_records *all)
+{
+	if (all)
+		free_all(all);
+}

@@ -1,0 +1,64 @@
+/* zone.h - answers for the checks from lines as in a zone file; for tests */
+#ifndef TESTS_UNIT_ZONE_H
+#define TESTS_UNIT_ZONE_H
+
+#include "cutover/records.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/*
+ * "acme.example TXT v=spf1 -all": one more record of that answer.
+ * "acme.example TXT" alone: asked, and nothing there.
+ * "acme.example TXT !timeout": asked, and not answered.
+ */
+static inline void zone_line(struct records *records, const char *line)
+{
+	struct record_answer answer = { .answered = true, .asked_ms = 1 };
+	const struct record_answer *before;
+	char type[16] = "", value[600] = "";
+	struct dns_record *record;
+
+	if (sscanf(line, "%255s %15s %599[^\n]", answer.name, type, value) < 2)
+		abort();
+	answer.type = strcmp(type, "CNAME") == 0 ? DNS_CNAME : DNS_TXT;
+	snprintf(answer.from, sizeof(answer.from), "192.0.2.53:53 (authority)");
+	before = records_get(records, answer.name, answer.type);
+	if (before)
+		dns_answer_copy(&answer.answer, &before->answer);
+	if (value[0] == '!') {
+		answer.answered = false;
+		snprintf(answer.error, sizeof(answer.error), "%.63s",
+			 value + 1);
+	} else if (value[0]) {
+		answer.answer.answers = mem_grow(
+			answer.answer.answers,
+			(answer.answer.answer_count + 1) * sizeof(*record));
+		record = &answer.answer.answers[answer.answer.answer_count++];
+		*record = (struct dns_record){ .type = answer.type };
+		/* "->name" is the CNAME that a question for TXT met. */
+		if (value[0] == '-' && value[1] == '>') {
+			record->type = DNS_CNAME;
+			snprintf(record->target, DNS_NAME, "%.255s", value + 2);
+		} else if (answer.type == DNS_CNAME) {
+			snprintf(record->target, DNS_NAME, "%.255s", value);
+		} else {
+			record->text = mem_dup(value);
+		}
+	}
+	records_put(records, &answer);
+}
+
+/* Lines that end with '\n'. */
+static inline void zone_lines(struct records *records, const char *lines)
+{
+	while (*lines) {
+		size_t len = strcspn(lines, "\n");
+		char *line = slice_dup(slice_of(lines, len));
+
+		zone_line(records, line);
+		free(line);
+		lines += len + (lines[len] == '\n');
+	}
+}
+
+#endif
