@@ -57,6 +57,8 @@ struct cutover_domain {
 	bool ramp_done;
 	/* Since the valve opened. */
 	uint64_t outcomes, refused;
+	/* wall, 0 never: the provider said "slower", "over the limit" */
+	int64_t slowed_ms, limited_ms;
 };
 
 struct cutover_sample {

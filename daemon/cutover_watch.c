@@ -48,6 +48,34 @@ static void load_horizons(struct cutover *cutover)
 	buf_release(&text);
 }
 
+/*
+ * What `tideover plan` saw before this daemon looked: since when the low TTL
+ * has been served.  Only that: two looks of a command are no 48 h of watching.
+ */
+static void load_record(struct cutover *cutover)
+{
+	char *path = mem_printf("%s/observed/%s.horizon.json",
+				cutover->env.state_dir, cutover->plan->name);
+	struct buf text = BUF_INIT;
+	struct json *all = NULL;
+
+	if (file_read(path, PLAN_MAX_BYTES, &text, NULL) == 0)
+		all = json_parse(buf_slice(&text), NULL);
+	for (size_t i = 0; all && i < cutover->plan->domain_count; i++) {
+		const struct json *one =
+			json_get(all, cutover->plan->domains[i].name);
+		struct dns_horizon seen;
+
+		if (!one)
+			continue;
+		dns_horizon_from_json(&seen, one);
+		dns_ttl_adopt(&cutover->facts->domains[i].horizon, &seen);
+	}
+	json_free(all);
+	buf_release(&text);
+	free(path);
+}
+
 static void save_horizons(struct cutover *cutover)
 {
 	struct buf path = BUF_INIT, text = BUF_INIT;
@@ -72,6 +100,7 @@ void cutover_watch_init(struct cutover *cutover)
 	cutover->sample_every_ms =
 		cutover->plan->rehearsal ? 100 : SAMPLE_FIRST_MS;
 	load_horizons(cutover);
+	load_record(cutover);
 }
 
 void cutover_watch_free(struct cutover *cutover)
@@ -181,16 +210,33 @@ static void take_probes(struct cutover *cutover, unsigned asked)
 	}
 }
 
+static void fill_release(const struct cutover_domain *domain,
+			 struct facts_domain *facts)
+{
+	facts->oldest_ms = (int64_t)queue_oldest_ms(domain->queue);
+	facts->outcomes = domain->outcomes;
+	facts->refused = domain->refused;
+	snprintf(facts->breaker, sizeof(facts->breaker), "%s",
+		 domain->breaker ? domain->breaker : "");
+	facts->slowed_ms = domain->slowed_ms;
+	facts->limited_ms = domain->limited_ms;
+}
+
 /* What only the daemon knows, for the checks. */
 static void fill_facts(struct cutover *cutover)
 {
 	struct facts *facts = cutover->facts;
 	double hours = (double)(clock_wall_ms() - cutover->loaded_ms) / 3600e3;
+	int64_t until;
 
 	facts->phase = cutover->phase;
 	facts->since_ms = cutover->since_ms;
 	facts->last_arrival_ms = cutover->last_arrival_ms;
 	facts->supervised = cutover->env.supervised;
+	facts->window_active = windows_active(&cutover->windows,
+					      clock_wall_ms(), &until) != NULL;
+	facts->waivers = cutover->waivers;
+	facts->waiver_count = cutover->waiver_count;
 	dns_now(&facts->now);
 	facts->space_known =
 		file_space(cutover->env.state_dir, &facts->space, NULL) == 0;
@@ -214,6 +260,7 @@ static void fill_facts(struct cutover *cutover)
 		domain->delivered = ledger->delivered;
 		domain->bounced = ledger->bounced;
 		domain->discarded = ledger->discarded;
+		fill_release(&cutover->domains[i], domain);
 		if (ledger->accepted ==
 		    ledger->waiting + ledger->held + ledger->delivered +
 			    ledger->bounced + ledger->discarded)

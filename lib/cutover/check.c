@@ -1,5 +1,6 @@
 #include "cutover/check.h"
 #include "cutover/check_parts.h"
+#include "net/addr.h"
 #include <stdlib.h>
 
 /* A waiver is for tonight, not for the next migration. */
@@ -30,7 +31,7 @@ const struct check checks[] = {
 	  false, check_ttl_lowered },
 	{ "ttl-elapsed",
 	  "the low TTL has been served for longer than the old one", S, true,
-	  false, NULL },
+	  false, check_ttl_elapsed },
 	{ "mx-horizon", "no cache can hold the other MX set any more",
 	  D | C | W, false, true, check_mx_horizon },
 	{ "negative-cache", "negative answers are not cached for long", P, true,
@@ -92,11 +93,11 @@ const struct check checks[] = {
 	{ "canary-domain", "a message to sampled mailboxes arrives", F, true,
 	  false, NULL },
 	{ "ramp", "the first stages of the release are not refused", W, true,
-	  false, NULL },
+	  false, check_ramp },
 	{ "pacing", "the replay stays below the provider's limits", W, true,
-	  true, NULL },
+	  true, check_pacing },
 	{ "retention-clock", "no message nears the end of its retention", W,
-	  true, true, NULL },
+	  true, true, check_retention_clock },
 	{ "mx-not-old", "the old MX is gone before the release", F, true, false,
 	  check_mx_not_old },
 	{ "mx-final", "the MX set is the one to stay", C, true, true,
@@ -111,7 +112,7 @@ const struct check checks[] = {
 	{ "autodiscover", "autodiscover leads to the new system", C, true,
 	  false, NULL },
 	{ "standby-health", "the primary refuses connections during a window",
-	  S | W, true, true, NULL },
+	  S | W, true, true, check_standby_health },
 	{ "ledger-balance", "every accepted envelope is accounted for", C | W,
 	  false, true, check_ledger_balance },
 	{ "stragglers-end", "no mail arrives at the queue any more", C | W,
@@ -122,7 +123,7 @@ const struct check checks[] = {
 	  "the old system accepts its recipients, and only them", R, true,
 	  false, check_rollback_target },
 	{ "signoff", "waivers and exceptions are approved", C, true, true,
-	  NULL },
+	  check_signoff },
 	{ NULL, NULL, 0, false, false, NULL },
 };
 
@@ -396,6 +397,48 @@ struct json *findings_json(const struct findings *findings)
 	json_put(json, "findings", all);
 	json_put(json, "blocking", blocking);
 	return json;
+}
+
+/* What is not known. */
+
+bool check_is_public(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->queue_mx.listen.count; i++) {
+		struct addr addr;
+
+		if (addr_parse(slice(plan->queue_mx.listen.at[i]), 25, &addr,
+			       NULL) < 0 ||
+		    !addr_is_loopback(&addr))
+			return true;
+	}
+	return plan->queue_mx.listen.count == 0;
+}
+
+void check_not_known(const struct facts *facts, struct finding *finding,
+		     const char *format, ...)
+{
+	struct buf text = BUF_INIT;
+	va_list args;
+
+	va_start(args, format);
+	buf_vaddf(&text, format, args);
+	va_end(args);
+	finding_set(finding, VERDICT_UNKNOWN, "%s", buf_text(&text));
+	buf_release(&text);
+	check_excuse(facts, finding);
+}
+
+void check_excuse(const struct facts *facts, struct finding *finding)
+{
+	char *known;
+
+	if (finding->verdict != VERDICT_UNKNOWN || check_is_public(facts->plan))
+		return;
+	known = finding->summary;
+	finding->summary = NULL;
+	finding_set(finding, VERDICT_WARN,
+		    "%s; the queue listens on loopback only", known);
+	free(known);
 }
 
 /* Tallies. */

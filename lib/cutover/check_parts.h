@@ -35,6 +35,22 @@ struct json *check_vantage_json(const struct dns_vantage *vantage);
 /* "2026-12-05 22:00 UTC" */
 const char *check_time(int64_t wall_ms, char text[CLOCK_TEXT]);
 
+/*
+ * Whether any listener can be reached from elsewhere.  Where none can, no mail
+ * of strangers comes, and a row may warn about what a real plan must know.
+ */
+bool check_is_public(const struct plan *plan);
+/*
+ * Says that something is not known: `unknown`, or a warning with the reason on
+ * a plan that listens on loopback alone.
+ */
+void check_not_known(const struct facts *facts, struct finding *finding,
+		     const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The same for a finding that is there: its unknown becomes that warning. */
+void check_excuse(const struct facts *facts, struct finding *finding);
+
 /* What a check filled in; the finding itself stays. */
 void finding_clear(struct finding *finding);
 
@@ -52,5 +68,8 @@ check_run_fn check_queue_capacity, check_ledger_balance, check_held_empty;
 /* check_window.c */
 check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
 	check_daemon_supervised;
+/* check_release.c */
+check_run_fn check_ttl_elapsed, check_retention_clock, check_pacing, check_ramp,
+	check_signoff, check_standby_health;
 
 #endif

@@ -24,7 +24,15 @@ struct facts_domain {
 		unsigned good_count;
 	} systems[2];
 	uint64_t accepted, waiting, held, delivered, bounced, discarded;
+	int64_t oldest_ms; /* wall: the oldest that waits or is held; 0 none */
+	/* Of the present release. */
+	uint64_t outcomes, refused; /* refused: of whole mailboxes */
+	char breaker[256];	    /* why the valve closed, or "" */
+	/* wall, 0 never: a provider said "slower", "over the limit" */
+	int64_t slowed_ms, limited_ms;
 };
+
+struct waiver;
 
 struct facts {
 	const struct plan *plan;
@@ -32,6 +40,10 @@ struct facts {
 	int64_t since_ms;	 /* wall: the phase began */
 	int64_t last_arrival_ms; /* wall: mail for the plan; 0: none yet */
 	bool supervised;	 /* somebody restarts the daemon */
+	bool window_active;	 /* maintenance of the primary, now */
+	/* Every waiver that the plan was given; borrowed. */
+	const struct waiver *waivers;
+	size_t waiver_count;
 	struct dns_now now;
 	struct facts_domain *domains; /* plan->domain_count */
 

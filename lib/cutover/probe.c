@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "net/stream.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -240,6 +241,9 @@ static void on_end(void *ctx, const char *why)
 
 	snprintf(text, sizeof(text), "%s",
 		 why ? why : "the server closed the connection");
+	if (!probe->result.connected)
+		probe->result.refused =
+			strcmp(text, strerror(ECONNREFUSED)) == 0;
 	stream_free(probe->stream);
 	probe->stream = NULL;
 	if (!probe->result.connected && !probe->ended &&
@@ -461,6 +465,8 @@ struct json *probe_json(const struct probe_result *result)
 	json_put_text(json, "target", result->target);
 	json_put_text(json, "address",
 		      result->address[0] ? result->address : NULL);
+	json_put_bool(json, "connected", result->connected);
+	json_put_bool(json, "refused", result->refused);
 	json_put_bool(json, "healthy", result->healthy);
 	json_put_text(json, "error", result->error[0] ? result->error : NULL);
 	json_put_text(json, "stage", smtp_stage_name(result->stage));

@@ -27,6 +27,7 @@ struct probe_result {
 	char target[300];	 /* "host:port" */
 	char address[ADDR_TEXT]; /* that was connected to */
 	bool connected;
+	bool refused; /* TCP was refused: nothing listens */
 	struct smtp_reply greeting;
 	struct smtp_offers offers;
 	struct tls_info tls;

@@ -86,6 +86,8 @@ static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 			dns_domain_copy(&domain->dns, &domains[d]);
 			dns_horizon_observe(&domain->horizon, &domains[d],
 					    &wanted, &facts->now);
+			dns_ttl_observe(&domain->horizon, &domains[d],
+					facts->plan->dns.ttl, &facts->now);
 			domain->surveyed = true;
 			break;
 		}

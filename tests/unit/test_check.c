@@ -151,6 +151,9 @@ static void fill_dns(struct world *world)
 		.first_ms = NOW_MS - 100 * HOUR_MS,
 		.old_seen_ms = NOW_MS - 30 * HOUR_MS,
 		.boot_id = "the boot before",
+		.high_ttl = 86400,
+		.low_since_ms = NOW_MS - 30 * HOUR_MS,
+		.low_boot_id = "the boot before",
 	};
 }
 
@@ -192,6 +195,8 @@ static void world_make(struct world *world, const char *text)
 	world->facts->since_ms = NOW_MS - 100 * HOUR_MS;
 	world->facts->last_arrival_ms = NOW_MS - 80 * HOUR_MS;
 	world->facts->supervised = true;
+	world->domain->oldest_ms = NOW_MS - 24 * HOUR_MS;
+	world->domain->outcomes = 10000;
 }
 
 static void world_release(struct world *world)
@@ -583,6 +588,156 @@ static void one_held(struct world *w)
 	w->domain->accepted = w->domain->held = 1;
 }
 
+static void in_public(struct world *w)
+{
+	snprintf(w->plan->queue_mx.listen.at[0],
+		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
+}
+
+static void low_lately(struct world *w)
+{
+	in_public(w);
+	w->domain->horizon.low_since_ms = NOW_MS - HOUR_MS;
+}
+
+static void low_lately_no_high(struct world *w)
+{
+	low_lately(w);
+	w->domain->horizon.high_ttl = 0;
+}
+
+static void low_lately_private(struct world *w)
+{
+	w->domain->horizon.low_since_ms = NOW_MS - HOUR_MS;
+	w->domain->horizon.high_ttl = 0;
+}
+
+static void low_never(struct world *w)
+{
+	in_public(w);
+	w->domain->horizon.low_since_ms = 0;
+}
+
+static void low_unknown(struct world *w)
+{
+	low_lately_no_high(w);
+	w->plan->dns.old_ttl = -1;
+}
+
+static void still_high(struct world *w)
+{
+	in_public(w);
+	w->authority[1].mx.ttl = 3600;
+}
+
+/* The retention is 30 days. */
+static void mail_of_16_days(struct world *w)
+{
+	w->domain->oldest_ms = NOW_MS - 16 * 24 * HOUR_MS;
+}
+
+static void mail_of_25_days(struct world *w)
+{
+	w->domain->oldest_ms = NOW_MS - 25 * 24 * HOUR_MS;
+}
+
+static void no_mail(struct world *w)
+{
+	w->domain->oldest_ms = 0;
+}
+
+static void slowed(struct world *w)
+{
+	w->domain->slowed_ms = NOW_MS - HOUR_MS / 2;
+}
+
+static void slowed_before(struct world *w)
+{
+	w->domain->slowed_ms = w->domain->limited_ms = NOW_MS - 2 * HOUR_MS;
+}
+
+static void limited(struct world *w)
+{
+	w->domain->limited_ms = NOW_MS - HOUR_MS / 2;
+}
+
+static void not_begun(struct world *w)
+{
+	w->domain->outcomes = 0;
+}
+
+static void few_refused(struct world *w)
+{
+	w->domain->refused = 10; /* of 10,000 */
+}
+
+static void some_refused(struct world *w)
+{
+	w->domain->refused = 100;
+}
+
+static void many_refused(struct world *w)
+{
+	w->domain->refused = 101;
+}
+
+static void breaker(struct world *w)
+{
+	snprintf(w->domain->breaker, sizeof(w->domain->breaker),
+		 "stage 2 of the ramp: 3 of 9 mailboxes refused");
+}
+
+static struct waiver given = {
+	.check = "mx-not-old",
+	.gate = GATE_FINISH,
+	.by = (char *)(uintptr_t) "alice",
+	.reason = (char *)(uintptr_t) "known",
+};
+static struct waiver nameless = { .check = "spf",
+				  .gate = GATE_CLOSE,
+				  .reason = (char *)(uintptr_t) "known" };
+
+static void one_waived(struct world *w)
+{
+	w->facts->waivers = &given;
+	w->facts->waiver_count = 1;
+}
+
+static void waived_by_nobody(struct world *w)
+{
+	w->facts->waivers = &nameless;
+	w->facts->waiver_count = 1;
+}
+
+static void window_answers(struct world *w)
+{
+	w->facts->window_active = true;
+}
+
+static void window_refuses(struct world *w)
+{
+	unreachable(w);
+	w->facts->window_active = w->old->refused = true;
+}
+
+static void window_swallows(struct world *w)
+{
+	unreachable(w);
+	w->facts->window_active = true;
+}
+
+static void window_defers(struct world *w)
+{
+	window_answers(w);
+	good_reply(&w->old->greeting, 421, "4.3.2", "closing");
+}
+
+static void window_bounces(struct world *w)
+{
+	greeted_no(w);
+	w->facts->window_active = true;
+}
+
 static const struct {
 	const char *check;
 	const char *plan;
@@ -600,6 +755,7 @@ static const struct {
 #define F     GATE_FINISH
 #define C     GATE_CLOSE
 #define R     GATE_ROLLBACK
+#define W     GATE_WATCHED
 	{ "dns-authority", PARK, P, nothing, VERDICT_PASS, NULL },
 	{ "dns-authority", PARK, P, serials, VERDICT_WARN,
 	  "different serials" },
@@ -758,6 +914,55 @@ static const struct {
 	{ "daemon-supervised", PARK, S, unsupervised_public, VERDICT_FAIL,
 	  "systemctl" },
 	{ "daemon-supervised", PARK, S, ledger_unknown, VERDICT_UNKNOWN, NULL },
+
+	{ "ttl-elapsed", PARK, S, nothing, VERDICT_PASS, NULL },
+	{ "ttl-elapsed", PARK, S, low_lately, VERDICT_FAIL, "wait until" },
+	{ "ttl-elapsed", PARK, S, still_high, VERDICT_FAIL, "not lowered" },
+	{ "ttl-elapsed", PARK, S, low_lately_no_high, VERDICT_UNKNOWN,
+	  "on record for less" },
+	{ "ttl-elapsed", PARK, S, low_lately_private, VERDICT_WARN,
+	  "loopback" },
+	{ "ttl-elapsed", PARK, S, low_never, VERDICT_UNKNOWN, "no low TTL" },
+	{ "ttl-elapsed", PARK, S, low_unknown, VERDICT_UNKNOWN, "dns.old_ttl" },
+
+	{ "retention-clock", PARK, W, nothing, VERDICT_PASS, NULL },
+	{ "retention-clock", PARK, W, no_mail, VERDICT_PASS, NULL },
+	{ "retention-clock", PARK, W, mail_of_16_days, VERDICT_WARN, "half" },
+	{ "retention-clock", PLAIN, W, mail_of_25_days, VERDICT_FAIL,
+	  "never bounced" },
+	{ "retention-clock", PARK, W, ledger_unknown, VERDICT_UNKNOWN, NULL },
+
+	{ "pacing", PARK, W, nothing, VERDICT_PASS, NULL },
+	{ "pacing", PARK, W, slowed_before, VERDICT_PASS, NULL },
+	{ "pacing", PARK, W, slowed, VERDICT_WARN, "less at once" },
+	{ "pacing", PARK, W, limited, VERDICT_FAIL, "hourly limit" },
+	{ "pacing", PARK, W, not_begun, VERDICT_UNKNOWN, NULL },
+
+	{ "ramp", PARK, W, nothing, VERDICT_PASS, NULL },
+	{ "ramp", PARK, W, few_refused, VERDICT_PASS, NULL },
+	{ "ramp", PARK, W, some_refused, VERDICT_WARN, "0.1%" },
+	{ "ramp", PARK, W, many_refused, VERDICT_FAIL, "nothing is bounced" },
+	{ "ramp", PARK, W, breaker, VERDICT_FAIL, "stage 2 of the ramp" },
+	{ "ramp", PARK, W, not_begun, VERDICT_UNKNOWN, NULL },
+
+	{ "signoff", PARK, C, nothing, VERDICT_PASS, NULL },
+	{ "signoff", PARK, C, one_waived, VERDICT_WARN, "mx-not-old" },
+	{ "signoff", PARK, C, waived_by_nobody, VERDICT_FAIL, "by name" },
+	{ "signoff", PARK, C, breaker, VERDICT_FAIL, "breaker" },
+	{ "signoff", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
+
+	{ "standby-health", PARK, S, greeted_no, VERDICT_PASS, "only MX" },
+	{ "standby-health", PLAIN, S, nothing, VERDICT_PASS, NULL },
+	{ "standby-health", PLAIN, S, greeted_no, VERDICT_FAIL, "bounces" },
+	{ "standby-health", PLAIN, W, window_refuses, VERDICT_PASS,
+	  "refuses connections" },
+	{ "standby-health", PLAIN, W, window_swallows, VERDICT_WARN,
+	  "reject, not drop" },
+	{ "standby-health", PLAIN, W, window_defers, VERDICT_WARN, "421" },
+	{ "standby-health", PLAIN, W, window_answers, VERDICT_WARN,
+	  "during the window" },
+	{ "standby-health", STBY, W, window_bounces, VERDICT_FAIL, "554" },
+	{ "standby-health", PLAIN, S, unprobed, VERDICT_UNKNOWN, NULL },
 };
 
 static void each_check_judges_as_the_catalogue_says(void **state)
