@@ -235,6 +235,9 @@ static void fill_facts(struct cutover *cutover)
 	facts->supervised = cutover->env.supervised;
 	facts->window_active = windows_active(&cutover->windows,
 					      clock_wall_ms(), &until) != NULL;
+	if (cutover->plan->recipients.listed)
+		facts->listed = &cutover->recipients.known;
+	facts->listed_at_ms = cutover->recipients.changed_ms;
 	facts->waivers = cutover->waivers;
 	facts->waiver_count = cutover->waiver_count;
 	dns_now(&facts->now);
@@ -302,6 +305,7 @@ static void judge(struct cutover *cutover, struct gate_run *run)
 	struct err err = ERR_INIT;
 
 	fill_facts(cutover);
+	facts_read_evidence(cutover->facts);
 	if (check_journal(cutover, &err) < 0)
 		cutover->facts->journal_intact = false;
 	check_gate(cutover->facts, run->gate, run->only, cutover->waivers,
@@ -478,7 +482,8 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 			what |= SURVEY_OLD | SURVEY_NEW;
 	}
 	if (cutover->gates)
-		what = SURVEY_DNS | SURVEY_OLD | SURVEY_NEW | SURVEY_QUEUE;
+		what = SURVEY_DNS | SURVEY_STS | SURVEY_OLD | SURVEY_NEW |
+		       SURVEY_QUEUE;
 	if (!what || cutover->survey)
 		return;
 	if (what & SURVEY_DNS)

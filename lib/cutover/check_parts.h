@@ -71,5 +71,18 @@ check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
 /* check_release.c */
 check_run_fn check_ttl_elapsed, check_retention_clock, check_pacing, check_ramp,
 	check_signoff, check_standby_health;
+/* check_ready.c */
+check_run_fn check_clock, check_recipients, check_recipients_proven,
+	check_queue_cert, check_mta_sts_union;
+/*
+ * How many listed recipients the new tenant's export lacks; 0 where either is
+ * not known.  The first few go to `names`, all as objects to `all` (or NULL).
+ */
+size_t check_missing(const struct facts *facts, struct buf *names,
+		     struct json *all);
+/* check_tenant.c */
+check_run_fn check_queue_reachable, check_source_blockers, check_canary_initial,
+	check_canary_domain, check_target_trust, check_domain_verified,
+	check_accepted_type;
 
 #endif

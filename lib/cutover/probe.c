@@ -16,7 +16,7 @@ struct probe {
 	struct loop *loop;
 	probe_fn *done;
 	void *ctx;
-	char *host, *helo;
+	char *host, *helo, *tls_name;
 	int port;
 	struct tls_client *tls;
 	struct addr server; /* for names */
@@ -51,6 +51,7 @@ static void probe_free(struct probe *probe)
 	buf_release(&probe->greeting);
 	free(probe->host);
 	free(probe->helo);
+	free(probe->tls_name);
 	free(probe);
 }
 
@@ -136,7 +137,8 @@ static void on_starttls(void *ctx)
 	struct probe *probe = ctx;
 
 	flush(probe);
-	stream_starttls_client(probe->stream, probe->tls, probe->host);
+	stream_starttls_client(probe->stream, probe->tls,
+			       probe->tls_name ? probe->tls_name : probe->host);
 }
 
 static void on_rcpt(void *ctx, size_t index, const struct smtp_reply *reply)
@@ -390,6 +392,7 @@ struct probe *probe_start(struct loop *loop, const struct probe_spec *spec,
 	probe->port = spec->port;
 	probe->helo = mem_dup(spec->helo);
 	probe->tls = spec->tls;
+	probe->tls_name = mem_dup(spec->tls_name);
 	if (spec->resolver) {
 		probe->server = *spec->resolver;
 		probe->has_server = true;

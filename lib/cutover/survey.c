@@ -1,6 +1,7 @@
 #include "cutover/survey.h"
 #include "base/clock.h"
 #include "cutover/check_parts.h"
+#include "cutover/sts.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,6 +26,8 @@ struct survey {
 	loop_fn *done;
 	void *ctx;
 	struct dns_survey *dns;
+	struct sts *sts;
+	bool wants_sts;
 	struct addr resolver; /* for the targets' names */
 	bool has_resolver;
 	char queue_host[ADDR_TEXT];
@@ -38,6 +41,7 @@ struct survey {
 static void survey_free(struct survey *survey)
 {
 	dns_survey_cancel(survey->dns);
+	sts_cancel(survey->sts);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
 	loop_timer_free(survey->tell);
@@ -48,7 +52,7 @@ static void survey_free(struct survey *survey)
 
 static void look_whether_done(struct survey *survey)
 {
-	if (!survey->dns && survey->job_open == 0 &&
+	if (!survey->dns && !survey->sts && survey->job_open == 0 &&
 	    survey->job_next == survey->job_count)
 		loop_timer_arm(survey->tell, 0);
 }
@@ -65,6 +69,14 @@ static void tell(void *ctx)
 }
 
 /* DNS. */
+
+static void sts_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->sts = NULL;
+	look_whether_done(survey);
+}
 
 static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 {
@@ -92,6 +104,11 @@ static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 			break;
 		}
 	}
+	if (survey->wants_sts)
+		survey->sts = sts_start(
+			survey->loop, facts,
+			survey->has_resolver ? &survey->resolver : NULL,
+			sts_came, survey);
 	look_whether_done(survey);
 }
 
@@ -227,6 +244,7 @@ static void start_queue(struct survey *survey, struct job *job)
 		.recipients = &foreign,
 		.recipient_count = 1,
 		.tls = survey->facts->probe_tls,
+		.tls_name = survey->facts->plan->queue_mx.host,
 		.timeout_ms = PROBE_MS,
 	};
 
@@ -356,6 +374,8 @@ static void on_deadline(void *ctx)
 		for (size_t i = 0; i < survey->facts->plan->domain_count; i++)
 			survey->facts->domains[i].surveyed = false;
 	}
+	sts_cancel(survey->sts);
+	survey->sts = NULL;
 	for (size_t i = 0; i < survey->job_count; i++) {
 		struct job *job = &survey->jobs[i];
 
@@ -388,6 +408,7 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	survey->ctx = ctx;
 	survey->tell = loop_timer_new(loop, tell, survey);
 	survey->deadline = loop_timer_new(loop, on_deadline, survey);
+	survey->wants_sts = what & SURVEY_STS;
 	choose_foreign(survey);
 	if (queue && queue_endpoint(survey, queue_address, err) < 0)
 		goto fail;

@@ -179,6 +179,7 @@ void plan_free(struct plan *plan)
 	free(plan->replay.client_key_file);
 	free(plan->replay.ramp);
 	plan_strings_release(&plan->probe_recipients);
+	plan_strings_release(&plan->evidence);
 	free(plan);
 }
 

@@ -113,6 +113,7 @@ struct plan {
 	} replay;
 	int64_t retention_ms; /* 30 d */
 	struct plan_strings probe_recipients;
+	struct plan_strings evidence; /* files, absolute: cutover/tenant.h */
 	struct plan_timing timing;
 };
 

@@ -10,7 +10,7 @@ out=build/fuzz
 mkdir -p "$out"
 flags="-std=gnu17 -D_GNU_SOURCE -DTIDEOVER_VERSION=\"fuzz\" -I. -Ilib -O1 -g"
 sources=(lib/base/*.c lib/smtp/*.c lib/dns/dns_record.c lib/spool/*.c
-	lib/plan/*.c lib/mail/*.c)
+	lib/plan/*.c lib/mail/*.c lib/cutover/tenant.c)
 status=0 n=0
 echo "1..${#fuzzers[@]}"
 run_one() {
