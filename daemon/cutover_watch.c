@@ -1,6 +1,7 @@
 /* Asks DNS and the systems on a schedule, and judges gates when asked. */
 
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "daemon/cutover.h"
 #include <stdio.h>
@@ -114,6 +115,7 @@ void cutover_watch_free(struct cutover *cutover)
 		free(run);
 	}
 	findings_release(&cutover->last_gate);
+	watch_release(&cutover->watch);
 	map_release(&cutover->views);
 	facts_free(cutover->facts);
 }
@@ -149,6 +151,12 @@ static void observe_vantage(struct cutover *cutover, const char *domain,
 		log_error("journal: %s", err.text);
 	buf_release(&key);
 	buf_release(&mx);
+}
+
+static bool is_under_way(const struct cutover *cutover)
+{
+	return cutover->phase != PHASE_PLANNED &&
+	       cutover->phase != PHASE_FINISHED;
 }
 
 static void observe(struct cutover *cutover)
@@ -341,6 +349,39 @@ void cutover_judge(struct cutover *cutover, enum gate gate, const char *only,
 	cutover_look(cutover);
 }
 
+/* The watched rows: a verdict that turns is on record, and an alert shows it. */
+
+static void note_turn(void *ctx, const struct watch_row *row, const char *from)
+{
+	struct cutover *cutover = ctx;
+	struct json *data = json_object();
+	struct err err = ERR_INIT;
+
+	json_put_text(data, "check", row->check->id);
+	json_put_text(data, "from", from);
+	json_put_text(data, "to", verdict_name(row->verdict));
+	json_put_bool(data, "alert", row->alert);
+	json_put_text(data, "summary", row->summary);
+	json_put_text(data, "remedy", row->remedy);
+	if (row->alert)
+		log_warn("plan %s: %s: %s", cutover->plan->name, row->check->id,
+			 row->summary);
+	else
+		log_info("plan %s: %s: %s: %s", cutover->plan->name,
+			 row->check->id, verdict_name(row->verdict),
+			 row->summary);
+	if (journal_add(cutover->journal, "check", data, &err) < 0)
+		log_error("journal: %s", err.text);
+}
+
+static void look_at_watched(struct cutover *cutover)
+{
+	if (!is_under_way(cutover))
+		return;
+	fill_facts(cutover);
+	watch_look(&cutover->watch, cutover->facts, note_turn, cutover);
+}
+
 /* Surveys: one at a time; a gate waits for one that began after it asked. */
 
 struct surveyed {
@@ -362,6 +403,9 @@ static void survey_done(void *ctx)
 		observe(cutover);
 	if (asked & (SURVEY_OLD | SURVEY_NEW))
 		take_probes(cutover, asked);
+	/* All of it was asked: what is not asked now may not look as if. */
+	if ((asked & SURVEY_DNS) && (asked & SURVEY_QUEUE))
+		look_at_watched(cutover);
 	while (run) {
 		struct gate_run *next = run->next;
 
@@ -473,11 +517,10 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 	unsigned what = 0;
 
 	sample(cutover, mono_ms);
-	if (cutover->phase != PHASE_PLANNED &&
-	    cutover->phase != PHASE_FINISHED) {
+	if (is_under_way(cutover)) {
 		journal_ledger(cutover, mono_ms);
 		if (mono_ms >= cutover->next_dns_ms)
-			what |= SURVEY_DNS;
+			what |= SURVEY_DNS | SURVEY_QUEUE;
 		if (mono_ms >= cutover->next_probe_ms)
 			what |= SURVEY_OLD | SURVEY_NEW;
 	}
@@ -486,8 +529,13 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 		       SURVEY_QUEUE;
 	if (!what || cutover->survey)
 		return;
-	if (what & SURVEY_DNS)
-		cutover->next_dns_ms = mono_ms + timing->watch_every;
+	if (what & SURVEY_DNS) {
+		unsigned char chance;
+
+		random_bytes(&chance, 1);
+		cutover->next_dns_ms =
+			watch_next_ms(mono_ms, timing->watch_every, chance);
+	}
 	if (what & (SURVEY_OLD | SURVEY_NEW))
 		cutover->next_probe_ms = mono_ms + probe_interval(timing);
 	survey_begin(cutover, what);
