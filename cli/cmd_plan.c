@@ -127,8 +127,10 @@ static int ask(struct command_call *call, struct facts *facts, struct err *err)
 		file_space(file_exists(call->state_dir) ? call->state_dir : "/",
 			   &facts->space, NULL) == 0;
 	dns_now(&facts->now);
+	facts_read_evidence(facts);
 	survey = survey_start(loop, facts,
-			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD |
+			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_STS |
+				      SURVEY_OLD |
 				      (facts->plan->plain ? 0 : SURVEY_NEW),
 			      NULL, stop, loop, err);
 	if (survey)

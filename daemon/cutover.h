@@ -20,6 +20,7 @@
 #include "cutover/check.h"
 #include "cutover/journal.h"
 #include "cutover/survey.h"
+#include "cutover/watch.h"
 #include "cutover/window.h"
 #include "daemon/queue.h"
 #include "daemon/rate.h"
@@ -57,6 +58,8 @@ struct cutover_domain {
 	bool ramp_done;
 	/* Since the valve opened. */
 	uint64_t outcomes, refused;
+	/* wall, 0 never: the provider said "slower", "over the limit" */
+	int64_t slowed_ms, limited_ms;
 };
 
 struct cutover_sample {
@@ -93,6 +96,7 @@ struct cutover {
 	struct gate_run *gates;	   /* waiting to be judged */
 	struct map views;	   /* vantage -> view + 1 */
 	struct findings last_gate; /* what blocks, for the status */
+	struct watch watch;
 
 	struct windows windows; /* of a standby plan */
 	struct waiver *waivers;

@@ -186,6 +186,17 @@ static struct cutover_domain *domain_of(struct cutover *cutover,
 	return NULL;
 }
 
+/* Gmail says 450 4.2.1 and Exchange Online 432 4.3.2 when a mailbox gets too
+ * much at once, and 5.2.121, 5.2.122 when it is over its hourly limit. */
+static void note_pace(struct cutover_domain *domain,
+		      const struct smtp_reply *reply)
+{
+	if (strncmp(reply->enhanced, "5.2.12", 6) == 0)
+		domain->limited_ms = clock_wall_ms();
+	else if (reply->code == 432 || strcmp(reply->enhanced, "4.2.1") == 0)
+		domain->slowed_ms = clock_wall_ms();
+}
+
 static void on_outcome(void *ctx, struct replay *replay,
 		       const struct replay_outcome *outcome)
 {
@@ -194,6 +205,8 @@ static void on_outcome(void *ctx, struct replay *replay,
 	struct cutover_domain *domain = domain_of(cutover, outcome->domain);
 
 	domain->outcomes++;
+	if (outcome->reply)
+		note_pace(domain, outcome->reply);
 	if (outcome->act == ACT_DELIVERED) {
 		rate_add(&cutover->replays, 1, clock_mono_ms());
 		cutover->release_done++;

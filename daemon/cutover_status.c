@@ -197,6 +197,19 @@ static struct json *limits_json(struct cutover *cutover)
 	return all;
 }
 
+static void add_watch_alert(const struct watch_row *row, struct json *all)
+{
+	struct buf text = BUF_INIT;
+
+	if (!row->alert)
+		return;
+	buf_addf(&text, "%s: %s: %s%s%s", row->check->id,
+		 verdict_name(row->verdict), row->summary,
+		 *row->remedy ? ": " : "", row->remedy);
+	json_add_text(all, buf_text(&text));
+	buf_release(&text);
+}
+
 static struct json *alerts_json(struct cutover *cutover)
 {
 	struct json *all = json_array();
@@ -205,6 +218,8 @@ static struct json *alerts_json(struct cutover *cutover)
 
 	if (broken)
 		json_add_text(all, broken);
+	for (size_t i = 0; i < cutover->watch.count; i++)
+		add_watch_alert(&cutover->watch.rows[i], all);
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
 		const struct cutover_domain *domain = &cutover->domains[i];
 		int64_t oldest = (int64_t)queue_oldest_ms(domain->queue);

@@ -1,6 +1,7 @@
 /* Asks DNS and the systems on a schedule, and judges gates when asked. */
 
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "daemon/cutover.h"
 #include <stdio.h>
@@ -48,6 +49,34 @@ static void load_horizons(struct cutover *cutover)
 	buf_release(&text);
 }
 
+/*
+ * What `tideover plan` saw before this daemon looked: since when the low TTL
+ * has been served.  Only that: two looks of a command are no 48 h of watching.
+ */
+static void load_record(struct cutover *cutover)
+{
+	char *path = mem_printf("%s/observed/%s.horizon.json",
+				cutover->env.state_dir, cutover->plan->name);
+	struct buf text = BUF_INIT;
+	struct json *all = NULL;
+
+	if (file_read(path, PLAN_MAX_BYTES, &text, NULL) == 0)
+		all = json_parse(buf_slice(&text), NULL);
+	for (size_t i = 0; all && i < cutover->plan->domain_count; i++) {
+		const struct json *one =
+			json_get(all, cutover->plan->domains[i].name);
+		struct dns_horizon seen;
+
+		if (!one)
+			continue;
+		dns_horizon_from_json(&seen, one);
+		dns_ttl_adopt(&cutover->facts->domains[i].horizon, &seen);
+	}
+	json_free(all);
+	buf_release(&text);
+	free(path);
+}
+
 static void save_horizons(struct cutover *cutover)
 {
 	struct buf path = BUF_INIT, text = BUF_INIT;
@@ -72,6 +101,7 @@ void cutover_watch_init(struct cutover *cutover)
 	cutover->sample_every_ms =
 		cutover->plan->rehearsal ? 100 : SAMPLE_FIRST_MS;
 	load_horizons(cutover);
+	load_record(cutover);
 }
 
 void cutover_watch_free(struct cutover *cutover)
@@ -85,6 +115,7 @@ void cutover_watch_free(struct cutover *cutover)
 		free(run);
 	}
 	findings_release(&cutover->last_gate);
+	watch_release(&cutover->watch);
 	map_release(&cutover->views);
 	facts_free(cutover->facts);
 }
@@ -120,6 +151,12 @@ static void observe_vantage(struct cutover *cutover, const char *domain,
 		log_error("journal: %s", err.text);
 	buf_release(&key);
 	buf_release(&mx);
+}
+
+static bool is_under_way(const struct cutover *cutover)
+{
+	return cutover->phase != PHASE_PLANNED &&
+	       cutover->phase != PHASE_FINISHED;
 }
 
 static void observe(struct cutover *cutover)
@@ -181,16 +218,36 @@ static void take_probes(struct cutover *cutover, unsigned asked)
 	}
 }
 
+static void fill_release(const struct cutover_domain *domain,
+			 struct facts_domain *facts)
+{
+	facts->oldest_ms = (int64_t)queue_oldest_ms(domain->queue);
+	facts->outcomes = domain->outcomes;
+	facts->refused = domain->refused;
+	snprintf(facts->breaker, sizeof(facts->breaker), "%s",
+		 domain->breaker ? domain->breaker : "");
+	facts->slowed_ms = domain->slowed_ms;
+	facts->limited_ms = domain->limited_ms;
+}
+
 /* What only the daemon knows, for the checks. */
 static void fill_facts(struct cutover *cutover)
 {
 	struct facts *facts = cutover->facts;
 	double hours = (double)(clock_wall_ms() - cutover->loaded_ms) / 3600e3;
+	int64_t until;
 
 	facts->phase = cutover->phase;
 	facts->since_ms = cutover->since_ms;
 	facts->last_arrival_ms = cutover->last_arrival_ms;
 	facts->supervised = cutover->env.supervised;
+	facts->window_active = windows_active(&cutover->windows,
+					      clock_wall_ms(), &until) != NULL;
+	if (cutover->plan->recipients.listed)
+		facts->listed = &cutover->recipients.known;
+	facts->listed_at_ms = cutover->recipients.changed_ms;
+	facts->waivers = cutover->waivers;
+	facts->waiver_count = cutover->waiver_count;
 	dns_now(&facts->now);
 	facts->space_known =
 		file_space(cutover->env.state_dir, &facts->space, NULL) == 0;
@@ -214,6 +271,7 @@ static void fill_facts(struct cutover *cutover)
 		domain->delivered = ledger->delivered;
 		domain->bounced = ledger->bounced;
 		domain->discarded = ledger->discarded;
+		fill_release(&cutover->domains[i], domain);
 		if (ledger->accepted ==
 		    ledger->waiting + ledger->held + ledger->delivered +
 			    ledger->bounced + ledger->discarded)
@@ -255,6 +313,7 @@ static void judge(struct cutover *cutover, struct gate_run *run)
 	struct err err = ERR_INIT;
 
 	fill_facts(cutover);
+	facts_read_evidence(cutover->facts);
 	if (check_journal(cutover, &err) < 0)
 		cutover->facts->journal_intact = false;
 	check_gate(cutover->facts, run->gate, run->only, cutover->waivers,
@@ -290,6 +349,39 @@ void cutover_judge(struct cutover *cutover, enum gate gate, const char *only,
 	cutover_look(cutover);
 }
 
+/* The watched rows: a verdict that turns is on record, and an alert shows it. */
+
+static void note_turn(void *ctx, const struct watch_row *row, const char *from)
+{
+	struct cutover *cutover = ctx;
+	struct json *data = json_object();
+	struct err err = ERR_INIT;
+
+	json_put_text(data, "check", row->check->id);
+	json_put_text(data, "from", from);
+	json_put_text(data, "to", verdict_name(row->verdict));
+	json_put_bool(data, "alert", row->alert);
+	json_put_text(data, "summary", row->summary);
+	json_put_text(data, "remedy", row->remedy);
+	if (row->alert)
+		log_warn("plan %s: %s: %s", cutover->plan->name, row->check->id,
+			 row->summary);
+	else
+		log_info("plan %s: %s: %s: %s", cutover->plan->name,
+			 row->check->id, verdict_name(row->verdict),
+			 row->summary);
+	if (journal_add(cutover->journal, "check", data, &err) < 0)
+		log_error("journal: %s", err.text);
+}
+
+static void look_at_watched(struct cutover *cutover)
+{
+	if (!is_under_way(cutover))
+		return;
+	fill_facts(cutover);
+	watch_look(&cutover->watch, cutover->facts, note_turn, cutover);
+}
+
 /* Surveys: one at a time; a gate waits for one that began after it asked. */
 
 struct surveyed {
@@ -311,6 +403,9 @@ static void survey_done(void *ctx)
 		observe(cutover);
 	if (asked & (SURVEY_OLD | SURVEY_NEW))
 		take_probes(cutover, asked);
+	/* All of it was asked: what is not asked now may not look as if. */
+	if ((asked & SURVEY_DNS) && (asked & SURVEY_QUEUE))
+		look_at_watched(cutover);
 	while (run) {
 		struct gate_run *next = run->next;
 
@@ -422,21 +517,25 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 	unsigned what = 0;
 
 	sample(cutover, mono_ms);
-	if (cutover->phase != PHASE_PLANNED &&
-	    cutover->phase != PHASE_FINISHED) {
+	if (is_under_way(cutover)) {
 		journal_ledger(cutover, mono_ms);
 		if (mono_ms >= cutover->next_dns_ms)
-			what |= SURVEY_DNS;
+			what |= SURVEY_DNS | SURVEY_QUEUE;
 		if (mono_ms >= cutover->next_probe_ms)
 			what |= SURVEY_OLD | SURVEY_NEW;
 	}
 	if (cutover->gates)
-		what = SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD | SURVEY_NEW |
-		       SURVEY_QUEUE;
+		what = SURVEY_DNS | SURVEY_RECORDS | SURVEY_STS | SURVEY_OLD |
+		       SURVEY_NEW | SURVEY_QUEUE;
 	if (!what || cutover->survey)
 		return;
-	if (what & SURVEY_DNS)
-		cutover->next_dns_ms = mono_ms + timing->watch_every;
+	if (what & SURVEY_DNS) {
+		unsigned char chance;
+
+		random_bytes(&chance, 1);
+		cutover->next_dns_ms =
+			watch_next_ms(mono_ms, timing->watch_every, chance);
+	}
 	if (what & (SURVEY_OLD | SURVEY_NEW))
 		cutover->next_probe_ms = mono_ms + probe_interval(timing);
 	survey_begin(cutover, what);

@@ -1,6 +1,7 @@
 #include "daemon/recipients.h"
 #include "base/file.h"
 #include "smtp/smtp_path.h"
+#include <sys/stat.h>
 
 enum {
 	MAX_BYTES = 64 * 1024 * 1024
@@ -32,13 +33,19 @@ static int add_line(struct recipients *recipients, struct slice line,
 int recipients_load(struct recipients *recipients, const char *path,
 		    struct err *err)
 {
-	struct recipients fresh = { MAP_INIT };
+	struct recipients fresh = { .known = MAP_INIT };
+	struct stat info;
 	struct buf text = BUF_INIT;
 	struct slice rest;
 	int result = -1;
 
 	if (file_read(path, MAX_BYTES, &text, err) < 0)
 		goto out;
+	if (stat(path, &info) < 0) {
+		err_errno(err, "cannot be asked for its time");
+		goto out;
+	}
+	fresh.changed_ms = (int64_t)info.st_mtim.tv_sec * 1000;
 	rest = buf_slice(&text);
 	for (size_t number = 1; rest.len > 0; number++)
 		if (add_line(&fresh, slice_split(&rest, '\n'), number, err) < 0)
@@ -49,7 +56,7 @@ int recipients_load(struct recipients *recipients, const char *path,
 	}
 	map_release(&recipients->known);
 	*recipients = fresh;
-	fresh = (struct recipients){ MAP_INIT };
+	fresh = (struct recipients){ .known = MAP_INIT };
 	result = 0;
 out:
 	if (result < 0)

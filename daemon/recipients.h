@@ -14,6 +14,7 @@
 
 struct recipients {
 	struct map known;
+	int64_t changed_ms; /* wall: the file's time when it was read */
 };
 
 int recipients_load(struct recipients *recipients, const char *path,

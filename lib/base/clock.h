@@ -16,6 +16,13 @@ int64_t clock_mono_ms(void);
 /* CLOCK_BOOTTIME: goes on while suspended, never steps. */
 int64_t clock_boot_ms(void);
 
+/*
+ * How far the wall clock may be off, as the kernel knows it from whatever
+ * disciplines it (chrony, ntpd, systemd-timesyncd, the host): its maximum error,
+ * adjtimex(2).  -1 with err: nothing disciplines it, or it may not be asked.
+ */
+int clock_error_ms(int64_t *error_ms, struct err *err);
+
 #define CLOCK_TEXT 40
 /* RFC 3339, UTC, to the second: "2026-12-05T22:00:00Z". */
 const char *clock_format(int64_t wall_ms, char text[CLOCK_TEXT]);

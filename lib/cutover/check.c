@@ -1,5 +1,6 @@
 #include "cutover/check.h"
 #include "cutover/check_parts.h"
+#include "net/addr.h"
 #include <stdlib.h>
 
 /* A waiver is for tonight, not for the next migration. */
@@ -30,7 +31,7 @@ const struct check checks[] = {
 	  false, check_ttl_lowered },
 	{ "ttl-elapsed",
 	  "the low TTL has been served for longer than the old one", S, true,
-	  false, NULL },
+	  false, check_ttl_elapsed },
 	{ "mx-horizon", "no cache can hold the other MX set any more",
 	  D | C | W, false, true, check_mx_horizon },
 	{ "negative-cache", "negative answers are not cached for long", P, true,
@@ -38,9 +39,9 @@ const struct check checks[] = {
 	{ "dnssec", "the zone is signed validly, or unsigned", P | F | C | W,
 	  true, true, NULL },
 	{ "mta-sts-union", "the MTA-STS policy lists old, queue and new",
-	  P | S | F | C, true, true, NULL },
+	  P | S | F | C, true, true, check_mta_sts_union },
 	{ "queue-cert", "the queue's certificate is trusted and names it",
-	  P | S | W, true, true, NULL },
+	  P | S | W, true, true, check_queue_cert },
 	{ "queue-tlsa", "the queue's TLSA records match its certificate",
 	  P | S | W, true, true, NULL },
 	{ "dane-standby", "no secondary MX beside inbound DANE", P, true, true,
@@ -50,7 +51,7 @@ const struct check checks[] = {
 	{ "queue-identity", "PTR, forward and HELO name of the queue agree",
 	  P | S, true, true, NULL },
 	{ "queue-reachable", "port 25 of the queue can be reached from outside",
-	  P | S | W, true, true, NULL },
+	  P | S | W, true, true, check_queue_reachable },
 	{ "no-open-relay", "the queue refuses mail for foreign domains", S | W,
 	  false, true, check_no_open_relay },
 	{ "queue-capacity", "there is room for the mail of the gap", P | S | W,
@@ -58,23 +59,23 @@ const struct check checks[] = {
 	{ "daemon-supervised", "something restarts tideoverd", S | W, true,
 	  true, check_daemon_supervised },
 	{ "clock", "the clock is right: times are evidence", P | S, true, true,
-	  NULL },
+	  check_clock },
 	{ "recipients",
 	  "the list of recipients is fresh, and the same in both systems",
-	  P | S | F, true, true, NULL },
+	  P | S | F, true, true, check_recipients },
 	{ "recipients-proven",
 	  "refusing unknown recipients refuses nobody real", S, true, true,
-	  NULL },
+	  check_recipients_proven },
 	{ "source-blockers",
 	  "nothing in the old tenant still refers to the domain", P | S, true,
-	  false, NULL },
+	  false, check_source_blockers },
 	{ "verify-txt", "the new tenant's verification record is published",
 	  P | S, true, false, check_verify_txt },
 	{ "target-trust", "the new system trusts what the queue replays",
-	  P | S | F, true, false, NULL },
+	  P | S | F, true, false, check_target_trust },
 	{ "canary-initial",
 	  "a message through the queue reaches the new tenant", S, true, false,
-	  NULL },
+	  check_canary_initial },
 	{ "parked", "the queue is the only MX everywhere", D | W, true, false,
 	  check_parked },
 	{ "straggler-rate", "no mail arrives at the old system any more", D | W,
@@ -83,20 +84,20 @@ const struct check checks[] = {
 	  "mx-horizon, parked and straggler-rate passed just now", D, true,
 	  false, check_detach_safe },
 	{ "domain-verified", "the new tenant has the domain, enabled for mail",
-	  F | W, true, false, NULL },
+	  F | W, true, false, check_domain_verified },
 	{ "accepted-type",
 	  "the new tenant accepts mail for the domain's recipients", F | W,
-	  true, false, NULL },
+	  true, false, check_accepted_type },
 	{ "rcpt-probe", "the new system accepts its recipients, and only them",
 	  F | W, true, false, check_rcpt_probe },
 	{ "canary-domain", "a message to sampled mailboxes arrives", F, true,
-	  false, NULL },
+	  false, check_canary_domain },
 	{ "ramp", "the first stages of the release are not refused", W, true,
-	  false, NULL },
+	  false, check_ramp },
 	{ "pacing", "the replay stays below the provider's limits", W, true,
-	  true, NULL },
+	  true, check_pacing },
 	{ "retention-clock", "no message nears the end of its retention", W,
-	  true, true, NULL },
+	  true, true, check_retention_clock },
 	{ "mx-not-old", "the old MX is gone before the release", F, true, false,
 	  check_mx_not_old },
 	{ "mx-final", "the MX set is the one to stay", C, true, true,
@@ -111,7 +112,7 @@ const struct check checks[] = {
 	{ "autodiscover", "autodiscover leads to the new system", C, true,
 	  false, check_autodiscover },
 	{ "standby-health", "the primary refuses connections during a window",
-	  S | W, true, true, NULL },
+	  S | W, true, true, check_standby_health },
 	{ "ledger-balance", "every accepted envelope is accounted for", C | W,
 	  false, true, check_ledger_balance },
 	{ "stragglers-end", "no mail arrives at the queue any more", C | W,
@@ -122,7 +123,7 @@ const struct check checks[] = {
 	  "the old system accepts its recipients, and only them", R, true,
 	  false, check_rollback_target },
 	{ "signoff", "waivers and exceptions are approved", C, true, true,
-	  NULL },
+	  check_signoff },
 	{ NULL, NULL, 0, false, false, NULL },
 };
 
@@ -396,6 +397,48 @@ struct json *findings_json(const struct findings *findings)
 	json_put(json, "findings", all);
 	json_put(json, "blocking", blocking);
 	return json;
+}
+
+/* What is not known. */
+
+bool check_is_public(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->queue_mx.listen.count; i++) {
+		struct addr addr;
+
+		if (addr_parse(slice(plan->queue_mx.listen.at[i]), 25, &addr,
+			       NULL) < 0 ||
+		    !addr_is_loopback(&addr))
+			return true;
+	}
+	return plan->queue_mx.listen.count == 0;
+}
+
+void check_not_known(const struct facts *facts, struct finding *finding,
+		     const char *format, ...)
+{
+	struct buf text = BUF_INIT;
+	va_list args;
+
+	va_start(args, format);
+	buf_vaddf(&text, format, args);
+	va_end(args);
+	finding_set(finding, VERDICT_UNKNOWN, "%s", buf_text(&text));
+	buf_release(&text);
+	check_excuse(facts, finding);
+}
+
+void check_excuse(const struct facts *facts, struct finding *finding)
+{
+	char *known;
+
+	if (finding->verdict != VERDICT_UNKNOWN || check_is_public(facts->plan))
+		return;
+	known = finding->summary;
+	finding->summary = NULL;
+	finding_set(finding, VERDICT_WARN,
+		    "%s; the queue listens on loopback only", known);
+	free(known);
 }
 
 /* Tallies. */

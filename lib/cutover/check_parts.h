@@ -35,6 +35,22 @@ struct json *check_vantage_json(const struct dns_vantage *vantage);
 /* "2026-12-05 22:00 UTC" */
 const char *check_time(int64_t wall_ms, char text[CLOCK_TEXT]);
 
+/*
+ * Whether any listener can be reached from elsewhere.  Where none can, no mail
+ * of strangers comes, and a row may warn about what a real plan must know.
+ */
+bool check_is_public(const struct plan *plan);
+/*
+ * Says that something is not known: `unknown`, or a warning with the reason on
+ * a plan that listens on loopback alone.
+ */
+void check_not_known(const struct facts *facts, struct finding *finding,
+		     const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The same for a finding that is there: its unknown becomes that warning. */
+void check_excuse(const struct facts *facts, struct finding *finding);
+
 /* What a check filled in; the finding itself stays. */
 void finding_clear(struct finding *finding);
 
@@ -55,5 +71,21 @@ check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
 /* check_mail.c */
 check_run_fn check_negative_cache, check_verify_txt, check_spf, check_dkim,
 	check_dmarc, check_tls_rpt, check_autodiscover;
+/* check_release.c */
+check_run_fn check_ttl_elapsed, check_retention_clock, check_pacing, check_ramp,
+	check_signoff, check_standby_health;
+/* check_ready.c */
+check_run_fn check_clock, check_recipients, check_recipients_proven,
+	check_queue_cert, check_mta_sts_union;
+/*
+ * How many listed recipients the new tenant's export lacks; 0 where either is
+ * not known.  The first few go to `names`, all as objects to `all` (or NULL).
+ */
+size_t check_missing(const struct facts *facts, struct buf *names,
+		     struct json *all);
+/* check_tenant.c */
+check_run_fn check_queue_reachable, check_source_blockers, check_canary_initial,
+	check_canary_domain, check_target_trust, check_domain_verified,
+	check_accepted_type;
 
 #endif

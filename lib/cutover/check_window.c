@@ -1,7 +1,6 @@
 /* The checks of the hours around the gates: detach, trail, supervision. */
 
 #include "cutover/check_parts.h"
-#include "net/addr.h"
 
 enum {
 	FRESH_MS = 60000 /* CHECKS: asked within so long */
@@ -142,19 +141,6 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 		       check_time(from + trail, text));
 }
 
-static bool is_public(const struct plan *plan)
-{
-	for (size_t i = 0; i < plan->queue_mx.listen.count; i++) {
-		struct addr addr;
-
-		if (addr_parse(slice(plan->queue_mx.listen.at[i]), 25, &addr,
-			       NULL) < 0 ||
-		    !addr_is_loopback(&addr))
-			return true;
-	}
-	return false;
-}
-
 static struct json *supervisor_json(const struct facts *facts)
 {
 	struct json *json = json_object();
@@ -184,7 +170,7 @@ void check_daemon_supervised(const struct facts *facts, enum gate gate,
 			    "a supervisor restarts tideoverd");
 		return;
 	}
-	if (is_public(facts->plan))
+	if (check_is_public(facts->plan))
 		finding_set(finding, VERDICT_FAIL,
 			    "nothing restarts tideoverd after a crash or a "
 			    "reboot, and it listens in public");

@@ -1,4 +1,6 @@
 #include "cutover/facts.h"
+#include "base/clock.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 struct facts *facts_new(const struct plan *plan)
@@ -16,10 +18,26 @@ void facts_free(struct facts *facts)
 {
 	if (!facts)
 		return;
-	for (size_t i = 0; i < facts->plan->domain_count; i++)
+	for (size_t i = 0; i < facts->plan->domain_count; i++) {
 		dns_domain_release(&facts->domains[i].dns);
+		free(facts->domains[i].sts.policy);
+	}
+	tenant_release(&facts->tenant);
 	records_free(facts->records);
 	tls_client_free(facts->probe_tls);
 	free(facts->domains);
 	free(facts);
+}
+
+void facts_read_evidence(struct facts *facts)
+{
+	const struct plan_strings *files = &facts->plan->evidence;
+	struct err err = ERR_INIT;
+
+	tenant_release(&facts->tenant);
+	for (size_t i = 0; i < files->count; i++)
+		tenant_read_file(&facts->tenant, files->at[i]);
+	facts->clock_asked = clock_error_ms(&facts->clock_error_ms, &err) == 0;
+	snprintf(facts->clock_why, sizeof(facts->clock_why), "%.127s",
+		 err.text);
 }

@@ -11,9 +11,24 @@
 #include "cutover/phase.h"
 #include "cutover/probe.h"
 #include "cutover/records.h"
+#include "cutover/tenant.h"
 #include "dns/dns_propagation.h"
+#include "mail/mta_sts.h"
+
+/* MTA-STS of a domain: the record and the policy as a sender would get them. */
+struct facts_sts {
+	bool asked;	/* _mta-sts TXT was answered */
+	size_t records; /* of MTA-STS; exactly one counts (RFC 8461 3.1) */
+	char id[MTA_STS_ID];
+	struct mta_sts *policy; /* NULL: it could not be fetched or read */
+	char error[256];	/* why not */
+	char from[300]; /* whom we asked, and the address of the policy */
+	int64_t at_ms;
+	int64_t seen_ms; /* wall, this id was seen first; 0: not kept */
+};
 
 struct facts_domain {
+	struct facts_sts sts;
 	struct dns_domain dns; /* latest survey */
 	bool surveyed;
 	struct dns_horizon horizon; /* for the old set */
@@ -25,7 +40,15 @@ struct facts_domain {
 		unsigned good_count;
 	} systems[2];
 	uint64_t accepted, waiting, held, delivered, bounced, discarded;
+	int64_t oldest_ms; /* wall: the oldest that waits or is held; 0 none */
+	/* Of the present release. */
+	uint64_t outcomes, refused; /* refused: of whole mailboxes */
+	char breaker[256];	    /* why the valve closed, or "" */
+	/* wall, 0 never: a provider said "slower", "over the limit" */
+	int64_t slowed_ms, limited_ms;
 };
+
+struct waiver;
 
 struct facts {
 	const struct plan *plan;
@@ -33,6 +56,10 @@ struct facts {
 	int64_t since_ms;	 /* wall: the phase began */
 	int64_t last_arrival_ms; /* wall: mail for the plan; 0: none yet */
 	bool supervised;	 /* somebody restarts the daemon */
+	bool window_active;	 /* maintenance of the primary, now */
+	/* Every waiver that the plan was given; borrowed. */
+	const struct waiver *waivers;
+	size_t waiver_count;
 	struct dns_now now;
 	struct facts_domain *domains; /* plan->domain_count */
 	struct records *records;      /* beside the MX; NULL: not asked */
@@ -50,6 +77,23 @@ struct facts {
 	char ledger_why[256]; /* why not */
 	bool journal_intact;
 
+	/* How far off the wall clock may be, as the kernel says. */
+	bool clock_asked; /* else clock_why says why not */
+	int64_t clock_error_ms;
+	char clock_why[128];
+
+	/* The list of the plan; `listed` is borrowed, NULL: not read. */
+	const struct map *listed; /* by mailbox key */
+	int64_t listed_at_ms;	  /* wall, its last change */
+
+	/* What the plan's evidence files say: facts_read_evidence(). */
+	struct tenant tenant;
+
+	/* Where MTA-STS policies come from; 0 and NULL: port 443, and whom the
+	 * system trusts. */
+	int sts_port;
+	const char *sts_ca_file; /* borrowed */
+
 	/* Trust for the probes, made by the first survey: loading the
 	 * system's store every few seconds would be a waste. */
 	struct tls_client *probe_tls;
@@ -57,5 +101,7 @@ struct facts {
 
 struct facts *facts_new(const struct plan *plan);
 void facts_free(struct facts *facts); /* NULL is fine */
+/* Reads the plan's evidence files again, and asks for the clock's state. */
+void facts_read_evidence(struct facts *facts);
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "net/stream.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,7 +16,7 @@ struct probe {
 	struct loop *loop;
 	probe_fn *done;
 	void *ctx;
-	char *host, *helo;
+	char *host, *helo, *tls_name;
 	int port;
 	struct tls_client *tls;
 	struct addr server; /* for names */
@@ -50,6 +51,7 @@ static void probe_free(struct probe *probe)
 	buf_release(&probe->greeting);
 	free(probe->host);
 	free(probe->helo);
+	free(probe->tls_name);
 	free(probe);
 }
 
@@ -135,7 +137,8 @@ static void on_starttls(void *ctx)
 	struct probe *probe = ctx;
 
 	flush(probe);
-	stream_starttls_client(probe->stream, probe->tls, probe->host);
+	stream_starttls_client(probe->stream, probe->tls,
+			       probe->tls_name ? probe->tls_name : probe->host);
 }
 
 static void on_rcpt(void *ctx, size_t index, const struct smtp_reply *reply)
@@ -240,6 +243,9 @@ static void on_end(void *ctx, const char *why)
 
 	snprintf(text, sizeof(text), "%s",
 		 why ? why : "the server closed the connection");
+	if (!probe->result.connected)
+		probe->result.refused =
+			strcmp(text, strerror(ECONNREFUSED)) == 0;
 	stream_free(probe->stream);
 	probe->stream = NULL;
 	if (!probe->result.connected && !probe->ended &&
@@ -386,6 +392,7 @@ struct probe *probe_start(struct loop *loop, const struct probe_spec *spec,
 	probe->port = spec->port;
 	probe->helo = mem_dup(spec->helo);
 	probe->tls = spec->tls;
+	probe->tls_name = mem_dup(spec->tls_name);
 	if (spec->resolver) {
 		probe->server = *spec->resolver;
 		probe->has_server = true;
@@ -461,6 +468,8 @@ struct json *probe_json(const struct probe_result *result)
 	json_put_text(json, "target", result->target);
 	json_put_text(json, "address",
 		      result->address[0] ? result->address : NULL);
+	json_put_bool(json, "connected", result->connected);
+	json_put_bool(json, "refused", result->refused);
 	json_put_bool(json, "healthy", result->healthy);
 	json_put_text(json, "error", result->error[0] ? result->error : NULL);
 	json_put_text(json, "stage", smtp_stage_name(result->stage));

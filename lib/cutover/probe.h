@@ -27,6 +27,7 @@ struct probe_result {
 	char target[300];	 /* "host:port" */
 	char address[ADDR_TEXT]; /* that was connected to */
 	bool connected;
+	bool refused; /* TCP was refused: nothing listens */
 	struct smtp_reply greeting;
 	struct smtp_offers offers;
 	struct tls_info tls;
@@ -51,6 +52,7 @@ struct probe_spec {
 	size_t recipient_count;
 	const char *random_domain; /* NULL: no random address */
 	struct tls_client *tls;	   /* NULL: no STARTTLS */
+	const char *tls_name;	   /* its certificate's; NULL: `host` */
 	/* Asked for names; NULL: only IP addresses can be probed. */
 	const struct addr *resolver;
 	int64_t timeout_ms; /* of the whole probe */

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "cutover/check_parts.h"
 #include "cutover/survey_records.h"
+#include "cutover/sts.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,6 +29,8 @@ struct survey {
 	bool wants_records;
 	struct dns_survey *dns;
 	struct survey_records *records;
+	struct sts *sts;
+	bool wants_sts;
 	struct addr resolver; /* for the targets' names */
 	bool has_resolver;
 	char queue_host[ADDR_TEXT];
@@ -42,6 +45,7 @@ static void survey_free(struct survey *survey)
 {
 	dns_survey_cancel(survey->dns);
 	survey_records_cancel(survey->records);
+	sts_cancel(survey->sts);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
 	loop_timer_free(survey->tell);
@@ -52,8 +56,8 @@ static void survey_free(struct survey *survey)
 
 static void look_whether_done(struct survey *survey)
 {
-	if (!survey->dns && !survey->records && survey->job_open == 0 &&
-	    survey->job_next == survey->job_count)
+	if (!survey->dns && !survey->records && !survey->sts &&
+	    survey->job_open == 0 && survey->job_next == survey->job_count)
 		loop_timer_arm(survey->tell, 0);
 }
 
@@ -78,6 +82,14 @@ static void records_came(void *ctx)
 	look_whether_done(survey);
 }
 
+static void sts_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->sts = NULL;
+	look_whether_done(survey);
+}
+
 static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 {
 	struct survey *survey = ctx;
@@ -98,6 +110,8 @@ static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 			dns_domain_copy(&domain->dns, &domains[d]);
 			dns_horizon_observe(&domain->horizon, &domains[d],
 					    &wanted, &facts->now);
+			dns_ttl_observe(&domain->horizon, &domains[d],
+					facts->plan->dns.ttl, &facts->now);
 			domain->surveyed = true;
 			break;
 		}
@@ -107,6 +121,11 @@ static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 			survey->loop, facts,
 			survey->has_resolver ? &survey->resolver : NULL,
 			records_came, survey);
+	if (survey->wants_sts)
+		survey->sts = sts_start(
+			survey->loop, facts,
+			survey->has_resolver ? &survey->resolver : NULL,
+			sts_came, survey);
 	look_whether_done(survey);
 }
 
@@ -242,6 +261,7 @@ static void start_queue(struct survey *survey, struct job *job)
 		.recipients = &foreign,
 		.recipient_count = 1,
 		.tls = survey->facts->probe_tls,
+		.tls_name = survey->facts->plan->queue_mx.host,
 		.timeout_ms = PROBE_MS,
 	};
 
@@ -373,6 +393,8 @@ static void on_deadline(void *ctx)
 	}
 	survey_records_cancel(survey->records);
 	survey->records = NULL;
+	sts_cancel(survey->sts);
+	survey->sts = NULL;
 	for (size_t i = 0; i < survey->job_count; i++) {
 		struct job *job = &survey->jobs[i];
 
@@ -406,6 +428,7 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	survey->wants_records = what & SURVEY_RECORDS;
 	survey->tell = loop_timer_new(loop, tell, survey);
 	survey->deadline = loop_timer_new(loop, on_deadline, survey);
+	survey->wants_sts = what & SURVEY_STS;
 	choose_foreign(survey);
 	if (queue && queue_endpoint(survey, queue_address, err) < 0)
 		goto fail;

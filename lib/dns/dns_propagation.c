@@ -226,6 +226,65 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 	return elapsed < total ? total - elapsed : 0;
 }
 
+void dns_ttl_observe(struct dns_horizon *horizon,
+		     const struct dns_domain *domain, int64_t low_ttl_s,
+		     const struct dns_now *now)
+{
+	uint32_t high = 0;
+	bool low = false;
+
+	for (size_t i = 0; i < domain->vantage_count; i++) {
+		const struct dns_vantage *at = &domain->vantages[i];
+
+		if (!at->authority || at->error[0] || at->mx.count == 0)
+			continue;
+		if ((int64_t)at->mx.ttl <= low_ttl_s)
+			low = true;
+		else if (at->mx.ttl > high)
+			high = at->mx.ttl;
+	}
+	if (high > 0) {
+		if (high > horizon->high_ttl)
+			horizon->high_ttl = high;
+		horizon->low_since_ms = 0;
+	} else if (low && !horizon->low_since_ms) {
+		horizon->low_since_ms = now->wall_ms;
+		horizon->low_since_boot_ms = now->boot_ms;
+		snprintf(horizon->low_boot_id, sizeof(horizon->low_boot_id),
+			 "%s", now->boot_id);
+	}
+}
+
+void dns_ttl_adopt(struct dns_horizon *horizon, const struct dns_horizon *from)
+{
+	if (horizon->low_since_ms || horizon->high_ttl)
+		return;
+	horizon->high_ttl = from->high_ttl;
+	horizon->low_since_ms = from->low_since_ms;
+	horizon->low_since_boot_ms = from->low_since_boot_ms;
+	memcpy(horizon->low_boot_id, from->low_boot_id,
+	       sizeof(horizon->low_boot_id));
+}
+
+int64_t dns_ttl_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
+		     int64_t margin_ms, int64_t observe_ms,
+		     const struct dns_now *now, bool *known)
+{
+	int64_t ttl_s = horizon->high_ttl, total, elapsed;
+
+	if (old_ttl_s > ttl_s)
+		ttl_s = old_ttl_s;
+	total = ttl_s * SECOND_MS + margin_ms;
+	*known = false;
+	if (!horizon->low_since_ms)
+		return total;
+	elapsed = elapsed_ms(horizon->low_since_ms, horizon->low_since_boot_ms,
+			     horizon->low_boot_id, now);
+	*known = old_ttl_s >= 0 || horizon->high_ttl > 0 ||
+		 elapsed >= observe_ms;
+	return elapsed < total ? total - elapsed : 0;
+}
+
 struct json *dns_horizon_json(const struct dns_horizon *horizon)
 {
 	struct json *json = json_object();
@@ -236,6 +295,11 @@ struct json *dns_horizon_json(const struct dns_horizon *horizon)
 	json_put_number(json, "old_seen_boot_ms",
 			(double)horizon->old_seen_boot_ms);
 	json_put_text(json, "boot_id", horizon->boot_id);
+	json_put_number(json, "high_ttl", horizon->high_ttl);
+	json_put_number(json, "low_since_ms", (double)horizon->low_since_ms);
+	json_put_number(json, "low_since_boot_ms",
+			(double)horizon->low_since_boot_ms);
+	json_put_text(json, "low_boot_id", horizon->low_boot_id);
 	return json;
 }
 
@@ -247,18 +311,30 @@ static int64_t get_ms(const struct json *json, const char *key)
 	return fabs(number) <= 9007199254740992.0 ? (int64_t)number : 0;
 }
 
+static uint32_t get_ttl(const struct json *json, const char *key)
+{
+	int64_t ttl = get_ms(json, key);
+
+	return ttl > 0 && ttl <= UINT32_MAX ? (uint32_t)ttl : 0;
+}
+
 void dns_horizon_from_json(struct dns_horizon *horizon,
 			   const struct json *value)
 {
-	int64_t ttl = get_ms(value, "max_ttl");
 	const char *boot_id = json_get_text(value, "boot_id");
+	const char *low_boot_id = json_get_text(value, "low_boot_id");
 
 	*horizon = (struct dns_horizon){
-		.max_ttl = ttl > 0 && ttl <= UINT32_MAX ? (uint32_t)ttl : 0,
+		.max_ttl = get_ttl(value, "max_ttl"),
 		.first_ms = get_ms(value, "first_ms"),
 		.old_seen_ms = get_ms(value, "old_seen_ms"),
 		.old_seen_boot_ms = get_ms(value, "old_seen_boot_ms"),
+		.high_ttl = get_ttl(value, "high_ttl"),
+		.low_since_ms = get_ms(value, "low_since_ms"),
+		.low_since_boot_ms = get_ms(value, "low_since_boot_ms"),
 	};
+	snprintf(horizon->low_boot_id, sizeof(horizon->low_boot_id), "%s",
+		 low_boot_id ? low_boot_id : "");
 	snprintf(horizon->boot_id, sizeof(horizon->boot_id), "%s",
 		 boot_id ? boot_id : "");
 }

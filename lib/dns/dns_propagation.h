@@ -53,6 +53,11 @@ struct dns_horizon {
 	int64_t old_seen_ms; /* wall, last sighting of the old set; 0 never */
 	int64_t old_seen_boot_ms; /* CLOCK_BOOTTIME of it */
 	char boot_id[40];	  /* which boot that was */
+	/* The authorities' TTLs: how long they have all been low. */
+	uint32_t high_ttl;    /* seconds, largest seen above the low one */
+	int64_t low_since_ms; /* wall, since when none was higher; 0: is */
+	int64_t low_since_boot_ms;
+	char low_boot_id[40];
 };
 
 struct dns_now {
@@ -74,6 +79,26 @@ void dns_horizon_observe(struct dns_horizon *horizon,
 int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 			 int64_t margin_ms, int64_t observe_ms,
 			 const struct dns_now *now, bool *known);
+/*
+ * The MX TTL at the authorities, from the same survey: one above `low_ttl_s`
+ * ends the row of low answers, a survey in which every authority that answers
+ * is at most that begins it.  Silence and empty sets change nothing.
+ */
+void dns_ttl_observe(struct dns_horizon *horizon,
+		     const struct dns_domain *domain, int64_t low_ttl_s,
+		     const struct dns_now *now);
+/* Takes over the TTLs of another record where this one has no row of its own
+ * yet. */
+void dns_ttl_adopt(struct dns_horizon *horizon, const struct dns_horizon *from);
+/*
+ * Milliseconds until the low TTL has been served for the largest TTL before it
+ * (`old_ttl_s`, -1: not in the plan; or what was seen) + margin.  *known is
+ * false while no row of low answers is on record, and without any TTL to wait
+ * for until `observe_ms` of it.
+ */
+int64_t dns_ttl_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
+		     int64_t margin_ms, int64_t observe_ms,
+		     const struct dns_now *now, bool *known);
 struct json *dns_horizon_json(const struct dns_horizon *horizon);
 void dns_horizon_from_json(struct dns_horizon *horizon,
 			   const struct json *value);

@@ -102,3 +102,119 @@ enum http_result http_call(const struct http_call *call, int *status,
 	curl_easy_cleanup(curl);
 	return result;
 }
+
+/* A stranger's document. */
+
+struct fetching {
+	const struct http_fetch *fetch;
+	struct buf *out;
+	bool too_much;
+};
+
+static size_t on_document(char *p, size_t size, size_t count, void *ctx)
+{
+	struct fetching *fetching = ctx;
+	size_t len = size * count;
+
+	if (fetching->out->len + len > fetching->fetch->max_bytes) {
+		fetching->too_much = true;
+		return 0;
+	}
+	buf_add(fetching->out, slice_of(p, len));
+	return len;
+}
+
+static int on_progress(void *ctx, curl_off_t total, curl_off_t now,
+		       curl_off_t up_total, curl_off_t up)
+{
+	const struct fetching *fetching = ctx;
+
+	return fetching->fetch->stop && *fetching->fetch->stop;
+}
+
+/* RFC 8461 section 3.3: media type "text/plain". */
+static bool is_plain_text(CURL *curl)
+{
+	const char *type = NULL;
+	struct slice rest;
+
+	curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
+	rest = slice(type);
+	return slice_is_nocase(slice_trim(slice_split(&rest, ';')),
+			       "text/plain");
+}
+
+static enum http_result judge_document(CURL *curl, CURLcode code,
+				       const struct fetching *fetching,
+				       const char *why, struct err *err)
+{
+	long status = 0;
+
+	if (fetching->too_much) {
+		err_set(err, "the answer is larger than %zu bytes",
+			fetching->fetch->max_bytes);
+		return HTTP_FAILED;
+	}
+	if (code != CURLE_OK) {
+		err_set(err, "%s", *why ? why : curl_easy_strerror(code));
+		return code == CURLE_OPERATION_TIMEDOUT ? HTTP_TIMEOUT :
+		       code == CURLE_COULDNT_CONNECT	? HTTP_UNREACHABLE :
+							  HTTP_FAILED;
+	}
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	if (status != 200) {
+		err_set(err, "the answer is HTTP status %ld", status);
+		return HTTP_FAILED;
+	}
+	if (!is_plain_text(curl)) {
+		err_set(err, "the answer is not text/plain");
+		return HTTP_FAILED;
+	}
+	return HTTP_OK;
+}
+
+enum http_result http_fetch(const struct http_fetch *fetch, struct buf *out,
+			    struct err *err)
+{
+	struct fetching fetching = { .fetch = fetch, .out = out };
+	int port = fetch->port ? fetch->port : 443;
+	char why[CURL_ERROR_SIZE] = "";
+	bool six = strchr(fetch->address, ':');
+	char *url =
+		mem_printf("https://%s:%d%s", fetch->host, port, fetch->path);
+	char *pin = mem_printf("%s:%d:%s%s%s", fetch->host, port,
+			       six ? "[" : "", fetch->address, six ? "]" : "");
+	struct curl_slist *resolve = curl_slist_append(NULL, pin);
+	CURL *curl = curl_easy_init();
+	enum http_result result;
+
+	if (!curl || !resolve)
+		abort();
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_RESOLVE, resolve);
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE,
+			 (curl_off_t)fetch->max_bytes);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)fetch->timeout_ms);
+	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
+	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(curl, CURLOPT_SSLVERSION,
+			 (long)CURL_SSLVERSION_TLSv1_2);
+	if (fetch->ca_file)
+		curl_easy_setopt(curl, CURLOPT_CAINFO, fetch->ca_file);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_document);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &fetching);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &fetching);
+	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+	result = judge_document(curl, curl_easy_perform(curl), &fetching, why,
+				err);
+	curl_easy_cleanup(curl);
+	curl_slist_free_all(resolve);
+	free(url);
+	free(pin);
+	return result;
+}

@@ -34,4 +34,23 @@ enum http_result {
 enum http_result http_call(const struct http_call *call, int *status,
 			   struct buf *out, struct err *err);
 
+/*
+ * A document from a stranger by HTTPS, for whoever may wait: a thread of its
+ * own.  The certificate must be trusted and name the host; redirects are not
+ * followed (RFC 8461 section 3.3).  Nobody is asked for the host's address: it
+ * is connected where `address` says.
+ */
+struct http_fetch {
+	const char *host, *path; /* "/.well-known/mta-sts.txt" */
+	int port;		 /* 0: 443 */
+	const char *address;	 /* IP, without brackets */
+	const char *ca_file;	 /* NULL: the system's store */
+	size_t max_bytes;
+	int64_t timeout_ms;	  /* of the whole */
+	const _Atomic bool *stop; /* becomes true: give up within a second */
+};
+/* HTTP_OK on 200 with a text/plain document in `out`; else err. */
+enum http_result http_fetch(const struct http_fetch *fetch, struct buf *out,
+			    struct err *err);
+
 #endif

@@ -133,6 +133,7 @@ struct plan {
 		enum plan_tls tls;
 	} bounce;
 	struct plan_strings probe_recipients;
+	struct plan_strings evidence; /* files, absolute: cutover/tenant.h */
 	struct plan_timing timing;
 };
 

@@ -354,6 +354,29 @@ static const struct plan_field probe_fields[] = {
 	{ .name = NULL }
 };
 
+static void read_evidence(struct plan_reader *r, const struct json *value,
+			  void *into, const struct plan_field *field)
+{
+	struct plan_strings *files = into;
+	size_t i = 0;
+
+	if (!value_is_list(r, value, field))
+		return;
+	for (const struct json *m = json_first(value); m; m = json_next(m)) {
+		size_t before = reader_enter_index(r, i++);
+		char *file = NULL;
+
+		value_file(r, m, &file, field);
+		for (size_t j = 0; file && j < files->count; j++)
+			if (strcmp(files->at[j], file) == 0)
+				wrong(r, m, "stands here twice");
+		if (file)
+			plan_strings_add(files, file);
+		free(file);
+		reader_leave(r, before);
+	}
+}
+
 static const struct plan_field timing_fields[] = {
 	TIMING(recover_after, 0), TIMING(probe_every, 1),
 	TIMING(watch_every, 1),	  TIMING(horizon_margin, 0),
@@ -399,6 +422,8 @@ static const struct plan_field plan_fields[] = {
 	  .max = DURATION_MAX_MS },
 	{ KEY("bounce", value_object), .members = bounce_fields },
 	{ KEY("probe", value_object), .members = probe_fields },
+	{ KEY("evidence", read_evidence), TO(plan, evidence), .min = 1,
+	  .max = PLAN_LIST_MAX },
 	{ KEY("timing", value_object), TO(plan, timing),
 	  .members = timing_fields },
 	{ KEY("notify", value_shapes), .max = PLAN_LIST_MAX,

@@ -375,6 +375,102 @@ static void broken_memory_of_a_horizon_is_an_empty_one(void **state)
 	json_free(json);
 }
 
+/* What the authorities show at a time, and what is left then.  -1: silence. */
+static const struct {
+	const char *promise;
+	int64_t old_ttl_s;
+	struct {
+		int64_t wall_s, boot_s;
+		int ttl; /* of the second authority; the first has 300 */
+		int64_t left_s;
+		bool known;
+	} steps[4];
+	size_t count;
+} rows[] = {
+	{ "the row begins when no authority is higher",
+	  -1,
+	  { { 0, 0, 3600, 3660, false },
+	    { 100, 100, 300, 3660, true },
+	    { 3700, 3700, 300, 60, true },
+	    { 3760, 3760, 300, 0, true } },
+	  4 },
+	{ "a higher one ends it",
+	  3600,
+	  { { 0, 0, 300, 3660, true },
+	    { 3000, 3000, 7200, 7260, false },
+	    { 4000, 4000, 300, 7260, true } },
+	  3 },
+	{ "silence changes nothing",
+	  3600,
+	  { { 0, 0, 300, 3660, true }, { 3660, 3660, -1, 0, true } },
+	  2 },
+	{ "a clock that is set ahead opens nothing",
+	  3600,
+	  { { 0, 0, 300, 3660, true }, { 9000, 60, 300, 3600, true } },
+	  2 },
+	{ "without any TTL to wait for it takes the observation",
+	  -1,
+	  { { 0, 0, 300, 60, false }, { 48 * 3600, 48 * 3600, 300, 0, true } },
+	  2 },
+};
+
+static void the_low_ttl_is_served_for_as_long_as_the_high_one(void **state)
+{
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct dns_horizon horizon = { 0 };
+
+		for (size_t s = 0; s < rows[i].count; s++) {
+			struct dns_vantage at[2] = { { .authority = true },
+						     { .authority = true } };
+			struct dns_domain domain = { .vantages = at,
+						     .vantage_count = 2 };
+			int ttl = rows[i].steps[s].ttl;
+			struct dns_now now = {
+				.wall_ms = START +
+					   SECONDS(rows[i].steps[s].wall_s),
+				.boot_ms = HOURS(5) +
+					   SECONDS(rows[i].steps[s].boot_s),
+				.boot_id = "a boot",
+			};
+			bool known;
+			int64_t left;
+
+			at[0].mx = set_of(OLD_TEXT, 300);
+			at[1].mx = set_of(OLD_TEXT, (uint32_t)ttl);
+			if (ttl < 0)
+				for (size_t v = 0; v < 2; v++)
+					snprintf(at[v].error,
+						 sizeof(at[v].error),
+						 "timeout");
+			dns_ttl_observe(&horizon, &domain, 300, &now);
+			restart(&horizon);
+			left = dns_ttl_left(&horizon, rows[i].old_ttl_s, MARGIN,
+					    OBSERVE, &now, &known);
+			if (left != SECONDS(rows[i].steps[s].left_s) ||
+			    known != rows[i].steps[s].known)
+				fail_msg("%s: step %zu: %lld ms left, %s",
+					 rows[i].promise, s, (long long)left,
+					 known ? "known" : "unknown");
+		}
+	}
+}
+
+static void another_record_fills_in_only_what_is_not_there(void **state)
+{
+	struct dns_horizon own = { 0 };
+	const struct dns_horizon from = { .high_ttl = 7200,
+					  .low_since_ms = START,
+					  .first_ms = START };
+
+	dns_ttl_adopt(&own, &from);
+	assert_int_equal(own.low_since_ms, START);
+	assert_int_equal(own.high_ttl, 7200);
+	assert_int_equal(own.first_ms, 0);
+	own.low_since_ms = START + 5;
+	dns_ttl_adopt(&own, &from);
+	assert_int_equal(own.low_since_ms, START + 5);
+}
+
 static void now_knows_its_boot(void **state)
 {
 	struct dns_now now;
@@ -391,6 +487,10 @@ int main(void)
 		cmocka_unit_test(a_set_is_what_its_hosts_are),
 		cmocka_unit_test(horizon_keeps_its_rules),
 		cmocka_unit_test(broken_memory_of_a_horizon_is_an_empty_one),
+		cmocka_unit_test(
+			the_low_ttl_is_served_for_as_long_as_the_high_one),
+		cmocka_unit_test(
+			another_record_fills_in_only_what_is_not_there),
 		cmocka_unit_test(now_knows_its_boot),
 	};
 

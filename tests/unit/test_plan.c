@@ -103,6 +103,17 @@ static void the_manuals_example_is_a_plan(void **state)
 	plan_free(plan);
 }
 
+static void evidence_lies_beside_the_plan(void **state)
+{
+	struct plan *plan = parse(PLAIN(DOMAIN ",\n\"evidence\": [\"a.json\", "
+					       "\"/b.json\"]"));
+
+	assert_int_equal(plan->evidence.count, 2);
+	assert_string_equal(plan->evidence.at[0], "/etc/p/a.json");
+	assert_string_equal(plan->evidence.at[1], "/b.json");
+	plan_free(plan);
+}
+
 static void what_is_not_said_has_its_default(void **state)
 {
 	struct plan *plan = parse(PLAIN(DOMAIN));
@@ -455,6 +466,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_manuals_example_is_a_plan),
+		cmocka_unit_test(evidence_lies_beside_the_plan),
 		cmocka_unit_test(what_is_not_said_has_its_default),
 		cmocka_unit_test(copies_and_the_relay_are_as_the_plan_says),
 		cmocka_unit_test(a_domain_overrides_what_it_says_and_no_more),

@@ -1,0 +1,428 @@
+/* What must be right before the queue takes a message: the clock, the list of
+ * recipients, the queue's certificate, the MTA-STS policy. */
+
+#include "cutover/check_parts.h"
+#include <stdlib.h>
+
+#define SECOND_MS  ((int64_t)1000)
+#define DAY_MS	   (24 * 3600 * SECOND_MS)
+#define EXPIRES_MS (30 * DAY_MS)
+
+enum {
+	NAMES_MAX = 10
+};
+
+/* The clock. */
+
+void check_clock(const struct facts *facts, enum gate gate,
+		 struct finding *finding)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "asked", "the kernel: adjtimex(2), maximum error");
+	json_put_time(json, "at", facts->now.wall_ms);
+	if (facts->clock_asked)
+		json_put_number(json, "error_ms",
+				(double)facts->clock_error_ms);
+	else
+		json_put_text(json, "error", facts->clock_why);
+	finding->evidence = json_array();
+	json_add(finding->evidence, json);
+	if (!facts->clock_asked) {
+		check_not_known(facts, finding,
+				"whether the clock is right is not known: %s",
+				facts->clock_why);
+		finding_remedy(finding, "run chrony or systemd-timesyncd; or "
+					"compare it yourself and attest");
+	} else if (facts->clock_error_ms < SECOND_MS) {
+		finding_set(finding, VERDICT_PASS,
+			    "the clock is right to the second");
+	} else {
+		finding_set(finding,
+			    facts->clock_error_ms < 5 * SECOND_MS ?
+				    VERDICT_WARN :
+				    VERDICT_FAIL,
+			    "the clock may be off by more than %d s",
+			    facts->clock_error_ms < 5 * SECOND_MS ? 1 : 5);
+		finding_remedy(finding, "fix the clock: times are evidence");
+	}
+}
+
+/* The list of recipients. */
+
+struct missing {
+	const struct facts *facts;
+	struct buf *names;
+	struct json *all;
+	size_t count;
+};
+
+static void look_for(void *ctx, struct slice key, void *value)
+{
+	struct missing *missing = ctx;
+
+	if (map_get(&missing->facts->tenant.addresses, key))
+		return;
+	if (missing->names && missing->count < NAMES_MAX)
+		buf_addf(missing->names, "%s%.*s", missing->count ? ", " : "",
+			 (int)key.len, key.p);
+	if (missing->all) {
+		struct json *one = json_object();
+
+		json_put_slice(one, "missing", key);
+		json_add(missing->all, one);
+	}
+	missing->count++;
+}
+
+size_t check_missing(const struct facts *facts, struct buf *names,
+		     struct json *all)
+{
+	struct missing missing = { facts, names, all, 0 };
+
+	if (facts->listed && facts->tenant.of[TENANT_RECIPIENT])
+		map_each(facts->listed, look_for, &missing);
+	return missing.count;
+}
+
+static struct json *list_json(const struct facts *facts)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "asked", "the plan's list of recipients");
+	json_put_time(json, "at", facts->now.wall_ms);
+	json_put_bool(json, "listed", facts->plan->recipients.listed);
+	json_put_time(json, "changed", facts->listed_at_ms);
+	json_put_number(json, "count",
+			facts->listed ? (double)facts->listed->count : 0);
+	json_put_number(json, "in_the_new_tenant",
+			(double)facts->tenant.addresses.count);
+	return json;
+}
+
+static void judge_list(const struct facts *facts, struct finding *finding)
+{
+	int64_t age_ms = facts->now.wall_ms - facts->listed_at_ms;
+	struct buf names = BUF_INIT;
+	size_t missing = check_missing(facts, &names, finding->evidence);
+
+	if (facts->listed->count == 0) {
+		finding_set(finding, VERDICT_FAIL,
+			    "the list of recipients is empty");
+		finding_remedy(finding, "export it from the old system");
+	} else if (age_ms > 7 * DAY_MS) {
+		finding_set(finding, VERDICT_FAIL,
+			    "the list of recipients is older than 7 days");
+		finding_remedy(finding, "export it again");
+	} else if (missing > 0) {
+		finding_set(finding, VERDICT_FAIL,
+			    "%zu listed recipients are missing in the new "
+			    "system",
+			    missing);
+		finding_remedy(finding, "missing in the target: %s%s",
+			       buf_text(&names),
+			       missing > NAMES_MAX ? ", ..." : "");
+	} else if (!facts->tenant.of[TENANT_RECIPIENT]) {
+		finding_set(finding, VERDICT_WARN,
+			    "the list was not compared with the new system");
+		finding_remedy(finding, "name the JSON of Get-Recipient under "
+					"\"evidence\" in the plan");
+	} else if (age_ms > DAY_MS) {
+		finding_set(finding, VERDICT_WARN,
+			    "the list of recipients is older than a day");
+		finding_remedy(finding, "export it again before the start");
+	} else {
+		finding_set(finding, VERDICT_PASS,
+			    "the list is of today, and the new system has "
+			    "everybody on it");
+	}
+	buf_release(&names);
+}
+
+void check_recipients(const struct facts *facts, enum gate gate,
+		      struct finding *finding)
+{
+	finding->evidence = json_array();
+	json_add(finding->evidence, list_json(facts));
+	if (!facts->plan->recipients.listed) {
+		finding_set(finding, VERDICT_WARN,
+			    "there is no list: mail for anybody is kept");
+		finding_remedy(finding, "what the new system then refuses is "
+					"held; set recipients.policy to "
+					"listed to refuse or defer it here");
+	} else if (facts->tenant.error[0]) {
+		check_not_known(facts, finding,
+				"an evidence file cannot be read");
+		finding_remedy(finding, "%s", facts->tenant.error);
+	} else if (!facts->listed) {
+		check_not_known(facts, finding, "the list was not read here");
+		finding_remedy(finding, "the daemon reads it: tideover check "
+					"PLAN --gate start");
+	} else {
+		judge_list(facts, finding);
+	}
+}
+
+/* Refusing somebody real bounces mail. */
+static void judge_refusal(const struct facts *facts, size_t at,
+			  struct tally *tally)
+{
+	const struct facts_domain *domain = &facts->domains[at];
+	const struct probe_result *probe = &domain->systems[SYSTEM_OLD].probe;
+	const char *name = facts->plan->domains[at].name;
+
+	if (!domain->systems[SYSTEM_OLD].probed)
+		return;
+	json_add(tally->evidence, probe_json(probe));
+	for (size_t i = 0; i < probe->rcpt_count; i++) {
+		const struct probe_rcpt *rcpt = &probe->rcpt[i];
+
+		if (rcpt->random && rcpt->reply.code / 100 == 2)
+			tally_add(tally, VERDICT_FAIL,
+				  mem_printf("%s: the old system accepts an "
+					     "address that nobody has",
+					     name),
+				  mem_printf("whom it accepts beyond the list "
+					     "is not known: set "
+					     "recipients.unknown to defer"));
+		if (!rcpt->random && rcpt->reply.code >= 500)
+			tally_add(tally, VERDICT_FAIL,
+				  mem_printf("%s: the old system refuses a "
+					     "sampled recipient",
+					     name),
+				  mem_printf("it refuses %s: the list is not "
+					     "its own; export it again, or "
+					     "use defer",
+					     rcpt->address));
+	}
+}
+
+void check_recipients_proven(const struct facts *facts, enum gate gate,
+			     struct finding *finding)
+{
+	bool refuses = facts->plan->recipients.listed &&
+		       facts->plan->recipients.unknown == UNKNOWN_REFUSE;
+	struct tally tally;
+
+	tally_init(&tally);
+	json_add(tally.evidence, list_json(facts));
+	for (size_t i = 0; refuses && i < facts->plan->domain_count; i++)
+		judge_refusal(facts, i, &tally);
+	if (refuses)
+		tally_add(&tally, VERDICT_UNKNOWN,
+			  mem_printf("whether the list has every address of "
+				     "the old system is not known"),
+			  mem_printf("hold it against the recipients of the "
+				     "old system's trace of 14 days, add who "
+				     "is missing, then tideover waive PLAN "
+				     "recipients-proven --gate start --attest "
+				     "--by NAME --reason \"trace of DATE\"; or "
+				     "use defer"));
+	tally_end(&tally, finding, "the queue refuses no recipient for good");
+	check_excuse(facts, finding);
+}
+
+/* The queue's certificate, as its listener shows it. */
+
+static bool is_enforced(const struct facts *facts, bool *known)
+{
+	bool enforced = false;
+
+	*known = true;
+	for (size_t i = 0; i < facts->plan->domain_count; i++) {
+		const struct facts_sts *sts = &facts->domains[i].sts;
+
+		if (!sts->asked || (sts->records > 0 && !sts->policy))
+			*known = false;
+		else if (sts->policy && sts->policy->mode == MTA_STS_ENFORCE)
+			enforced = true;
+	}
+	return enforced;
+}
+
+/* What is wrong costs TLS with senders that insist on it. */
+static void cert_is_bad(const struct facts *facts, struct finding *finding,
+			const char *what)
+{
+	bool known, enforced = is_enforced(facts, &known);
+
+	if (enforced)
+		finding_set(finding, VERDICT_FAIL,
+			    "%s, and MTA-STS enforces it", what);
+	else if (known)
+		finding_set(finding, VERDICT_WARN, "%s", what);
+	else
+		check_not_known(facts, finding,
+				"%s, and whether MTA-STS enforces it is not "
+				"known",
+				what);
+	finding_remedy(finding,
+		       "install the full chain for %s; senders with a policy "
+		       "or TLSA refuse it as it is",
+		       facts->plan->queue_mx.host);
+}
+
+void check_queue_cert(const struct facts *facts, enum gate gate,
+		      struct finding *finding)
+{
+	const struct probe_result *probe = &facts->queue_probe;
+	const struct tls_info *tls = &probe->tls;
+
+	finding->evidence = json_array();
+	if (!facts->queue_probed || !probe->connected) {
+		finding_set(finding, VERDICT_UNKNOWN,
+			    "the queue's listener was not asked");
+		finding_remedy(finding, "ask again while tideoverd runs");
+		return;
+	}
+	json_add(finding->evidence, probe_json(probe));
+	if (!tls->active) {
+		cert_is_bad(facts, finding, "the queue does no STARTTLS");
+	} else if (!tls->trusted) {
+		char *what =
+			mem_printf("its certificate is not trusted for "
+				   "%s: %s",
+				   facts->plan->queue_mx.host, tls->verdict);
+
+		cert_is_bad(facts, finding, what);
+		free(what);
+	} else if (tls->not_after_ms - facts->now.wall_ms < EXPIRES_MS) {
+		finding_set(finding, VERDICT_WARN,
+			    "the queue's certificate ends within 30 days");
+		finding_remedy(finding, "renew it for %s",
+			       facts->plan->queue_mx.host);
+	} else {
+		finding_set(finding, VERDICT_PASS,
+			    "the queue's certificate is trusted and names it");
+	}
+}
+
+/* MTA-STS. */
+
+static struct json *sts_json(const struct facts *facts, size_t at)
+{
+	const struct facts_sts *sts = &facts->domains[at].sts;
+	struct json *json = json_object();
+
+	json_put_text(json, "domain", facts->plan->domains[at].name);
+	json_put_text(json, "asked", "_mta-sts TXT, and the policy by HTTPS");
+	json_put_text(json, "from", sts->from[0] ? sts->from : NULL);
+	json_put_time(json, "at", sts->at_ms);
+	json_put_number(json, "records", (double)sts->records);
+	json_put_text(json, "id", sts->id[0] ? sts->id : NULL);
+	json_put_text(json, "error", sts->error[0] ? sts->error : NULL);
+	if (sts->policy) {
+		struct json *mx = json_array();
+
+		json_put_text(json, "mode",
+			      mta_sts_mode_name(sts->policy->mode));
+		json_put_number(json, "max_age",
+				(double)sts->policy->max_age_s);
+		for (size_t i = 0; i < sts->policy->mx_count; i++)
+			json_add_text(mx, sts->policy->mx[i]);
+		json_put(json, "mx", mx);
+	}
+	return json;
+}
+
+static void add_unlisted(const struct mta_sts *policy, const char *host,
+			 struct buf *names)
+{
+	if (!mta_sts_lists(policy, host) && !strstr(buf_text(names), host))
+		buf_addf(names, "%s%s", names->len ? ", " : "", host);
+}
+
+/* Old, queue and new, as caches of the policy outlive every MX change. */
+static void unlisted(const struct facts *facts, size_t at, struct buf *names)
+{
+	const struct plan_domain *domain = &facts->plan->domains[at];
+	const struct mta_sts *policy = facts->domains[at].sts.policy;
+
+	add_unlisted(policy, facts->plan->queue_mx.host, names);
+	for (int s = 0; s < (facts->plan->plain ? 1 : 2); s++)
+		for (size_t i = 0; i < domain->systems[s].mx.count; i++)
+			add_unlisted(policy, domain->systems[s].mx.at[i],
+				     names);
+}
+
+static void judge_sts(const struct facts *facts, size_t at, struct tally *tally)
+{
+	const struct facts_sts *sts = &facts->domains[at].sts;
+	const char *name = facts->plan->domains[at].name;
+	struct buf names = BUF_INIT;
+
+	json_add(tally->evidence, sts_json(facts, at));
+	if (!sts->asked) {
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s: whether it has a policy is not known",
+				     name),
+			  mem_printf("%s",
+				     sts->error[0] ? sts->error : "ask again"));
+		return;
+	}
+	if (sts->records == 0)
+		return;
+	if (sts->records > 1) {
+		/* RFC 8461 section 3.1: then there is none, for now. */
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: several _mta-sts records: senders "
+				     "take none",
+				     name),
+			  mem_printf("leave one"));
+		return;
+	}
+	if (!sts->policy) {
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: the policy cannot be had", name),
+			  mem_printf("senders that cached it enforce it: %s",
+				     sts->error));
+		return;
+	}
+	if (sts->policy->mode == MTA_STS_NONE)
+		return;
+	unlisted(facts, at, &names);
+	if (names.len && sts->policy->mode == MTA_STS_ENFORCE)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: the policy enforces and does not "
+				     "list %s",
+				     name, buf_text(&names)),
+			  mem_printf("add an mx line for each, bump the id, "
+				     "and wait for max_age (%lld s) before "
+				     "the MX changes",
+				     (long long)sts->policy->max_age_s));
+	else if (names.len)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: the policy (testing) does not list "
+				     "%s",
+				     name, buf_text(&names)),
+			  mem_printf("add an mx line for each and bump the "
+				     "id"));
+	else if (sts->policy->mode == MTA_STS_TESTING)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: the policy is in testing mode", name),
+			  NULL);
+	else if (sts->seen_ms == 0 ||
+		 facts->now.wall_ms - sts->seen_ms <
+			 sts->policy->max_age_s * SECOND_MS)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: the policy is younger than its "
+				     "max_age, as far as is known",
+				     name),
+			  mem_printf("senders may hold the one before it: "
+				     "compare its id with the time of the "
+				     "change"));
+	buf_release(&names);
+}
+
+void check_mta_sts_union(const struct facts *facts, enum gate gate,
+			 struct finding *finding)
+{
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		judge_sts(facts, i, &tally);
+	tally_end(&tally, finding,
+		  "no MTA-STS policy, or it lists old, queue and new");
+	check_excuse(facts, finding);
+}

@@ -1,0 +1,397 @@
+#include "cutover/sts.h"
+#include "base/clock.h"
+#include "net/http.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+	AT_ONCE = 8,
+	FETCH_MS = 10000
+};
+
+struct job {
+	struct sts *sts;
+	size_t domain;
+	struct facts_sts found;
+	struct dns_resolver *dns;
+	char host[DNS_NAME + 16], address[ADDR_TEXT];
+	struct loop_timer *step; /* runs `then`, from the loop */
+	loop_fn *then;
+	/* The thread: what it wrote is read after it was joined. */
+	pthread_t thread;
+	bool fetching;
+	_Atomic bool stop;
+	int pipe[2];
+	struct loop_watch *watch;
+	struct buf body;
+	struct err err;
+	enum http_result result;
+};
+
+struct sts {
+	struct loop *loop;
+	struct facts *facts;
+	struct addr resolver;
+	bool has_resolver;
+	loop_fn *done;
+	void *ctx;
+	struct loop_timer *tell;
+	struct job *jobs[AT_ONCE];
+	size_t next, open;
+};
+
+static void join(struct job *job)
+{
+	if (!job->fetching)
+		return;
+	job->stop = true;
+	pthread_join(job->thread, NULL);
+	job->fetching = false;
+	loop_watch_free(job->watch);
+	job->watch = NULL;
+	close(job->pipe[0]);
+	close(job->pipe[1]);
+}
+
+static void job_free(struct job *job)
+{
+	join(job);
+	dns_resolver_free(job->dns);
+	loop_timer_free(job->step);
+	buf_release(&job->body);
+	free(job->found.policy);
+	free(job);
+}
+
+static void sts_free(struct sts *sts)
+{
+	for (size_t i = 0; i < AT_ONCE; i++)
+		if (sts->jobs[i])
+			job_free(sts->jobs[i]);
+	loop_timer_free(sts->tell);
+	free(sts);
+}
+
+static void tell(void *ctx)
+{
+	struct sts *sts = ctx;
+	loop_fn *done = sts->done;
+	void *done_ctx = sts->ctx;
+
+	sts_free(sts);
+	done(done_ctx);
+}
+
+/* The same id seen again keeps the time when it was seen first. */
+static void keep(struct facts_sts *kept, struct facts_sts *found)
+{
+	found->at_ms = clock_wall_ms();
+	found->seen_ms = kept->seen_ms && strcmp(kept->id, found->id) == 0 ?
+				 kept->seen_ms :
+				 found->at_ms;
+	free(kept->policy);
+	*kept = *found;
+	found->policy = NULL;
+}
+
+static void start_jobs(struct sts *sts);
+
+static void end_job(void *ctx)
+{
+	struct job *job = ctx;
+	struct sts *sts = job->sts;
+
+	keep(&sts->facts->domains[job->domain].sts, &job->found);
+	for (size_t i = 0; i < AT_ONCE; i++)
+		if (sts->jobs[i] == job)
+			sts->jobs[i] = NULL;
+	job_free(job);
+	sts->open--;
+	start_jobs(sts);
+}
+
+static void on_step(void *ctx)
+{
+	struct job *job = ctx;
+
+	job->then(job);
+}
+
+/* Later, when nobody is in a callback of what will be freed. */
+static void go(struct job *job, loop_fn *then)
+{
+	job->then = then;
+	loop_timer_arm(job->step, 0);
+}
+
+static void fails(struct job *job, const char *what, const char *why)
+{
+	snprintf(job->found.error, sizeof(job->found.error), "%.100s: %.150s",
+		 what, why ? why : "no answer");
+	go(job, end_job);
+}
+
+static void note(struct job *job, const char *what, const char *where)
+{
+	char before[sizeof(job->found.from)];
+
+	snprintf(before, sizeof(before), "%s", job->found.from);
+	snprintf(job->found.from, sizeof(job->found.from),
+		 "%.120s%s%.60s %.100s", before, *before ? "; " : "", what,
+		 where);
+}
+
+/* The policy. */
+
+static void *fetch(void *ctx)
+{
+	struct job *job = ctx;
+	const struct http_fetch what = {
+		.host = job->host,
+		.path = "/.well-known/mta-sts.txt",
+		.port = job->sts->facts->sts_port,
+		.address = job->address,
+		.ca_file = job->sts->facts->sts_ca_file,
+		.max_bytes = MTA_STS_MAX_BYTES,
+		.timeout_ms = FETCH_MS,
+		.stop = &job->stop,
+	};
+	ssize_t told;
+
+	job->result = http_fetch(&what, &job->body, &job->err);
+	told = write(job->pipe[1], "", 1);
+	(void)told; /* one byte into an empty pipe */
+	return NULL;
+}
+
+static void on_fetched(void *ctx, int fd, int what)
+{
+	struct job *job = ctx;
+	struct mta_sts *policy;
+	struct err err = ERR_INIT;
+
+	join(job);
+	if (job->result != HTTP_OK) {
+		fails(job, job->host, job->err.text);
+		return;
+	}
+	policy = mem_alloc(sizeof(*policy));
+	if (mta_sts_policy_parse(buf_slice(&job->body), policy, &err) < 0) {
+		free(policy);
+		fails(job, job->host, err.text);
+		return;
+	}
+	job->found.policy = policy;
+	go(job, end_job);
+}
+
+static void on_address(void *ctx, const struct addr *addrs, size_t count,
+		       const char *why)
+{
+	struct job *job = ctx;
+
+	if (count == 0) {
+		fails(job, job->host, why ? why : "it has no address");
+		return;
+	}
+	addr_ip(&addrs[0], job->address);
+	note(job, job->host, job->address);
+	if (pipe2(job->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+		fails(job, job->host, "no pipe");
+		return;
+	}
+	if (pthread_create(&job->thread, NULL, fetch, job) != 0) {
+		close(job->pipe[0]);
+		close(job->pipe[1]);
+		fails(job, job->host, "no thread");
+		return;
+	}
+	job->fetching = true;
+	job->watch = loop_watch_new(job->sts->loop, job->pipe[0], LOOP_READ,
+				    on_fetched, job);
+}
+
+/* The record. */
+
+static void ask(struct job *job, const struct addr *server, bool recurse,
+		dns_done_fn *done)
+{
+	struct err err = ERR_INIT;
+	char name[DNS_NAME + 16], at[ADDR_TEXT];
+
+	dns_resolver_free(job->dns);
+	job->dns = dns_resolver_new(job->sts->loop, server, &err);
+	if (!job->dns) {
+		fails(job, "resolver", err.text);
+		return;
+	}
+	snprintf(name, sizeof(name), "_mta-sts.%s",
+		 job->sts->facts->plan->domains[job->domain].name);
+	note(job, recurse ? "resolver" : "authority", addr_format(server, at));
+	dns_resolver_ask(job->dns, name, DNS_TXT, recurse, done, job);
+}
+
+static void find_policy(void *ctx)
+{
+	struct job *job = ctx;
+	struct err err = ERR_INIT;
+
+	snprintf(job->host, sizeof(job->host), "mta-sts.%s",
+		 job->sts->facts->plan->domains[job->domain].name);
+	if (!job->sts->has_resolver) {
+		fails(job, job->host, "no resolver to ask");
+		return;
+	}
+	dns_resolver_free(job->dns);
+	job->dns = dns_resolver_new(job->sts->loop, &job->sts->resolver, &err);
+	if (!job->dns)
+		fails(job, job->host, err.text);
+	else
+		dns_resolve_host(job->dns, job->host, 443, on_address, job);
+}
+
+static void take_records(struct job *job, const struct dns_answer *answer)
+{
+	struct err err = ERR_INIT;
+
+	job->found.asked = true;
+	for (size_t i = 0; i < answer->answer_count; i++) {
+		const struct dns_record *record = &answer->answers[i];
+		int is = 0;
+
+		if (record->type == DNS_TXT && record->text)
+			is = mta_sts_txt_parse(slice(record->text),
+					       job->found.id, &err);
+		job->found.records += is != 0;
+	}
+	if (job->found.records == 1 && !job->found.id[0]) {
+		fails(job, "_mta-sts", err.text);
+	} else if (job->found.records == 1) {
+		go(job, find_policy);
+	} else {
+		go(job, end_job);
+	}
+}
+
+static bool is_answer(const struct dns_answer *answer)
+{
+	return answer &&
+	       (answer->rcode == DNS_NOERROR || answer->rcode == DNS_NXDOMAIN);
+}
+
+static void on_recursive(void *ctx, const struct dns_answer *answer,
+			 const char *why)
+{
+	struct job *job = ctx;
+
+	if (is_answer(answer))
+		take_records(job, answer);
+	else
+		fails(job, "_mta-sts TXT",
+		      answer ? dns_rcode_name(answer->rcode) : why);
+}
+
+static void ask_resolver(void *ctx)
+{
+	struct job *job = ctx;
+
+	if (job->sts->has_resolver)
+		ask(job, &job->sts->resolver, true, on_recursive);
+	else
+		fails(job, "_mta-sts TXT", "no resolver to ask");
+}
+
+/* A referral or an alias is for a resolver to follow: something is there. */
+static void on_authoritative(void *ctx, const struct dns_answer *answer,
+			     const char *why)
+{
+	struct job *job = ctx;
+	bool alias = false, text = false;
+
+	for (size_t i = 0; answer && i < answer->answer_count; i++) {
+		alias |= answer->answers[i].type == DNS_CNAME;
+		text |= answer->answers[i].type == DNS_TXT;
+	}
+	if (!is_answer(answer)) {
+		fails(job, "_mta-sts TXT",
+		      answer ? dns_rcode_name(answer->rcode) : why);
+	} else if (!answer->aa || (alias && !text)) {
+		go(job, ask_resolver);
+	} else {
+		take_records(job, answer);
+	}
+}
+
+/* Jobs. */
+
+static const struct dns_vantage *authority_of(const struct dns_domain *dns)
+{
+	for (size_t i = 0; i < dns->vantage_count; i++)
+		if (dns->vantages[i].authority && !dns->vantages[i].error[0])
+			return &dns->vantages[i];
+	return NULL;
+}
+
+static void start_job(struct sts *sts, struct job **place)
+{
+	struct job *job = mem_alloc(sizeof(*job));
+	const struct dns_vantage *authority;
+	struct addr server;
+
+	*place = job;
+	job->sts = sts;
+	job->domain = sts->next++;
+	job->step = loop_timer_new(sts->loop, on_step, job);
+	sts->open++;
+	authority = authority_of(&sts->facts->domains[job->domain].dns);
+	if (!authority ||
+	    addr_parse(slice(authority->address), 53, &server, NULL) < 0)
+		fails(job, "_mta-sts TXT", "no authority answers");
+	else
+		ask(job, &server, false, on_authoritative);
+}
+
+static void start_jobs(struct sts *sts)
+{
+	for (size_t i = 0; i < AT_ONCE; i++)
+		if (!sts->jobs[i] && sts->next < sts->facts->plan->domain_count)
+			start_job(sts, &sts->jobs[i]);
+	if (sts->open == 0)
+		loop_timer_arm(sts->tell, 0);
+}
+
+struct sts *sts_start(struct loop *loop, struct facts *facts,
+		      const struct addr *resolver, loop_fn *done, void *ctx)
+{
+	struct sts *sts = mem_alloc(sizeof(*sts));
+
+	sts->loop = loop;
+	sts->facts = facts;
+	sts->done = done;
+	sts->ctx = ctx;
+	if (resolver) {
+		sts->resolver = *resolver;
+		sts->has_resolver = true;
+	}
+	sts->tell = loop_timer_new(loop, tell, sts);
+	start_jobs(sts);
+	return sts;
+}
+
+void sts_cancel(struct sts *sts)
+{
+	if (!sts)
+		return;
+	for (size_t i = 0; i < sts->facts->plan->domain_count; i++) {
+		bool open = i >= sts->next;
+
+		for (size_t j = 0; j < AT_ONCE; j++)
+			open |= sts->jobs[j] && sts->jobs[j]->domain == i;
+		if (open)
+			sts->facts->domains[i].sts.asked = false;
+	}
+	sts_free(sts);
+}

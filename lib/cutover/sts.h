@@ -1,0 +1,29 @@
+/*
+ * sts.h - fetch the MTA-STS policy of a plan's domains, as a sender would
+ *
+ * TXT at _mta-sts.DOMAIN is asked of an authority that the survey found, so
+ * that no negative answer is planted; an alias is followed by a resolver.
+ * Where there is a record, the policy comes by HTTPS from the address that the
+ * resolver gives for mta-sts.DOMAIN (RFC 8461 section 3.3: trusted certificate
+ * of that name, no redirects), on a thread of its own, bounded in size and
+ * time.  A few domains at once.
+ */
+#ifndef CUTOVER_STS_H
+#define CUTOVER_STS_H
+
+#include "cutover/facts.h"
+
+struct sts;
+
+/*
+ * Fills facts->domains[].sts; needs the DNS survey's result there.  `done` runs
+ * exactly once, on the loop, never before this returns; the fetch is gone when
+ * it runs.
+ */
+struct sts *sts_start(struct loop *loop, struct facts *facts,
+		      const struct addr *resolver, loop_fn *done, void *ctx);
+/* What has no answer yet counts as not asked.  Waits up to a second for a
+ * thread that fetches.  NULL is fine. */
+void sts_cancel(struct sts *sts);
+
+#endif

@@ -1,0 +1,145 @@
+#include "cutover/watch.h"
+#include <stdlib.h>
+
+#define PLANNED	  BIT(PHASE_PLANNED)
+#define OPENING	  BIT(PHASE_OPENING)
+#define HOLDING	  BIT(PHASE_HOLDING)
+#define RELEASING BIT(PHASE_RELEASING)
+#define TRAILING  BIT(PHASE_TRAILING)
+#define RETURNING BIT(PHASE_RETURNING)
+#define RETURNED  BIT(PHASE_RETURNED)
+#define STANDING  BIT(PHASE_STANDING)
+#define LEAVING	  (RELEASING | TRAILING | RETURNING | RETURNED)
+#define ALWAYS	  (OPENING | HOLDING | LEAVING | STANDING)
+/* Its ends: the MX change and the gate behind it may come in either order. */
+#define ENDING (TRAILING | RETURNED)
+
+/* straggler-rate and queue-reachable are for a person to look at. */
+static const struct {
+	const char *id;
+	unsigned phases;
+	bool arrives;	/* may be bad until it has been good once */
+	bool park_only; /* what a standby plan never has */
+} wanted[] = {
+	{ "dns-authority", ALWAYS, false, false },
+	{ "mx-horizon", HOLDING | ENDING, true, false },
+	{ "queue-cert", ALWAYS, false, false },
+	{ "no-open-relay", ALWAYS, false, false },
+	{ "queue-capacity", ALWAYS, false, false },
+	{ "daemon-supervised", ALWAYS, false, false },
+	{ "parked", HOLDING, true, true },
+	{ "domain-verified", RELEASING | TRAILING, true, false },
+	{ "accepted-type", RELEASING | TRAILING, true, false },
+	{ "rcpt-probe", HOLDING | RELEASING | TRAILING, true, false },
+	{ "ramp", LEAVING, false, false },
+	{ "pacing", LEAVING, false, false },
+	{ "retention-clock", ALWAYS, false, false },
+	{ "standby-health", HOLDING | STANDING, false, false },
+	{ "ledger-balance", ALWAYS, false, false },
+	{ "stragglers-end", ENDING, true, false },
+};
+
+static const char *word_before(const struct watch_row *row)
+{
+	return row->check ? verdict_name(row->verdict) : NULL;
+}
+
+static int index_of(const struct check *check)
+{
+	for (size_t i = 0; i < COUNT(wanted); i++)
+		if (strcmp(wanted[i].id, check->id) == 0)
+			return (int)i;
+	return -1;
+}
+
+bool watch_wants(const struct check *check, const struct plan *plan,
+		 enum phase phase)
+{
+	int i = index_of(check);
+
+	return i >= 0 && check->run && (check->when & GATE_WATCHED) &&
+	       (wanted[i].phases & BIT(phase)) &&
+	       (!plan->plain || check->plain) &&
+	       (!wanted[i].park_only || plan->strategy == STRATEGY_PARK);
+}
+
+static void row_release(struct watch_row *row)
+{
+	free(row->summary);
+	free(row->remedy);
+	*row = (struct watch_row){ 0 };
+}
+
+void watch_release(struct watch *watch)
+{
+	for (size_t i = 0; i < watch->count; i++)
+		row_release(&watch->rows[i]);
+	watch->count = 0;
+}
+
+static struct watch_row *row_of(struct watch *watch, const struct check *check)
+{
+	for (size_t i = 0; i < watch->count; i++)
+		if (watch->rows[i].check == check)
+			return &watch->rows[i];
+	return watch->count < WATCH_MAX ? &watch->rows[watch->count++] : NULL;
+}
+
+static bool is_good(enum verdict verdict)
+{
+	return verdict == VERDICT_PASS || verdict == VERDICT_WARN;
+}
+
+static void take(struct watch_row *row, const struct finding *finding,
+		 int64_t now_ms, watch_turn_fn *turned, void *ctx)
+{
+	bool arrives = wanted[index_of(finding->check)].arrives;
+	bool good = is_good(finding->verdict);
+	bool first = !row->check;
+	bool differs = first || row->verdict != finding->verdict;
+	const char *from = word_before(row);
+
+	if (differs)
+		row->since_ms = now_ms;
+	row->check = finding->check;
+	row->verdict = finding->verdict;
+	free(row->summary);
+	free(row->remedy);
+	row->summary = mem_dup(finding->summary);
+	row->remedy = mem_dup(finding->remedy);
+	/* What could never be asked turned from nothing. */
+	row->alert = !good && (row->was_good ||
+			       (!arrives && finding->verdict == VERDICT_FAIL));
+	row->was_good |= good;
+	if (differs && (!first || row->alert))
+		turned(ctx, row, from);
+}
+
+void watch_look(struct watch *watch, const struct facts *facts,
+		watch_turn_fn *turned, void *ctx)
+{
+	if (watch->phase != facts->phase) {
+		watch_release(watch);
+		watch->phase = facts->phase;
+	}
+	for (size_t i = 0; i < COUNT(wanted); i++) {
+		const struct check *check = check_find(wanted[i].id);
+		struct watch_row *row;
+		struct findings found;
+
+		if (!watch_wants(check, facts->plan, facts->phase))
+			continue;
+		row = row_of(watch, check);
+		check_gate(facts, (enum gate)GATE_WATCHED, check->id, NULL, 0,
+			   &found);
+		if (row && found.count == 1)
+			take(row, &found.at[0], facts->now.wall_ms, turned,
+			     ctx);
+		findings_release(&found);
+	}
+}
+
+int64_t watch_next_ms(int64_t now_ms, int64_t every_ms, unsigned char chance)
+{
+	return now_ms + every_ms * 4 / 5 + every_ms * 2 / 5 * chance / 255;
+}

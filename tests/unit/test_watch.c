@@ -1,0 +1,236 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "cutover/watch.h"
+#include <stdio.h>
+
+#define NOW_MS 1780000000000
+
+static const char park_text[] =
+	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"park\","
+	"\"domains\":[{\"name\":\"acme.example\"}],"
+	"\"old\":{\"provider\":\"workspace\",\"mx\":[\"old.example\"],"
+	"\"deliver_to\":\"old.example.net:25\"},"
+	"\"new\":{\"provider\":\"m365\",\"mx\":[\"new.example\"],"
+	"\"deliver_to\":\"tenant.example.org:25\"},"
+	"\"queue_mx\":{\"host\":\"hold.example\"},"
+	"\"expected\":{\"messages_per_day\":24000,\"mean_bytes\":100000},"
+	"\"dns\":{\"old_ttl\":3600}}";
+static const char plain_text[] =
+	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
+	"\"domains\":[{\"name\":\"acme.example\"}],"
+	"\"primary\":{\"provider\":\"custom\",\"mx\":[\"mx.example\"]},"
+	"\"queue_mx\":{\"host\":\"hold.example\"}}";
+
+struct world {
+	struct plan *plan;
+	struct facts *facts;
+	struct watch watch;
+	struct buf turns; /* "parked pass>fail!|" with ! for an alert */
+};
+
+static void world_make(struct world *w, const char *text, enum phase phase)
+{
+	struct err err = ERR_INIT;
+
+	*w = (struct world){ .plan = plan_parse(slice(text), NULL, &err) };
+	if (!w->plan)
+		fail_msg("%s", err.text);
+	w->facts = facts_new(w->plan);
+	w->facts->phase = phase;
+	w->facts->now.wall_ms = NOW_MS;
+	w->facts->ledger_known = w->facts->ledger_balances = true;
+	w->facts->journal_intact = w->facts->supervised = true;
+	w->facts->space_known = true;
+	w->facts->space = (struct file_space){ .free_bytes = 1000000000000,
+					       .total_bytes = 1000000000000 };
+}
+
+static void world_release(struct world *w)
+{
+	watch_release(&w->watch);
+	facts_free(w->facts);
+	plan_free(w->plan);
+	buf_release(&w->turns);
+}
+
+static void turned(void *ctx, const struct watch_row *row, const char *from)
+{
+	struct world *w = ctx;
+
+	buf_addf(&w->turns, "%s %s>%s%s|", row->check->id, from ? from : "",
+		 verdict_name(row->verdict), row->alert ? "!" : "");
+}
+
+/* Looks, and says what turned. */
+static const char *look(struct world *w)
+{
+	buf_clear(&w->turns);
+	w->facts->now.wall_ms += 30000;
+	watch_look(&w->watch, w->facts, turned, w);
+	return buf_text(&w->turns);
+}
+
+static const struct watch_row *row(const struct world *w, const char *id)
+{
+	for (size_t i = 0; i < w->watch.count; i++)
+		if (strcmp(w->watch.rows[i].check->id, id) == 0)
+			return &w->watch.rows[i];
+	return NULL;
+}
+
+static void publish(struct world *w, const char *host)
+{
+	struct facts_domain *domain = &w->facts->domains[0];
+
+	if (!domain->dns.vantages) {
+		domain->surveyed = true;
+		domain->dns.vantage_count = 4;
+		domain->dns.vantages =
+			mem_alloc(4 * sizeof(*domain->dns.vantages));
+	}
+	for (size_t i = 0; i < 4; i++) {
+		struct dns_vantage *at = &domain->dns.vantages[i];
+
+		at->authority = at->aa = at->has_serial = i == 0;
+		at->mx.count = 1;
+		at->mx.ttl = 60;
+		snprintf(at->mx.at[0].host, DNS_NAME, "%s", host);
+	}
+}
+
+static void what_holds_from_the_start_alerts_at_once(void **state)
+{
+	struct world w;
+
+	world_make(&w, park_text, PHASE_HOLDING);
+	w.facts->supervised = false;
+	assert_string_equal(look(&w), "daemon-supervised >fail!|");
+	assert_true(row(&w, "daemon-supervised")->alert);
+	assert_string_equal(look(&w), "");
+	w.facts->supervised = true;
+	assert_string_equal(look(&w), "daemon-supervised fail>pass|");
+	assert_false(row(&w, "daemon-supervised")->alert);
+	assert_int_equal(row(&w, "daemon-supervised")->since_ms,
+			 w.facts->now.wall_ms);
+	world_release(&w);
+}
+
+static void what_arrives_alerts_once_it_was_good(void **state)
+{
+	struct world w;
+
+	world_make(&w, park_text, PHASE_HOLDING);
+	publish(&w, "old.example");
+	look(&w);
+	assert_int_equal(row(&w, "parked")->verdict, VERDICT_FAIL);
+	assert_false(row(&w, "parked")->alert);
+	publish(&w, "hold.example");
+	assert_non_null(strstr(look(&w), "parked fail>pass|"));
+	publish(&w, "old.example");
+	assert_non_null(strstr(look(&w), "parked pass>fail!|"));
+	assert_true(row(&w, "parked")->alert);
+	assert_non_null(strstr(row(&w, "parked")->remedy, "hold.example"));
+	world_release(&w);
+}
+
+static void what_was_good_and_cannot_be_asked_alerts(void **state)
+{
+	struct world w;
+
+	world_make(&w, park_text, PHASE_HOLDING);
+	publish(&w, "hold.example");
+	look(&w);
+	assert_int_equal(row(&w, "dns-authority")->verdict, VERDICT_PASS);
+	w.facts->domains[0].surveyed = false;
+	assert_non_null(strstr(look(&w), "dns-authority pass>unknown!|"));
+	/* Nobody ever knew: no turn, no alert. */
+	assert_int_equal(row(&w, "no-open-relay")->verdict, VERDICT_UNKNOWN);
+	assert_false(row(&w, "no-open-relay")->alert);
+	world_release(&w);
+}
+
+static void a_phase_begins_anew(void **state)
+{
+	struct world w;
+
+	world_make(&w, park_text, PHASE_HOLDING);
+	publish(&w, "hold.example");
+	look(&w);
+	assert_true(row(&w, "parked")->was_good);
+	/* The release is under way and the MX changes, as it should. */
+	w.facts->phase = PHASE_RELEASING;
+	publish(&w, "new.example");
+	assert_null(strstr(look(&w), "!"));
+	assert_null(row(&w, "parked"));
+	world_release(&w);
+}
+
+static void rows_are_watched_where_they_mean_something(void **state)
+{
+	static const struct {
+		const char *id;
+		bool holding, trailing, standing, planned;
+	} rows[] = {
+		{ "queue-cert", true, true, true, false },
+		{ "no-open-relay", true, true, true, false },
+		{ "parked", true, false, false, false },
+		{ "ramp", false, true, false, false },
+		{ "stragglers-end", false, true, false, false },
+		{ "standby-health", true, false, true, false },
+		/* For a person to look at. */
+		{ "straggler-rate", false, false, false, false },
+		{ "queue-reachable", false, false, false, false },
+		/* Not of the watched rows. */
+		{ "held-empty", false, false, false, false },
+	};
+	struct world park, plain;
+
+	world_make(&park, park_text, PHASE_HOLDING);
+	world_make(&plain, plain_text, PHASE_STANDING);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const struct check *check = check_find(rows[i].id);
+
+		assert_int_equal(watch_wants(check, park.plan, PHASE_HOLDING),
+				 rows[i].holding);
+		assert_int_equal(watch_wants(check, park.plan, PHASE_TRAILING),
+				 rows[i].trailing);
+		assert_int_equal(watch_wants(check, plain.plan, PHASE_STANDING),
+				 rows[i].standing);
+		assert_int_equal(watch_wants(check, park.plan, PHASE_PLANNED),
+				 rows[i].planned);
+	}
+	look(&plain);
+	for (size_t i = 0; i < plain.watch.count; i++)
+		assert_true(plain.watch.rows[i].check->plain);
+	world_release(&park);
+	world_release(&plain);
+}
+
+static void looks_are_a_fifth_early_or_late(void **state)
+{
+	assert_int_equal(watch_next_ms(1000, 30000, 0), 25000);
+	assert_int_equal(watch_next_ms(1000, 30000, 255), 37000);
+	for (int chance = 1; chance < 256; chance++)
+		assert_true(
+			watch_next_ms(0, 30000, (unsigned char)chance) >
+			watch_next_ms(0, 30000, (unsigned char)(chance - 1)));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_holds_from_the_start_alerts_at_once),
+		cmocka_unit_test(what_arrives_alerts_once_it_was_good),
+		cmocka_unit_test(what_was_good_and_cannot_be_asked_alerts),
+		cmocka_unit_test(a_phase_begins_anew),
+		cmocka_unit_test(rows_are_watched_where_they_mean_something),
+		cmocka_unit_test(looks_are_a_fifth_early_or_late),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
