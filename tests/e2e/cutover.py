@@ -102,14 +102,14 @@ class Client:
         self.sock.sendall(line + b"\r\n")
         return self.expect(code)
 
-    def send(self, boxes, body):
+    def send(self, boxes, body, sender=b"sender@b.example"):
         """Returns the 250 that it was answered.  `self.dot` says whether the
         final dot has left: from then on a cut proves nothing."""
         self.dot = False
         self.offers = b""
         try:
-            lines = [b"MAIL FROM:<sender@b.example> BODY=8BITMIME SIZE=%d"
-                     % len(body)]
+            lines = [b"MAIL FROM:<%s> BODY=8BITMIME SIZE=%d"
+                     % (sender, len(body))]
             lines += [b"RCPT TO:<%s@%s>" % (box.encode(), DOMAIN.encode())
                       for box in boxes]
             lines += [b"DATA"]

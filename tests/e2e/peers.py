@@ -428,3 +428,64 @@ class BenchSink:
     def close(self):
         if self.process.poll() is None:
             self.judge()
+
+
+LAB = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                   "../../build/%s/lab/lab_target"
+                   % os.environ.get("VARIANT", "asan"))
+NUMBER = b"X-Rehearsal-Number: "  # first field of a message for a Lab
+
+
+class Lab:
+    """A system that behaves as a script says (lib/lab/lab_script.h)."""
+    tls = "opportunistic"
+
+    def __init__(self, folder, host, domain, port=0):
+        self.host, self.domain = host, domain
+        self.folder = os.path.join(folder, host)
+        os.makedirs(self.folder, exist_ok=True)
+        self.script = f"{self.folder}/script"
+        self.out = f"{self.folder}/lab.log"
+        self.write("")
+        self.start(port)
+
+    def start(self, port=0):
+        self.child = Child(self.folder, "lab", LAB, self.host, str(port),
+                           self.script)
+        line = wait_for(f"{self.host} listens",
+                        lambda: re.search(rb"ready 127.0.0.1:(\d+)",
+                                          self.text()))
+        self.port = int(line.group(1))
+
+    def text(self):
+        with open(self.out, "rb") as out:
+            return out.read()
+
+    def write(self, script):
+        with open(self.script, "w", encoding="ascii") as out:
+            out.write(f"have box*@{self.domain}\n"
+                      f"have postmaster@{self.domain}\n{script}\n")
+
+    def play(self, script):
+        """Behaves so from its next reply on."""
+        self.write(script)
+        before = len(self.events())
+        self.child.process.send_signal(signal.SIGHUP)
+        played = wait_for(f"{self.host} has the script", lambda: [
+            e for e in self.events()[before:]
+            if e["event"] in ("played", "bad script")])[0]
+        assert played["event"] == "played", played
+
+    def events(self):
+        """Every reply and every message kept, in order."""
+        return [json.loads(line) for line in self.text().split(b"\n")[:-1]
+                if line.startswith(b"{")]
+
+    def kept(self, box=None):
+        """(box, number) of what it kept, in order; or a box's numbers."""
+        all_ = [(e["mailbox"].split("@")[0], e["number"])
+                for e in self.events() if e["event"] == "kept"]
+        return all_ if box is None else [n for b, n in all_ if b == box]
+
+    def close(self):
+        self.child.close()
