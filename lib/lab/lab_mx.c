@@ -292,12 +292,41 @@ static int usual_code(struct session *session, const char **text)
 	}
 }
 
+/* The reply to EHLO, from `from` on, loses what the script takes away. */
+static void take_away(struct session *session, size_t from)
+{
+	struct buf *out = smtp_server_out(session->server);
+	struct slice rest = slice_from(buf_slice(out), from);
+	struct buf left = BUF_INIT;
+	size_t last = 0;
+
+	while (rest.len > 0) {
+		struct slice line = slice_split(&rest, '\n'), word = line;
+
+		word = slice_from(word, line.len > 4 ? 4 : line.len);
+		if (word.len > 0 && word.p[word.len - 1] == '\r')
+			word.len--;
+		if (lab_script_lacks(session->mx->script,
+				     slice_split(&word, ' ')))
+			continue;
+		last = left.len;
+		buf_add(&left, line);
+		buf_addc(&left, '\n');
+	}
+	if (left.len > last + 3)
+		left.p[last + 3] = ' ';
+	out->len = from;
+	buf_add(out, buf_slice(&left));
+	buf_release(&left);
+}
+
 static void answer(struct session *session)
 {
 	struct lab_mx *mx = session->mx;
 	const char *text = session->act.text;
 	int code = session->act.code;
 	bool kept = false;
+	size_t before;
 
 	if (session->act.reaction == LAB_USUAL)
 		code = usual_code(session, &text);
@@ -315,7 +344,10 @@ static void answer(struct session *session)
 		}
 	}
 	tell(session, code, kept);
+	before = smtp_server_out(session->server)->len;
 	reply(session, code, text);
+	if (session->stage == LAB_EHLO && code == 250)
+		take_away(session, before);
 	flush(session);
 }
 

@@ -53,6 +53,7 @@ struct lab_script {
 	size_t rule_count;
 	char *have[HAVE_MAX];
 	size_t have_count;
+	char *without;	    /* words, or NULL */
 	struct map counted; /* "rule\0mailbox\0reverse" */
 };
 
@@ -337,6 +338,11 @@ static int read_line(struct lab_script *script, struct slice line, int depth,
 		script->have[script->have_count++] = slice_dup(line);
 		return 0;
 	}
+	if (slice_is(first, "without")) {
+		free(script->without);
+		script->without = slice_dup(line);
+		return 0;
+	}
 	if (slice_is(first, "like")) {
 		char *name = slice_dup(line);
 		const char *text = lab_script_preset(name);
@@ -392,6 +398,7 @@ void lab_script_free(struct lab_script *script)
 	}
 	for (size_t i = 0; i < script->have_count; i++)
 		free(script->have[i]);
+	free(script->without);
 	map_each(&script->counted, counted_free, NULL);
 	map_release(&script->counted);
 	free(script);
@@ -431,6 +438,16 @@ bool lab_script_has(const struct lab_script *script, const char *address,
 		if (fits(script->have[i], address))
 			return true;
 	return script->have_count == 0 && usual;
+}
+
+bool lab_script_lacks(const struct lab_script *script, struct slice keyword)
+{
+	struct slice rest = slice(script->without);
+
+	while (rest.len > 0)
+		if (slice_equal_nocase(word(&rest), keyword))
+			return true;
+	return false;
 }
 
 /* What this rule has counted of this mailbox or pair; NULL: too many. */

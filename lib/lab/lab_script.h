@@ -6,6 +6,7 @@
  *   # comment
  *   like m365                                    the rules of a preset
  *   have box*@acme.example                       addresses that exist
+ *   without CHUNKING SMTPUTF8                    what EHLO does not offer
  *   rcpt box1@* every 3 -> 432 4.3.2 recipient thread limit exceeded
  *   rcpt * mailbox rate 30/1m -> 450 4.2.1 receiving too fast
  *   rcpt * pair rate 1000/1h -> 550 5.2.121 sender limit exceeded
@@ -111,6 +112,8 @@ void lab_script_free(struct lab_script *script); /* NULL is fine */
 /* Does somebody have the address?  `usual` if the script says nothing of it. */
 bool lab_script_has(const struct lab_script *script, const char *address,
 		    bool usual);
+/* Does the script say that EHLO has no such keyword? */
+bool lab_script_lacks(const struct lab_script *script, struct slice keyword);
 /* Counts, and says what happens. */
 void lab_script_ask(struct lab_script *script, const struct lab_asked *asked,
 		    struct lab_act *act);
