@@ -10,6 +10,11 @@ enum {
 	TICK_MS = 200
 };
 
+/* The index is asked what was delivered lately. */
+struct cutover_recall {
+	struct cutover *cutover; /* NULL: it is gone */
+};
+
 /* What the journal says of the past. */
 
 static void restore_waiver(struct cutover *cutover, const struct json *data,
@@ -272,6 +277,8 @@ void cutover_free(struct cutover *cutover)
 	if (!cutover)
 		return;
 	loop_timer_free(cutover->tick);
+	if (cutover->recall)
+		cutover->recall->cutover = NULL;
 	cutover_watch_free(cutover);
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
@@ -300,12 +307,71 @@ void cutover_free(struct cutover *cutover)
 	free(cutover);
 }
 
-void cutover_run(struct cutover *cutover)
+/* What the targets got before this start counts for their limits. */
+
+static void begin(struct cutover *cutover)
 {
 	if (cutover->phase == PHASE_RELEASING ||
 	    cutover->phase == PHASE_RETURNING)
 		cutover_release_begin(cutover);
 	loop_timer_arm(cutover->tick, 0);
+}
+
+static void recall_one(struct cutover *cutover, const struct json *row)
+{
+	struct buf key = BUF_INIT;
+	int64_t at_ms = (int64_t)json_get_number(row, "at_ms", 0);
+
+	smtp_mailbox_key(slice(json_get_text(row, "forward_path")), &key);
+	for (size_t i = 0; i < cutover->target_count; i++)
+		if (strcmp(cutover->targets[i]->target.name,
+			   json_get_text(row, "target")) == 0)
+			limit_count(replay_limit(cutover->targets[i]->replay),
+				    buf_text(&key),
+				    json_get_text(row, "reverse_path"), at_ms,
+				    clock_wall_ms());
+	buf_release(&key);
+}
+
+static void recalled(void *ctx, struct json *result, const struct err *err)
+{
+	struct cutover_recall *recall = ctx;
+	struct cutover *cutover = recall->cutover;
+
+	if (cutover) {
+		cutover->recall = NULL;
+		if (err)
+			log_error("what was delivered lately is not known, so "
+				  "limits begin anew: %s",
+				  err->text);
+		for (const struct json *row = json_first(result); row;
+		     row = json_next(row))
+			recall_one(cutover, row);
+		begin(cutover);
+	}
+	json_free(result);
+	free(recall);
+}
+
+void cutover_run(struct cutover *cutover)
+{
+	int64_t span_ms = 0;
+
+	for (size_t i = 0; i < cutover->target_count; i++) {
+		int64_t one = limit_span_ms(
+			replay_limit(cutover->targets[i]->replay));
+
+		if (one > span_ms)
+			span_ms = one;
+	}
+	if (span_ms == 0) {
+		begin(cutover);
+		return;
+	}
+	cutover->recall = mem_alloc(sizeof(*cutover->recall));
+	cutover->recall->cutover = cutover;
+	index_recent(cutover->env.store->index, cutover->plan->name,
+		     clock_wall_ms() - span_ms, recalled, cutover->recall);
 }
 
 void cutover_look(struct cutover *cutover)

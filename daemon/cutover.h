@@ -90,9 +90,10 @@ struct cutover {
 	unsigned surveying;
 	int64_t next_dns_ms, next_probe_ms; /* mono */
 	struct loop_timer *tick;
-	struct gate_run *gates;	   /* waiting to be judged */
-	struct map views;	   /* vantage -> view + 1 */
-	struct findings last_gate; /* what blocks, for the status */
+	struct cutover_recall *recall; /* under way, or NULL */
+	struct gate_run *gates;	       /* waiting to be judged */
+	struct map views;	       /* vantage -> view + 1 */
+	struct findings last_gate;     /* what blocks, for the status */
 
 	struct windows windows; /* of a standby plan */
 	struct waiver *waivers;

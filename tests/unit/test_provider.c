@@ -310,9 +310,9 @@ static void no_reply_but_a_2xx_to_the_dot_ends_an_envelope(void **state)
 static void a_provider_is_found_by_its_name_alone(void **state)
 {
 	assert_string_equal(provider_find("m365")->title, "Microsoft 365");
-	assert_int_equal(provider_find("workspace")->mailbox_per_hour, 30 * 60);
-	assert_int_equal(provider_find("m365")->mailbox_per_hour, 3000);
-	assert_int_equal(provider_find("custom")->mailbox_per_hour, 0);
+	assert_int_equal(provider_find("workspace")->mailbox.number, 30);
+	assert_int_equal(provider_find("m365")->mailbox.number, 3000);
+	assert_int_equal(provider_find("custom")->mailbox.number, 0);
 	assert_null(provider_find("M365"));
 	assert_null(provider_find(""));
 	assert_null(provider_find(NULL));
