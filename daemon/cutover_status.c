@@ -115,6 +115,7 @@ static struct json *domain_json(struct cutover *cutover, size_t at)
 	json_put_text(json, "target", target_word(cutover));
 	json_put_text(json, "deliver_to", cutover_target(domain)->target.name);
 	json_put(json, "valve", valve_json(domain));
+	json_put_text(json, "paused", cutover_paused(domain));
 	json_put(json, "vantages", vantages_json(cutover, at));
 	json_put(json, "horizon", horizon_json(cutover, at));
 	if (cutover->plan->plain) {

@@ -65,7 +65,7 @@ struct settlement {
 	enum envelope_state outcome;
 	bool hold_mailbox, uncertain;
 	int64_t at_ms, next_ms;
-	char reason[SMTP_REPLY_TEXT + 300];
+	char reason[SMTP_REPLY_TEXT + 320];
 };
 
 static void pump(void *ctx);
@@ -175,8 +175,9 @@ static void decide(struct settlement *s)
 
 	s->outcome = ENVELOPE_WAITING;
 	s->next_ms = now + backoff(timing, envelope->attempts);
-	snprintf(s->reason, sizeof(s->reason), "%s answered %d %s: %s",
-		 smtp_stage_name(s->stage), s->reply.code, s->reply.text,
+	snprintf(s->reason, sizeof(s->reason), "%s answered %d %s%s%s: %s",
+		 smtp_stage_name(s->stage), s->reply.code, s->reply.enhanced,
+		 s->reply.enhanced[0] ? " " : "", s->reply.text,
 		 s->meaning.remedy);
 	if (s->reply.code == 0) {
 		s->uncertain = s->stage == SMTP_STAGE_DOT;

@@ -21,19 +21,22 @@ def standing(timing=None, **replay):
     return change
 
 
-class Standing:
+def parked(**replay):
+    """A domain that moves; its mail waits for `finish`."""
+    def change(_, plan):
+        plan["replay"].update(replay)
+        return plan
+    return change
+
+
+class Scene:
     """The world, the target, and the numbers of what was sent to it."""
 
-    def __init__(self, timing=None, **replay):
-        self.world = World(peers.Lab, change=standing(timing, **replay))
-        self.target = self.world.old
+    def __init__(self, change, target):
+        self.world = World(peers.Lab, change=change)
+        self.target = getattr(self.world, target)
         self.sent = {}
         self.number = 0
-
-    def start(self):
-        self.world.knot.publish((10, OLD), (50, QUEUE))
-        self.world.must(0, "start", self.world.plan)
-        wait_for("the valve opens", lambda: self.valve()["state"] == "open")
 
     def send(self, *boxes, size=0, sender=b"sender@b.example", client=None):
         """One message to those boxes; its number."""
@@ -90,6 +93,9 @@ class Standing:
         """Each of theirs once, in order."""
         return all(self.target.kept(b) == self.sent[b] for b in boxes)
 
+    def alerts(self):
+        return " ".join(self.world.status()["alerts"])
+
     def close(self, good):
         self.world.tideover("stop")
         self.world.close()
@@ -97,6 +103,40 @@ class Standing:
             shutil.rmtree(self.world.folder, ignore_errors=True)
         else:
             print(f"# kept: {self.world.folder}", flush=True)
+
+
+class Standing(Scene):
+    """A standing backup in front of the old system, whose valve is open."""
+
+    def __init__(self, timing=None, **replay):
+        super().__init__(standing(timing, **replay), "old")
+
+    def start(self):
+        self.world.knot.publish((10, OLD), (50, QUEUE))
+        self.world.must(0, "start", self.world.plan)
+        wait_for("the valve opens", lambda: self.valve()["state"] == "open")
+
+
+class Parked(Scene):
+    """Everything is held for the new system."""
+
+    def __init__(self, **replay):
+        super().__init__(parked(**replay), "new")
+
+    def start(self):
+        self.world.start_daemon()
+        self.world.must(0, "start", self.world.plan)
+        self.world.knot.publish((10, QUEUE))
+        wait_for("every vantage sees the queue alone",
+                 lambda: self.world.views() == {"parked"})
+
+    def gate_opens(self, gate="finish"):
+        wait_for(f"the gate {gate} opens", lambda: self.world.tideover(
+            "check", "acme", "--gate", gate)[0] == 0)
+
+    def delivered_at_least(self, count):
+        wait_for(f"{count} are delivered",
+                 lambda: self.ledger()["delivered"] >= count)
 
 
 def missing():
