@@ -27,7 +27,7 @@ struct link { /* a delivery and what we know of it */
 	struct delivery *delivery;
 	bool ready; /* was idle at least once */
 	bool idle;
-	int64_t idle_since_ms;
+	int64_t idle_since_ms, begun_ms;
 	bool paced;		      /* its job counts in the pace */
 	bool deferred, slow, refused; /* what this job met */
 };
@@ -408,6 +408,7 @@ static void link_new(struct replay *replay)
 	size_t at = replay->addr_next % replay->addr_count;
 
 	link->replay = replay;
+	link->begun_ms = clock_mono_ms();
 	list_append(&replay->links, &link->link);
 	link->delivery = delivery_new(
 		&(struct delivery_spec){
@@ -522,6 +523,25 @@ static void pump_sleep(struct replay *replay, int64_t mono, int64_t wall)
 		loop_timer_arm(replay->timer, wake);
 }
 
+/*
+ * RFC 5321 section 4.5.3.2.1 gives a greeting five minutes.  A connection that
+ * a target took while it was ill may never get one: once probes find it well,
+ * a new connection is the better one.
+ */
+static void leave_behind(struct replay *replay)
+{
+	const struct target *target = replay->spec.target;
+
+	if (target->health != HEALTH_HEALTHY)
+		return;
+	list_each (it, next, &replay->links) {
+		struct link *link = list_entry(it, struct link, link);
+
+		if (!link->ready && link->begun_ms < target->since_mono_ms)
+			link_free(link);
+	}
+}
+
 static void pump(void *ctx)
 {
 	struct replay *replay = ctx;
@@ -529,6 +549,7 @@ static void pump(void *ctx)
 	size_t due, opening = 0;
 	int busy = 0;
 
+	leave_behind(replay);
 	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 

@@ -149,9 +149,30 @@ def down(tap):
         s.settled()
         tap.ok(s.row("box2", late)["attempts"] == 1,
                "who hangs up before the greeting is down as well")
+
+        # No session may be left over that would still take mail.
+        wait_for("no session is open", lambda: not sessions(s.target.port))
+        s.target.play("banner -> silence")
+        late = s.send("box3")
+        wait_for("it is noticed", lambda: s.valve()["state"] == "closed", 60)
+        s.target.play("")
+        back = time.monotonic()
+        s.settled()
+        tap.ok(s.row("box3", late)["attempts"] == 1 and
+               time.monotonic() - back < 20,
+               "who takes the connection and says nothing keeps up nobody "
+               f"once it is back ({time.monotonic() - back:.1f} s)")
         s.world.must(0, "stop")
     finally:
         s.close(not tap.bad)
+
+
+def sessions(port):
+    """Open connections to the port on this host, as the kernel tells."""
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return [row for row in rows if row[3] == "01" and
+            row[2].endswith(f":{port:04X}")]
 
 
 SEEN = set()
