@@ -255,7 +255,7 @@ class World:
     """DNS, resolvers, both systems, tideover, and the way between them."""
 
     def __init__(self, system=peers.Postfix, use_swaks=True, max_flight=8,
-                 change=lambda world, plan: plan):
+                 change=lambda world, plan: plan, new_system=None):
         self.folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         os.chmod(self.folder, 0o755)
         self.use_swaks = use_swaks
@@ -266,7 +266,7 @@ class World:
         self.resolvers = [self.keep(peers.Unbound(
             self.folder, f"resolver{i}", self.knot)) for i in range(SENDERS)]
         self.old = self.keep(system(self.folder, OLD, DOMAIN))
-        self.new = self.keep(system(self.folder, NEW, DOMAIN))
+        self.new = self.keep((new_system or system)(self.folder, NEW, DOMAIN))
         self.port = peers.free_port()
         self.ports = {OLD: self.old.port, QUEUE: self.port,
                       NEW: self.new.port}
