@@ -437,8 +437,8 @@ def exim_program():
     for path in (shutil.which("exim4"), shutil.which("exim"),
                  f"{root}/build/exim/usr/sbin/exim4"):
         if path and os.path.exists(path):
-            said = subprocess.run([path, "-bV"], capture_output=True,
-                                  text=True, check=False)
+            said = subprocess.run([path, "-C", "/dev/null", "-bV"],
+                                  capture_output=True, text=True, check=False)
             if said.returncode == 0 and "Exim version" in said.stdout:
                 return os.path.abspath(path)
     return None
