@@ -43,6 +43,7 @@ DAEMON_SRC := $(wildcard daemon/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
+LAB_SRC := $(wildcard tests/lab/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 
 obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
@@ -51,6 +52,7 @@ DAEMON_OBJ := $(call obj,$(DAEMON_SRC))
 CLI_OBJ := $(call obj,$(CLI_SRC))
 UNIT := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
 BENCH := $(patsubst tests/bench/%.c,$(O)/bench/%,$(BENCH_SRC))
+LAB := $(patsubst tests/lab/%.c,$(O)/lab/%,$(LAB_SRC))
 
 all: $(O)/tideover $(O)/tideoverd
 	@ln -sfn $(VARIANT)/tideover build/tideover
@@ -89,8 +91,13 @@ $(O)/bench/%: tests/bench/%.c $(O)/libparts.a $(O)/libtideover.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libparts.a $(O)/libtideover.a $(LIBS)
 
-unit: $(UNIT)
+$(O)/lab/%: tests/lab/%.c $(O)/libtideover.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libtideover.a $(LIBS)
+
+unit: $(UNIT) $(LAB)
 benches: $(BENCH) $(O)/faults.so
+labs: $(LAB)
 
 # Fuzzers: clang's libFuzzer; all together about FUZZ_SECONDS.
 FUZZ_SECONDS ?= 600
@@ -153,7 +160,7 @@ bench: deps-test
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
 	@python3 tests/bench/bench.py
 
-.PHONY: all unit benches fuzz deps-build deps-test demo test lint clean help generate \
+.PHONY: all unit benches labs fuzz deps-build deps-test demo test lint clean help generate \
 	crash soak bench
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -187,11 +187,14 @@ int cmd_waive(struct command_call *call)
 static int valves(struct command_call *call, const char *verb, const char *said)
 {
 	struct json *body = json_object(), *answer = NULL;
+	const char *domain = call->value[OPT_DOMAIN];
 	int status = EXIT_FAILED;
 	char *plan = output_plan_name(call, argument(call), &status);
 
 	if (call->value[OPT_REASON])
 		json_put_text(body, "reason", call->value[OPT_REASON]);
+	if (domain)
+		json_put_text(body, "domain", domain);
 	if (plan)
 		answer = post(call, plan, verb, body, &status);
 	else
@@ -199,7 +202,8 @@ static int valves(struct command_call *call, const char *verb, const char *said)
 	if (answer && call->json)
 		output_json(answer);
 	else if (answer)
-		printf("%s\n", said);
+		printf("%s%s%s\n", domain ? domain : "", domain ? ": " : "",
+		       said);
 	json_free(answer);
 	free(plan);
 	return status;

@@ -116,8 +116,8 @@ static int all_new(struct rehearsal *r)
 
 static int detach(struct rehearsal *r)
 {
-	r->old->mode = LAB_MX_NO_DOMAIN;
-	r->new->mode = LAB_MX_NO_DOMAIN;
+	rehearsal_behave(r, SYSTEM_OLD, "-detached");
+	rehearsal_behave(r, SYSTEM_NEW, "-detached");
 	r->mark = rehearsal_queued(r);
 	return 0;
 }
@@ -129,7 +129,7 @@ static int some_held(struct rehearsal *r)
 
 static int attach(struct rehearsal *r)
 {
-	r->new->mode = LAB_MX_ACCEPTS;
+	rehearsal_behave(r, SYSTEM_NEW, "");
 	return 0;
 }
 
@@ -205,14 +205,14 @@ static int all_mixed(struct rehearsal *r)
 
 static int old_down(struct rehearsal *r)
 {
-	r->old->mode = LAB_MX_DOWN;
+	lab_mx_play_preset(r->old, "down");
 	r->mark = rehearsal_queued(r);
 	return 0;
 }
 
 static int old_up(struct rehearsal *r)
 {
-	r->old->mode = LAB_MX_ACCEPTS;
+	rehearsal_behave(r, SYSTEM_OLD, "");
 	return 0;
 }
 

@@ -235,8 +235,9 @@ const struct command commands[] = {
 	  0,
 	  1,
 	  "close the plan's valves",
-	  "Nothing leaves until resume; mail is accepted as before.",
-	  { OPT_BY, OPT_REASON },
+	  "Nothing leaves until resume, a restart included; mail is accepted "
+	  "as before.  With --domain only that domain's valve closes.",
+	  { OPT_DOMAIN, OPT_BY, OPT_REASON },
 	  false,
 	  cmd_pause },
 	{ "resume",
@@ -244,8 +245,9 @@ const struct command commands[] = {
 	  0,
 	  1,
 	  "let the valves open again",
-	  "Ends a pause and opens breakers that closed.",
-	  { OPT_BY },
+	  "Ends every pause of the plan and opens breakers that closed; with "
+	  "--domain those of that domain.",
+	  { OPT_DOMAIN, OPT_BY },
 	  false,
 	  cmd_resume },
 	{ "report",

@@ -1,6 +1,7 @@
 #include "cli/rehearsal.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/map.h"
 #include "cli/spawn.h"
 #include "lab/lab_mail.h"
 #include <dirent.h>
@@ -242,6 +243,18 @@ static int make_zones(struct rehearsal *r, struct err *err)
 	return 0;
 }
 
+void rehearsal_behave(struct rehearsal *r, enum plan_system_id id,
+		      const char *state)
+{
+	const struct plan_system *system = &r->plan->domains[0].systems[id];
+	const char *provider =
+		system->provider ? system->provider->name : "custom";
+	char *preset = mem_printf("%s%s", provider, state);
+
+	lab_mx_play_preset(id == SYSTEM_OLD ? r->old : r->new, preset);
+	free(preset);
+}
+
 static int make_world(struct rehearsal *r, struct err *err)
 {
 	struct addr any;
@@ -257,12 +270,14 @@ static int make_world(struct rehearsal *r, struct err *err)
 		if (!r->resolvers[i])
 			return -1;
 	}
-	r->old = lab_mx_new(r->loop, "old.lab", "old.lab", err);
+	r->old = lab_mx_new(r->loop, "old.lab", "old.lab", 0, err);
 	if (!r->old)
 		return -1;
-	r->new = lab_mx_new(r->loop, "new.lab", "new.lab", err);
+	r->new = lab_mx_new(r->loop, "new.lab", "new.lab", 0, err);
 	if (!r->new)
 		return -1;
+	rehearsal_behave(r, SYSTEM_OLD, "");
+	rehearsal_behave(r, SYSTEM_NEW, "");
 	return make_zones(r, err);
 }
 

@@ -71,6 +71,12 @@ int rehearsal_run(struct rehearsal *r, const char *command, ...);
 /* -1 while it runs; else its exit status, its output in child_output. */
 int rehearsal_child(struct rehearsal *r);
 int rehearsal_send(struct rehearsal *r);
+/*
+ * A system behaves as its provider is known to (lab_script.h); `state` is ""
+ * or "-detached".
+ */
+void rehearsal_behave(struct rehearsal *r, enum plan_system_id id,
+		      const char *state);
 /* The MX set of every domain becomes this one. */
 int rehearsal_publish(struct rehearsal *r, enum rehearsal_mx mx);
 /* 1 when every vantage sees `view` and no cache can hold the old set. */

@@ -82,8 +82,10 @@ _tideover()
 		return ;;
 	window:--by) return ;;
 	window:--reason) return ;;
+	pause:--domain) return ;;
 	pause:--by) return ;;
 	pause:--reason) return ;;
+	resume:--domain) return ;;
 	resume:--by) return ;;
 	report:--format)
 		COMPREPLY=($(compgen -W "html md json" -- "$cur"))
@@ -106,8 +108,8 @@ _tideover()
 	waive) words=" --gate --by --reason --attest --state --json --help" ;;
 	queue) words="list show export hold release retry discard bounce resend --in --recipient --sender --domain --older-than --reply --since --delivered-to --all --dry-run --output --format --to --relay --by --reason --state --json --help" ;;
 	window) words="add list cancel --from --to --repeat --by --reason --state --json --help" ;;
-	pause) words=" --by --reason --state --json --help" ;;
-	resume) words=" --by --state --json --help" ;;
+	pause) words=" --domain --by --reason --state --json --help" ;;
+	resume) words=" --domain --by --state --json --help" ;;
 	report) words=" --format --output --redact --state --json --help" ;;
 	journal) words="show verify --state --json --help" ;;
 	spool) words="verify --state --json --help" ;;

@@ -325,7 +325,9 @@ static void post_abort(struct call *call)
 static void post_pause(struct call *call)
 {
 	struct err err = ERR_INIT;
-	int result = cutover_pause(call->cutover, call_by(call),
+	int result = cutover_pause(call->cutover,
+				   json_get_text(call->body, "domain"),
+				   call_by(call),
 				   json_get_text(call->body, "reason"), &err);
 
 	reply_phase(call, result, &err);
@@ -334,7 +336,9 @@ static void post_pause(struct call *call)
 static void post_resume(struct call *call)
 {
 	struct err err = ERR_INIT;
-	int result = cutover_resume(call->cutover, call_by(call), &err);
+	int result = cutover_resume(call->cutover,
+				    json_get_text(call->body, "domain"),
+				    call_by(call), &err);
 
 	reply_phase(call, result, &err);
 }

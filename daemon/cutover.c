@@ -10,6 +10,11 @@ enum {
 	TICK_MS = 200
 };
 
+/* The index is asked what was delivered lately. */
+struct cutover_recall {
+	struct cutover *cutover; /* NULL: it is gone */
+};
+
 /* What the journal says of the past. */
 
 static void restore_waiver(struct cutover *cutover, const struct json *data,
@@ -30,6 +35,51 @@ static void restore_waiver(struct cutover *cutover, const struct json *data,
 	cutover_add_waiver(cutover, &waiver);
 }
 
+/* What a line of the journal is about: a domain's, or NULL: all of them. */
+static struct cutover_stop *stop_of(struct cutover *cutover, const char *domain)
+{
+	for (size_t i = 0; domain && i < cutover->stop_count; i++)
+		if (strcmp(cutover->plan->domains[i].name, domain) == 0)
+			return &cutover->stops[i];
+	return NULL;
+}
+
+static void set_text(char **text, const char *to)
+{
+	free(*text);
+	*text = mem_dup(to);
+}
+
+static void unstop(struct cutover_stop *stop)
+{
+	set_text(&stop->paused, NULL);
+	set_text(&stop->breaker, NULL);
+}
+
+static void restore_stop(struct cutover *cutover, const char *event,
+			 const struct json *data)
+{
+	const char *reason = json_get_text(data, "reason");
+	const char *domain = json_get_text(data, "domain");
+	struct cutover_stop *stop = stop_of(cutover, domain);
+
+	if (strcmp(event, "pause") == 0 && !domain)
+		set_text(&cutover->paused, reason);
+	else if (strcmp(event, "pause") == 0 && stop)
+		set_text(&stop->paused, reason);
+	else if (strcmp(event, "breaker") == 0 && stop)
+		set_text(&stop->breaker, reason);
+	else if (strcmp(event, "breaker-open") == 0 && stop)
+		set_text(&stop->breaker, NULL);
+	else if (strcmp(event, "resume") == 0 && stop)
+		unstop(stop);
+	else if (strcmp(event, "resume") == 0 && !domain) {
+		set_text(&cutover->paused, NULL);
+		for (size_t i = 0; i < cutover->stop_count; i++)
+			unstop(&cutover->stops[i]);
+	}
+}
+
 static int restore_line(void *ctx, const struct json *line, struct err *err)
 {
 	struct cutover *cutover = ctx;
@@ -46,19 +96,18 @@ static int restore_line(void *ctx, const struct json *line, struct err *err)
 		if (!to || !phase_parse(to, &cutover->phase))
 			return err_set(err, "a phase line without a phase");
 		cutover->since_ms = at_ms;
+		/* A breaker is of one release; a pause is an operator's. */
+		for (size_t i = 0; i < cutover->stop_count; i++)
+			set_text(&cutover->stops[i].breaker, NULL);
 	} else if (strcmp(event, "waive") == 0) {
 		restore_waiver(cutover, data, at_ms);
-	} else if (strcmp(event, "pause") == 0) {
-		free(cutover->paused);
-		cutover->paused = mem_dup(json_get_text(data, "reason"));
 	} else if (strcmp(event, "window") == 0) {
 		windows_restore(&cutover->windows, data);
 	} else if (strcmp(event, "window-cancel") == 0) {
 		windows_cancel(&cutover->windows,
 			       (unsigned)json_get_number(data, "id", 0));
-	} else if (strcmp(event, "resume") == 0) {
-		free(cutover->paused);
-		cutover->paused = NULL;
+	} else {
+		restore_stop(cutover, event, data);
 	}
 	return 0;
 }
@@ -248,6 +297,9 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 	cutover->plan = plan;
 	cutover->dir = mem_printf("%s/plans/%s", env->state_dir, plan->name);
 	cutover->since_ms = cutover->loaded_ms = clock_wall_ms();
+	cutover->stop_count = plan->domain_count;
+	cutover->stops =
+		mem_alloc(cutover->stop_count * sizeof(*cutover->stops));
 	if (make_state(cutover, err) < 0 || make_tls(cutover, err) < 0 ||
 	    make_resolver(cutover, err) < 0)
 		goto fail;
@@ -272,6 +324,8 @@ void cutover_free(struct cutover *cutover)
 	if (!cutover)
 		return;
 	loop_timer_free(cutover->tick);
+	if (cutover->recall)
+		cutover->recall->cutover = NULL;
 	cutover_watch_free(cutover);
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
@@ -287,6 +341,9 @@ void cutover_free(struct cutover *cutover)
 		free(cutover->waivers[i].by);
 		free(cutover->waivers[i].reason);
 	}
+	for (size_t i = 0; i < cutover->stop_count; i++)
+		unstop(&cutover->stops[i]);
+	free(cutover->stops);
 	windows_release(&cutover->windows);
 	free(cutover->waivers);
 	dns_resolver_free(cutover->resolver);
@@ -300,12 +357,75 @@ void cutover_free(struct cutover *cutover)
 	free(cutover);
 }
 
-void cutover_run(struct cutover *cutover)
+/* What the targets got before this start counts for their limits. */
+
+static void begin(struct cutover *cutover)
 {
 	if (cutover->phase == PHASE_RELEASING ||
 	    cutover->phase == PHASE_RETURNING)
 		cutover_release_begin(cutover);
+	/* A breaker that closed before stays so: a restart opens nothing. */
+	for (size_t i = 0; i < cutover->stop_count; i++)
+		set_text(&cutover->domains[i].breaker,
+			 cutover->stops[i].breaker);
 	loop_timer_arm(cutover->tick, 0);
+}
+
+static void recall_one(struct cutover *cutover, const struct json *row)
+{
+	struct buf key = BUF_INIT;
+	int64_t at_ms = (int64_t)json_get_number(row, "at_ms", 0);
+
+	smtp_mailbox_key(slice(json_get_text(row, "forward_path")), &key);
+	for (size_t i = 0; i < cutover->target_count; i++)
+		if (strcmp(cutover->targets[i]->target.name,
+			   json_get_text(row, "target")) == 0)
+			limit_count(replay_limit(cutover->targets[i]->replay),
+				    buf_text(&key),
+				    json_get_text(row, "reverse_path"), at_ms,
+				    clock_wall_ms());
+	buf_release(&key);
+}
+
+static void recalled(void *ctx, struct json *result, const struct err *err)
+{
+	struct cutover_recall *recall = ctx;
+	struct cutover *cutover = recall->cutover;
+
+	if (cutover) {
+		cutover->recall = NULL;
+		if (err)
+			log_error("what was delivered lately is not known, so "
+				  "limits begin anew: %s",
+				  err->text);
+		for (const struct json *row = json_first(result); row;
+		     row = json_next(row))
+			recall_one(cutover, row);
+		begin(cutover);
+	}
+	json_free(result);
+	free(recall);
+}
+
+void cutover_run(struct cutover *cutover)
+{
+	int64_t span_ms = 0;
+
+	for (size_t i = 0; i < cutover->target_count; i++) {
+		int64_t one = limit_span_ms(
+			replay_limit(cutover->targets[i]->replay));
+
+		if (one > span_ms)
+			span_ms = one;
+	}
+	if (span_ms == 0) {
+		begin(cutover);
+		return;
+	}
+	cutover->recall = mem_alloc(sizeof(*cutover->recall));
+	cutover->recall->cutover = cutover;
+	index_recent(cutover->env.store->index, cutover->plan->name,
+		     clock_wall_ms() - span_ms, recalled, cutover->recall);
 }
 
 void cutover_look(struct cutover *cutover)
@@ -407,15 +527,31 @@ static void wish_now(void *ctx)
 	wish_end(ctx, NULL);
 }
 
-static void clear_breakers(struct cutover *cutover)
+static void clear_breaker(struct cutover_domain *domain)
+{
+	set_text(&domain->breaker, NULL);
+	domain->outcomes = domain->refused = 0;
+	domain->stage_refused = 0;
+}
+
+/* Opens: it is journalled first. */
+static void clear_breakers(struct cutover *cutover, const char *by,
+			   struct err *err)
 {
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
 		struct cutover_domain *domain = &cutover->domains[i];
+		struct json *data;
 
-		free(domain->breaker);
-		domain->breaker = NULL;
-		domain->outcomes = domain->refused = 0;
-		domain->stage_refused = 0;
+		if (!domain->breaker)
+			continue;
+		data = json_object();
+		json_put_text(data, "by", by);
+		json_put_text(data, "domain", domain->plan->name);
+		json_put_text(data, "reason", "the gate is open");
+		if (journal_add(cutover->journal, "breaker-open", data, err) <
+		    0)
+			return;
+		clear_breaker(domain);
 	}
 	cutover_look(cutover);
 }
@@ -428,7 +564,7 @@ static void wish_judged(void *ctx, struct cutover *cutover,
 	if (err)
 		wish->err = *err;
 	else if (findings->open && wish->from_breaker)
-		clear_breakers(cutover);
+		clear_breakers(cutover, wish->by, &wish->err);
 	else if (findings->open && cutover->phase != wish->next)
 		cutover_enter(cutover, wish->next, wish->by, &wish->err);
 	wish_end(wish, findings);
@@ -540,32 +676,74 @@ int cutover_abort(struct cutover *cutover, const char *by, struct err *err)
 	return cutover_enter(cutover, PHASE_PLANNED, by, err);
 }
 
-int cutover_pause(struct cutover *cutover, const char *by, const char *reason,
-		  struct err *err)
+static int find_stop(struct cutover *cutover, const char *domain, size_t *index,
+		     struct err *err)
 {
-	struct json *data = json_object();
+	const struct cutover_domain *found =
+		cutover_domain(cutover, slice(domain));
 
+	if (!found)
+		return err_set(err, "plan %s has no domain %s",
+			       cutover->plan->name, domain);
+	*index = (size_t)(found - cutover->domains);
+	return 0;
+}
+
+const char *cutover_paused(const struct cutover_domain *domain)
+{
+	const struct cutover *cutover = domain->cutover;
+
+	return cutover->paused ?
+		       cutover->paused :
+		       cutover->stops[domain - cutover->domains].paused;
+}
+
+int cutover_pause(struct cutover *cutover, const char *domain, const char *by,
+		  const char *reason, struct err *err)
+{
+	struct json *data;
+	size_t at = 0;
+
+	if (domain && find_stop(cutover, domain, &at, err) < 0)
+		return -1;
+	if (!reason || !*reason)
+		reason = "no reason given";
 	/* Closes: it happens first. */
-	free(cutover->paused);
-	cutover->paused = mem_dup(reason && *reason ? reason :
-						      "no reason "
-						      "given");
+	set_text(domain ? &cutover->stops[at].paused : &cutover->paused,
+		 reason);
 	cutover_release_tick(cutover);
+	data = json_object();
 	json_put_text(data, "by", by);
-	json_put_text(data, "reason", cutover->paused);
+	if (domain)
+		json_put_text(data, "domain", cutover->domains[at].plan->name);
+	json_put_text(data, "reason", reason);
 	return journal_add(cutover->journal, "pause", data, err);
 }
 
-int cutover_resume(struct cutover *cutover, const char *by, struct err *err)
+int cutover_resume(struct cutover *cutover, const char *domain, const char *by,
+		   struct err *err)
 {
-	struct json *data = json_object();
+	struct json *data;
+	size_t first = 0, end = cutover->stop_count;
 
+	if (domain && find_stop(cutover, domain, &first, err) < 0)
+		return -1;
+	if (domain)
+		end = first + 1;
+	data = json_object();
 	json_put_text(data, "by", by);
+	if (domain)
+		json_put_text(data, "domain",
+			      cutover->domains[first].plan->name);
 	if (journal_add(cutover->journal, "resume", data, err) < 0)
 		return -1;
-	free(cutover->paused);
-	cutover->paused = NULL;
-	clear_breakers(cutover);
+	if (!domain)
+		set_text(&cutover->paused, NULL);
+	for (size_t i = first; i < end; i++) {
+		unstop(&cutover->stops[i]);
+		clear_breaker(&cutover->domains[i]);
+	}
+	cutover_look(cutover);
 	return 0;
 }
 

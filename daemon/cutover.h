@@ -55,11 +55,19 @@ struct cutover_domain {
 	size_t ramp_stage; /* stages begun */
 	size_t ramp_took;  /* mailboxes in this stage */
 	unsigned stage_refused;
+	const char *stage_remedy; /* of its last refusal, or NULL */
 	bool ramp_done;
-	/* Since the valve opened. */
+	/* Lately: halved now and then, so that an old past does not count. */
 	uint64_t outcomes, refused;
 	/* wall, 0 never: the provider said "slower", "over the limit" */
 	int64_t slowed_ms, limited_ms;
+};
+
+/* What keeps one domain's valve closed until somebody says otherwise; the
+ * journal remembers it. */
+struct cutover_stop {
+	char *paused;  /* an operator's reason, or NULL */
+	char *breaker; /* why it closed before this start, or NULL */
 };
 
 struct cutover_sample {
@@ -78,7 +86,9 @@ struct cutover {
 	struct journal *journal;
 	enum phase phase;
 	int64_t since_ms;
-	char *paused; /* an operator's reason, or NULL */
+	char *paused;		    /* an operator's reason, or NULL */
+	struct cutover_stop *stops; /* a domain each */
+	size_t stop_count;
 	struct recipients recipients;
 
 	struct cutover_domain *domains; /* plan->domain_count */
@@ -93,9 +103,10 @@ struct cutover {
 	unsigned surveying;
 	int64_t next_dns_ms, next_probe_ms; /* mono */
 	struct loop_timer *tick;
-	struct gate_run *gates;	   /* waiting to be judged */
-	struct map views;	   /* vantage -> view + 1 */
-	struct findings last_gate; /* what blocks, for the status */
+	struct cutover_recall *recall; /* under way, or NULL */
+	struct gate_run *gates;	       /* waiting to be judged */
+	struct map views;	       /* vantage -> view + 1 */
+	struct findings last_gate;     /* what blocks, for the status */
 	struct watch watch;
 
 	struct windows windows; /* of a standby plan */
@@ -159,9 +170,17 @@ const struct window *cutover_window_add(struct cutover *cutover,
 					struct err *err);
 int cutover_window_cancel(struct cutover *cutover, unsigned id, const char *by,
 			  struct err *err);
-int cutover_pause(struct cutover *cutover, const char *by, const char *reason,
-		  struct err *err);
-int cutover_resume(struct cutover *cutover, const char *by, struct err *err);
+/*
+ * Closes the valves until resumed, of one domain or (NULL) of all; a restart
+ * does not open them.  Resumed as a whole no domain stays paused, and every
+ * breaker is open again; of one domain, its own.
+ */
+int cutover_pause(struct cutover *cutover, const char *domain, const char *by,
+		  const char *reason, struct err *err);
+int cutover_resume(struct cutover *cutover, const char *domain, const char *by,
+		   struct err *err);
+/* Why an operator paused this domain (or all of them), or NULL. */
+const char *cutover_paused(const struct cutover_domain *domain);
 /* Journals an act on envelopes ("release", "discard", "hold"). */
 int cutover_note(struct cutover *cutover, const char *event, struct json *data,
 		 struct err *err);

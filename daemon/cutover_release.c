@@ -12,6 +12,7 @@
 enum {
 	BREAKER_OUTCOMES = 20, /* never judged on fewer */
 	BREAKER_SHARE = 10,    /* one mailbox in so many refused */
+	BREAKER_LATELY = 1000, /* so many outcomes count, about */
 };
 
 static void journal_valve(struct cutover_domain *domain,
@@ -93,7 +94,7 @@ static void decide_valve(struct cutover_domain *domain)
 			.plain = plan->plain,
 			.broken =
 				spool_writer_broken(cutover->env.store->spool),
-			.paused = cutover->paused,
+			.paused = cutover_paused(domain),
 			.breaker = domain->breaker,
 			.window = window ? active : NULL,
 			.healthy = target_recovered(
@@ -142,16 +143,16 @@ static void ramp(struct cutover_domain *domain)
 	if (domain->ramp_done || domain->valve.state != VALVE_RAMP)
 		return;
 	if (domain->ramp_took > 0) {
-		char why[160];
+		char why[400];
 
 		if (queue_admitted_left(domain->queue) > 0)
 			return;
 		if (domain->stage_refused > 0) {
 			snprintf(why, sizeof(why),
 				 "stage %zu of the ramp: %u "
-				 "of %zu mailboxes refused",
+				 "of %zu mailboxes refused: %s",
 				 domain->ramp_stage, domain->stage_refused,
-				 domain->ramp_took);
+				 domain->ramp_took, domain->stage_remedy);
 			domain->ramp_took = 0;
 			close_breaker(domain, why);
 			return;
@@ -204,21 +205,27 @@ static void on_outcome(void *ctx, struct replay *replay,
 	struct cutover *cutover = target->cutover;
 	struct cutover_domain *domain = domain_of(cutover, outcome->domain);
 
-	domain->outcomes++;
 	if (outcome->reply)
 		note_pace(domain, outcome->reply);
+	if (outcome->act != ACT_DELIVERED && outcome->act != ACT_HOLD)
+		return;
+	if (domain->outcomes++ >= BREAKER_LATELY) {
+		domain->outcomes /= 2;
+		domain->refused /= 2;
+	}
 	if (outcome->act == ACT_DELIVERED) {
 		rate_add(&cutover->replays, 1, clock_mono_ms());
 		cutover->release_done++;
 		return;
 	}
-	if (outcome->act != ACT_HOLD || outcome->scope != SCOPE_MAILBOX)
+	if (outcome->scope != SCOPE_MAILBOX)
 		return;
 	domain->refused++;
 	domain->stage_refused++;
+	domain->stage_remedy = outcome->remedy;
 	if (domain->outcomes >= BREAKER_OUTCOMES &&
 	    domain->refused * BREAKER_SHARE >= domain->outcomes) {
-		char why[200];
+		char why[400];
 
 		snprintf(why, sizeof(why),
 			 "%llu of %llu outcomes were "

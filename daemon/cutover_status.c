@@ -115,6 +115,7 @@ static struct json *domain_json(struct cutover *cutover, size_t at)
 	json_put_text(json, "target", target_word(cutover));
 	json_put_text(json, "deliver_to", cutover_target(domain)->target.name);
 	json_put(json, "valve", valve_json(domain));
+	json_put_text(json, "paused", cutover_paused(domain));
 	json_put(json, "vantages", vantages_json(cutover, at));
 	json_put(json, "horizon", horizon_json(cutover, at));
 	if (cutover->plan->plain) {
@@ -178,6 +179,56 @@ static struct json *rates_json(struct cutover *cutover, double waiting)
 	return json;
 }
 
+enum {
+	EXHAUSTED_MAX = 20 /* mailboxes named per domain */
+};
+
+static struct json *exhausted_one(const struct queue_mailbox *mailbox,
+				  const struct limit *limit)
+{
+	enum limit_kind kind = (enum limit_kind)mailbox->limited_by;
+	struct provider_rate rate = limit_rate(limit, kind);
+	struct json *one = json_object();
+	char *text, span[CLOCK_TEXT];
+
+	clock_format_duration(rate.span_ms, span);
+	text = mem_printf("%u in %s", rate.number, span);
+	json_put_text(one, "mailbox", mailbox->key);
+	json_put_text(one, "limit", kind == LIMIT_PAIR ? "pair" : "mailbox");
+	json_put_text(one, "rate", text);
+	json_put_time(one, "until", mailbox->limited_until_ms);
+	free(text);
+	return one;
+}
+
+/* Mailboxes whose line stands still, and how many; the first few by name. */
+static void put_exhausted(struct json *json, const struct cutover *cutover,
+			  const struct cutover_target *target)
+{
+	struct json *named = json_array();
+	size_t count = 0;
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		struct cutover_domain *domain = &cutover->domains[i];
+		size_t left = EXHAUSTED_MAX;
+
+		if (cutover_target(domain) != target)
+			continue;
+		count += domain->queue->limited_count;
+		list_each (it, next, &domain->queue->limited) {
+			if (left-- == 0)
+				break;
+			json_add(named,
+				 exhausted_one(list_entry(it,
+							  struct queue_mailbox,
+							  limited),
+					       replay_limit(target->replay)));
+		}
+	}
+	json_put_number(json, "exhausted_count", (double)count);
+	json_put(json, "exhausted", named);
+}
+
 static struct json *limits_json(struct cutover *cutover)
 {
 	struct json *all = json_array();
@@ -192,6 +243,7 @@ static struct json *limits_json(struct cutover *cutover)
 		json_put_number(one, "flight", replay_flight(target->replay));
 		json_put_number(one, "max_flight",
 				cutover->plan->replay.max_flight);
+		put_exhausted(one, cutover, target);
 		json_add(all, one);
 	}
 	return all;

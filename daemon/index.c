@@ -810,6 +810,13 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 	query(index, INDEX_REPLIES, plan, NULL, done, ctx);
 }
 
+void index_recent(struct index *index, const char *plan, int64_t since_ms,
+		  index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_RECENT, plan,
+	      &(struct index_select){ .ended_since_ms = since_ms }, done, ctx);
+}
+
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 		     void *ctx)
 {

@@ -130,6 +130,13 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 /* Envelopes whose outcome was uncertain: possible duplicates, by id. */
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 		     void *ctx);
+/* What was delivered since then, or perhaps, the latest INDEX_RECENT_MAX of it:
+ * [{"target","forward_path","reverse_path","at_ms"}]. */
+enum {
+	INDEX_RECENT_MAX = 100000
+};
+void index_recent(struct index *index, const char *plan, int64_t since_ms,
+		  index_json_fn *done, void *ctx);
 /* All traces of a plan go (tideover remove). */
 void index_remove_plan(struct index *index, const char *plan);
 

@@ -513,6 +513,37 @@ static struct json *uncertain(sqlite3 *db, const struct index_select *select,
 	return finish(db, stmt, step, all, err);
 }
 
+static struct json *recent(sqlite3 *db, const struct index_select *select,
+			   struct err *err)
+{
+	static const char sql[] =
+		"SELECT a.target, e.forward_path, m.reverse_path, a.at"
+		" FROM attempt a JOIN envelope e USING(seq, n)"
+		" JOIN message m USING(seq) WHERE a.at >= ?2 AND e.plan = ?1"
+		" AND (a.outcome = 2 OR a.uncertain) ORDER BY a.at DESC"
+		" LIMIT ?3";
+	sqlite3_stmt *stmt = NULL;
+	struct json *all;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return NULL;
+	all = json_array();
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 2, select->ended_since_ms);
+	sqlite3_bind_int(stmt, 3, INDEX_RECENT_MAX);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = json_object();
+
+		json_put_text(row, "target", text_at(stmt, 0));
+		json_put_text(row, "forward_path", text_at(stmt, 1));
+		json_put_text(row, "reverse_path", text_at(stmt, 2));
+		json_put_number(row, "at_ms", sqlite3_column_double(stmt, 3));
+		json_add(all, row);
+	}
+	return finish(db, stmt, step, all, err);
+}
+
 struct json *index_query_run(sqlite3 *db, enum index_query query,
 			     const struct index_select *select, struct err *err)
 {
@@ -533,6 +564,8 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 		return replies(db, select, err);
 	case INDEX_UNCERTAIN:
 		return uncertain(db, select, err);
+	case INDEX_RECENT:
+		return recent(db, select, err);
 	}
 	return NULL;
 }

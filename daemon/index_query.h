@@ -17,7 +17,8 @@ enum index_query {
 	INDEX_SEGMENT_COPIES, /* `after_sequence` of the select: the segment */
 	INDEX_SIDE_COPIES,    /* the same */
 	INDEX_REPLIES,
-	INDEX_UNCERTAIN
+	INDEX_UNCERTAIN,
+	INDEX_RECENT
 };
 
 /* NULL with err when it fails; `select->plan` is always set. */

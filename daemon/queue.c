@@ -93,6 +93,15 @@ static struct queue_envelope *line_first(const struct list *line)
 	return list_entry(line->next, struct queue_envelope, line);
 }
 
+static void unlimit(struct queue_mailbox *mailbox)
+{
+	if (mailbox->limited_until_ms == 0)
+		return;
+	mailbox->limited_until_ms = 0;
+	mailbox->domain->limited_count--;
+	list_remove(&mailbox->limited);
+}
+
 /* Puts the mailbox where its first envelope belongs now. */
 static void mailbox_place(struct queue_mailbox *mailbox)
 {
@@ -100,6 +109,8 @@ static void mailbox_place(struct queue_mailbox *mailbox)
 	struct queue_envelope *first = line_first(&mailbox->line);
 
 	heap_remove(mailbox);
+	if (!first || mailbox->is_held)
+		unlimit(mailbox);
 	if (!first || mailbox->busy || mailbox->is_held ||
 	    domain->queue->loading)
 		return;
@@ -303,6 +314,7 @@ struct queue_domain *queue_domain(struct queue *queue, const char *plan,
 		domain->name = mem_dup(name);
 		list_init(&domain->waiting);
 		list_init(&domain->held);
+		list_init(&domain->limited);
 		map_put(&queue->domains, buf_slice(&key), domain);
 	}
 	buf_release(&key);
@@ -434,9 +446,34 @@ static void wake_due(struct queue_domain *domain, int64_t now_ms)
 	}
 }
 
+/* True if a limit stops the line that begins with this envelope. */
+static bool is_limited(struct queue_envelope *envelope, int64_t now_ms)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+	struct queue_domain *domain = mailbox->domain;
+	int64_t until;
+	int why = 0;
+
+	until = domain->may ?
+			domain->may(domain->may_ctx, envelope, now_ms, &why) :
+			0;
+	if (until == 0)
+		return false;
+	if (mailbox->limited_until_ms == 0) {
+		domain->limited_count++;
+		list_append(&domain->limited, &mailbox->limited);
+	}
+	mailbox->limited_until_ms = until;
+	mailbox->limited_by = why;
+	envelope->next_ms = until;
+	mailbox_place(mailbox);
+	return true;
+}
+
 static void claim(struct queue_envelope *envelope)
 {
 	assert(!envelope->claimed && !envelope->mailbox->busy);
+	unlimit(envelope->mailbox);
 	envelope->claimed = true;
 	envelope->mailbox->busy = true;
 	mailbox_place(envelope->mailbox);
@@ -450,9 +487,11 @@ size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
 	size_t count = 0, seen = 0;
 
 	wake_due(domain, now_ms);
-	if (domain->ready.count == 0 || max == 0)
-		return 0;
-	first = line_first(&domain->ready.at[0]->line);
+	do {
+		if (domain->ready.count == 0 || max == 0)
+			return 0;
+		first = line_first(&domain->ready.at[0]->line);
+	} while (is_limited(first, now_ms));
 	message = first->message;
 	claim(first);
 	claims[count++] = first;
@@ -467,12 +506,19 @@ size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
 		if (other->claimed || other->held ||
 		    other->mailbox->domain != domain ||
 		    other->mailbox->heap != &domain->ready ||
-		    line_first(&other->mailbox->line) != other)
+		    line_first(&other->mailbox->line) != other ||
+		    is_limited(other, now_ms))
 			continue;
 		claim(other);
 		claims[count++] = other;
 	}
 	return count;
+}
+
+void queue_on_claim(struct queue_domain *domain, queue_may_fn *may, void *ctx)
+{
+	domain->may = may;
+	domain->may_ctx = ctx;
 }
 
 int64_t queue_next_due(const struct queue_domain *domain)

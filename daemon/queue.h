@@ -58,6 +58,10 @@ struct queue_mailbox {
 	bool busy;		 /* a claim is open */
 	bool is_held;		 /* the mailbox itself is held */
 	bool admitted;		 /* by the ramp */
+	/* Its first may not go before then, and why: 0 is now. */
+	struct list limited;
+	int64_t limited_until_ms;
+	int limited_by;
 	char key[];
 };
 
@@ -65,6 +69,14 @@ struct queue_heap {
 	struct queue_mailbox **at;
 	size_t count, cap;
 };
+
+/*
+ * Asked before an envelope is claimed: 0 if it may go, else when (wall) to ask
+ * again.  Until then its mailbox's line stands still.  `why` is the asked one's
+ * own.
+ */
+typedef int64_t queue_may_fn(void *ctx, const struct queue_envelope *envelope,
+			     int64_t now_ms, int *why);
 
 struct queue_ledger {
 	uint64_t accepted, waiting, held, delivered, bounced, discarded;
@@ -79,8 +91,12 @@ struct queue_domain {
 	struct list waiting;	 /* envelopes by sequence */
 	struct list held;
 	struct queue_ledger ledger;
-	uint64_t bytes; /* of waiting and held, per envelope */
-	bool ramp;	/* only admitted mailboxes are claimed */
+	uint64_t bytes;	   /* of waiting and held, per envelope */
+	bool ramp;	   /* only admitted mailboxes are claimed */
+	queue_may_fn *may; /* or NULL: whatever is due */
+	void *may_ctx;
+	struct list limited; /* mailboxes that it stopped */
+	size_t limited_count;
 };
 
 struct queue;
@@ -136,6 +152,8 @@ struct queue_envelope *queue_find_envelope(struct queue *queue,
  */
 size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
 		   struct queue_envelope **claims, size_t max);
+/* Who is asked before a claim, from now on; NULL: nobody. */
+void queue_on_claim(struct queue_domain *domain, queue_may_fn *may, void *ctx);
 /* When the next envelope of the domain is due; INT64_MAX: none. */
 int64_t queue_next_due(const struct queue_domain *domain);
 

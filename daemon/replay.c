@@ -27,7 +27,7 @@ struct link { /* a delivery and what we know of it */
 	struct delivery *delivery;
 	bool ready; /* was idle at least once */
 	bool idle;
-	int64_t idle_since_ms;
+	int64_t idle_since_ms, begun_ms;
 	bool paced;		      /* its job counts in the pace */
 	bool deferred, slow, refused; /* what this job met */
 };
@@ -38,6 +38,7 @@ struct replay {
 	const struct replay_owner *owner;
 	void *ctx;
 	struct pace pace;
+	struct limit *limit;
 	struct list feeds;
 	struct list links;
 	struct list settlements;
@@ -63,8 +64,8 @@ struct settlement {
 	enum smtp_stage stage;
 	enum envelope_state outcome;
 	bool hold_mailbox, uncertain;
-	int64_t next_ms;
-	char reason[SMTP_REPLY_TEXT + 300];
+	int64_t at_ms, next_ms;
+	char reason[SMTP_REPLY_TEXT + 320];
 };
 
 static void pump(void *ctx);
@@ -139,6 +140,7 @@ static void settled(void *ctx, const struct spool_place *place,
 
 	list_remove(&s->link);
 	if (replay && !err) {
+		const struct queue_envelope *envelope = s->envelope;
 		struct replay_outcome outcome = {
 			.domain = s->envelope->mailbox->domain,
 			.act = s->meaning.act,
@@ -148,6 +150,10 @@ static void settled(void *ctx, const struct spool_place *place,
 			.stage = s->stage,
 		};
 
+		if (s->outcome == ENVELOPE_DELIVERED || s->uncertain)
+			limit_count(replay->limit, envelope->mailbox->key,
+				    envelope->message->reverse_path, s->at_ms,
+				    clock_wall_ms());
 		apply(s);
 		replay->owner->on_outcome(replay->ctx, replay, &outcome);
 		replay_kick(replay);
@@ -164,13 +170,14 @@ static void decide(struct settlement *s)
 	struct replay *replay = s->replay;
 	struct queue_envelope *envelope = s->envelope;
 	const struct plan_timing *timing = &replay->spec.plan->timing;
-	int64_t now = clock_wall_ms();
+	int64_t now = s->at_ms;
 	bool data = s->stage == SMTP_STAGE_DATA || s->stage == SMTP_STAGE_DOT;
 
 	s->outcome = ENVELOPE_WAITING;
 	s->next_ms = now + backoff(timing, envelope->attempts);
-	snprintf(s->reason, sizeof(s->reason), "%s answered %d %s: %s",
-		 smtp_stage_name(s->stage), s->reply.code, s->reply.text,
+	snprintf(s->reason, sizeof(s->reason), "%s answered %d %s%s%s: %s",
+		 smtp_stage_name(s->stage), s->reply.code, s->reply.enhanced,
+		 s->reply.enhanced[0] ? " " : "", s->reply.text,
 		 s->meaning.remedy);
 	if (s->reply.code == 0) {
 		s->uncertain = s->stage == SMTP_STAGE_DOT;
@@ -228,6 +235,7 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 	s->envelope = delivery_claim(delivery, index);
 	s->reply = *reply;
 	s->stage = stage;
+	s->at_ms = clock_wall_ms();
 	s->meaning =
 		provider_reply(replay->spec.target->provider, stage, reply);
 	s->envelope->attempts++;
@@ -246,7 +254,7 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 		.id = s->envelope->message->id,
 		.envelope = s->envelope->index,
 		.number = s->envelope->attempts,
-		.at_ms = clock_wall_ms(),
+		.at_ms = s->at_ms,
 		.target = slice(replay->spec.target->name),
 		.tls = slice(delivery_tls(delivery)),
 		.stage = slice(smtp_stage_name(stage)),
@@ -284,23 +292,18 @@ static void link_free(struct link *link)
 	free(link);
 }
 
-static bool give_job(struct link *link)
+/* The oldest of all open feeds; order matters per mailbox alone, but nobody
+ * should wait because another domain has more mail. */
+static struct queue_domain *oldest_due(const struct replay *replay,
+				       int64_t now_ms)
 {
-	struct replay *replay = link->replay;
-	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
 	struct queue_domain *oldest = NULL;
 	uint64_t turn = UINT64_MAX;
-	int64_t now = clock_wall_ms();
-	size_t count;
 
-	if (!pace_may(&replay->pace, clock_mono_ms()))
-		return false;
-	/* The oldest of all open feeds; order matters per mailbox alone, but
-	 * nobody should wait because another domain has more mail. */
 	list_each (it, next, &replay->feeds) {
 		struct feed *feed = list_entry(it, struct feed, link);
 
-		if (!feed->open || queue_next_due(feed->domain) > now)
+		if (!feed->open || queue_next_due(feed->domain) > now_ms)
 			continue;
 		if (feed->domain->ready.count > 0 &&
 		    feed->domain->ready.at[0]->turn < turn) {
@@ -310,11 +313,26 @@ static bool give_job(struct link *link)
 			oldest = feed->domain;
 		}
 	}
-	if (!oldest)
+	return oldest;
+}
+
+static bool give_job(struct link *link)
+{
+	struct replay *replay = link->replay;
+	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
+	int64_t now = clock_wall_ms();
+	size_t count;
+
+	if (!pace_may(&replay->pace, clock_mono_ms()))
 		return false;
-	count = queue_claim(oldest, now, claims, DELIVERY_MAX_RCPT);
-	if (count == 0)
-		return false;
+	do {
+		struct queue_domain *oldest = oldest_due(replay, now);
+
+		if (!oldest)
+			return false;
+		/* None: its limits stopped all that was due. */
+		count = queue_claim(oldest, now, claims, DELIVERY_MAX_RCPT);
+	} while (count == 0);
 	link->idle = false;
 	link->paced = true;
 	link->deferred = link->slow = link->refused = false;
@@ -390,6 +408,7 @@ static void link_new(struct replay *replay)
 	size_t at = replay->addr_next % replay->addr_count;
 
 	link->replay = replay;
+	link->begun_ms = clock_mono_ms();
 	list_append(&replay->links, &link->link);
 	link->delivery = delivery_new(
 		&(struct delivery_spec){
@@ -504,6 +523,25 @@ static void pump_sleep(struct replay *replay, int64_t mono, int64_t wall)
 		loop_timer_arm(replay->timer, wake);
 }
 
+/*
+ * RFC 5321 section 4.5.3.2.1 gives a greeting five minutes.  A connection that
+ * a target took while it was ill may never get one: once probes find it well,
+ * a new connection is the better one.
+ */
+static void leave_behind(struct replay *replay)
+{
+	const struct target *target = replay->spec.target;
+
+	if (target->health != HEALTH_HEALTHY)
+		return;
+	list_each (it, next, &replay->links) {
+		struct link *link = list_entry(it, struct link, link);
+
+		if (!link->ready && link->begun_ms < target->since_mono_ms)
+			link_free(link);
+	}
+}
+
 static void pump(void *ctx)
 {
 	struct replay *replay = ctx;
@@ -511,6 +549,7 @@ static void pump(void *ctx)
 	size_t due, opening = 0;
 	int busy = 0;
 
+	leave_behind(replay);
 	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 
@@ -545,6 +584,30 @@ static void pump(void *ctx)
 	pump_sleep(replay, mono, wall);
 }
 
+static struct limit *make_limit(const struct replay_spec *spec)
+{
+	const struct provider *provider = spec->target->provider;
+	const struct plan_rate *mailbox = &spec->plan->replay.mailbox_limit;
+	const struct plan_rate *pair = &spec->plan->replay.pair_limit;
+
+	return limit_new(mailbox->given ? mailbox->rate : provider->mailbox,
+			 pair->given ? pair->rate : provider->pair);
+}
+
+/* queue_may_fn: the limits of a mailbox and of a pair. */
+static int64_t may(void *ctx, const struct queue_envelope *envelope,
+		   int64_t now_ms, int *why)
+{
+	struct replay *replay = ctx;
+	enum limit_kind kind = LIMIT_NONE;
+	int64_t until =
+		limit_until_ms(replay->limit, envelope->mailbox->key,
+			       envelope->message->reverse_path, now_ms, &kind);
+
+	*why = (int)kind;
+	return until;
+}
+
 struct replay *replay_new(const struct replay_spec *spec,
 			  const struct replay_owner *owner, void *ctx)
 {
@@ -558,6 +621,7 @@ struct replay *replay_new(const struct replay_spec *spec,
 	list_init(&replay->links);
 	list_init(&replay->settlements);
 	replay->timer = loop_timer_new(replay->loop, pump, replay);
+	replay->limit = make_limit(spec);
 	pace_init(&replay->pace, (int)spec->target->provider->start_flight,
 		  spec->plan->replay.max_flight);
 	return replay;
@@ -586,6 +650,7 @@ void replay_free(struct replay *replay)
 	if (replay->token)
 		replay->token->replay = NULL;
 	loop_timer_free(replay->timer);
+	limit_free(replay->limit);
 	free(replay);
 }
 
@@ -604,8 +669,11 @@ void replay_feed(struct replay *replay, struct queue_domain *domain, bool open)
 	if (feed->open == open)
 		return;
 	feed->open = open;
-	if (open)
+	if (open) {
+		queue_on_claim(domain, limit_is_set(replay->limit) ? may : NULL,
+			       replay);
 		replay_kick(replay);
+	}
 }
 
 int replay_in_flight(const struct replay *replay)
@@ -616,6 +684,11 @@ int replay_in_flight(const struct replay *replay)
 int replay_flight(const struct replay *replay)
 {
 	return (int)replay->pace.flight;
+}
+
+struct limit *replay_limit(const struct replay *replay)
+{
+	return replay->limit;
 }
 
 struct target *replay_target(const struct replay *replay)

@@ -6,6 +6,9 @@
  * open feed, gives it to a delivery, understands the reply (plan/provider.h),
  * makes the outcome durable, and only then settles the claim.
  *
+ * Limits of a mailbox or a pair (limit.h) stop that mailbox's line, before a
+ * claim.
+ *
  * A target that cannot be reached burns no attempt: claims go back, and a new
  * connection is tried after a backoff.
  */
@@ -13,6 +16,7 @@
 #define DAEMON_REPLAY_H
 
 #include "daemon/delivery.h"
+#include "daemon/limit.h"
 #include "daemon/pace.h"
 #include "daemon/target.h"
 #include "dns/dns_resolver.h"
@@ -63,6 +67,9 @@ void replay_feed(struct replay *replay, struct queue_domain *domain, bool open);
 void replay_kick(struct replay *replay);
 int replay_in_flight(const struct replay *replay);
 int replay_flight(const struct replay *replay);
+/* The limits per mailbox and pair of this target: the plan's, or else its
+ * provider's.  Whoever knows of earlier deliveries counts them here. */
+struct limit *replay_limit(const struct replay *replay);
 struct target *replay_target(const struct replay *replay);
 
 #endif

@@ -5,7 +5,7 @@ set -eu
 build='gcc make pkg-config libevent-dev libssl-dev libc-ares-dev
 libcurl4-openssl-dev libcjson-dev libsqlite3-dev'
 test='libcmocka-dev clang clang-format cppcheck libclang-rt-14-dev python3
-perl knot knot-dnsutils unbound swaks postfix zsh fish mandoc openssl ca-certificates'
+perl libidn12 libgnutls-dane0 libnsl2 knot knot-dnsutils unbound swaks postfix zsh fish mandoc openssl ca-certificates'
 
 case "${1:-}" in
 build) want=$build why='to build tideover' ;;
@@ -18,7 +18,25 @@ for package in $want; do
 	dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null |
 		grep -q '^install ok installed' || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
+# As packages Exim and Postfix exclude each other, so Exim is only unpacked.  Its
+# program wants the package's user to exist.  Without it a test is skipped.
+unpack_exim() {
+	exim=$(dirname "$0")/../build/exim
+	command -v exim4 >/dev/null || [ -x "$exim/usr/sbin/exim4" ] && return
+	echo "Unpacking Exim from Debian, to test with a real peer"
+	mkdir -p "$exim"
+	(cd "$exim" && apt-get download -q exim4-daemon-light &&
+		dpkg -x exim4-daemon-light_*.deb . && rm -f -- *.deb &&
+		chmod u-s usr/sbin/exim4) >/dev/null 2>&1 || return
+	[ "$(id -u)" != 0 ] || getent passwd Debian-exim >/dev/null ||
+		useradd --system --user-group --no-create-home \
+			--home-dir /var/spool/exim4 --shell /usr/sbin/nologin Debian-exim
+}
+after() {
+	[ "$1" != test ] || unpack_exim || echo "no Exim: its test is skipped"
+}
+
+[ -n "$missing" ] || { after "$1"; exit 0; }
 
 echo "Installing from Debian, $why:$missing"
 as_root=
@@ -41,3 +59,4 @@ then
 	echo "apt-get failed: install by hand:$missing" >&2
 	exit 1
 fi
+after "$1"

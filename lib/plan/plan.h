@@ -53,6 +53,11 @@ struct plan_strings {
 	size_t count;
 };
 
+struct plan_rate {
+	bool given;
+	struct provider_rate rate; /* "none" is a number of 0 */
+};
+
 struct plan_system {
 	const struct provider *provider; /* facts; never NULL */
 	struct provider *own;		 /* those facts, if overridden */
@@ -116,6 +121,8 @@ struct plan {
 		enum plan_tls tls;
 		char *client_certificate_file, *client_key_file;
 		int max_flight; /* deliveries at once: 20 */
+		/* In place of the provider's, where given. */
+		struct plan_rate mailbox_limit, pair_limit;
 		/* stages: a count (>=1) or a share as a fraction (<1) */
 		double *ramp;
 		size_t ramp_count;

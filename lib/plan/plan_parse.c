@@ -11,6 +11,8 @@
 #define DURATION_MAX_MS	  (3650 * 24 * 3600 * 1000.0)
 #define TTL_MAX_S	  2147483647.0 /* RFC 2181, section 8 */
 #define MESSAGE_MAX_BYTES 1099511627776.0
+#define LIMIT_MAX_NUMBER  100000
+#define LIMIT_MAX_SPAN_MS (24 * 3600 * 1000)
 #define KEEP_BY_STRATEGY  (-2)
 #define KEEP_STANDBY_MS	  (72 * 3600 * 1000)
 
@@ -280,6 +282,34 @@ static const char *const tls_words[] = { [PLAN_TLS_OPPORTUNISTIC] =
 					 [PLAN_TLS_DANE] = "dane",
 					 NULL };
 
+/* "30/1m", or "none". */
+static void read_rate(struct plan_reader *r, const struct json *value,
+		      void *into, const struct plan_field *field)
+{
+	struct plan_rate *limit = into;
+	struct slice span = slice(json_text(value)), number;
+	uint64_t count = 0;
+	int64_t ms = 0;
+
+	if (!value_is(r, value, JSON_STRING))
+		return;
+	if (slice_is(span, "none")) {
+		*limit = (struct plan_rate){ .given = true };
+		return;
+	}
+	number = slice_split(&span, '/');
+	if (!slice_u64(number, &count) || count < 1 ||
+	    count > LIMIT_MAX_NUMBER ||
+	    clock_parse_duration(span, &ms, NULL) < 0 || ms < 1000 ||
+	    ms > LIMIT_MAX_SPAN_MS) {
+		wrong(r, value,
+		      "must be a number of messages (at most 100000) and a "
+		      "time (1s to 24h), such as \"30/1m\", or \"none\"");
+		return;
+	}
+	*limit = (struct plan_rate){ true, { (unsigned)count, ms } };
+}
+
 static const struct plan_field replay_fields[] = {
 	{ KEY("tls", value_word), TO(plan, replay.tls), .words = tls_words },
 	{ KEY("client_certificate_file", value_file),
@@ -288,6 +318,8 @@ static const struct plan_field replay_fields[] = {
 	  TO(plan, replay.client_key_file) },
 	{ KEY("max_flight", value_int), TO(plan, replay.max_flight), .min = 1,
 	  .max = 1000 },
+	{ KEY("mailbox_limit", read_rate), TO(plan, replay.mailbox_limit) },
+	{ KEY("pair_limit", read_rate), TO(plan, replay.pair_limit) },
 	{ KEY("ramp", read_ramp), .max = PLAN_LIST_MAX },
 	{ .name = NULL }
 };

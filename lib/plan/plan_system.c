@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define SMTP_PORT 25
+#define HOUR_MS	  (3600 * 1000)
 
 void plan_words_release(struct plan_words *words)
 {
@@ -46,7 +47,9 @@ static struct provider *facts_build(const struct provider *provider,
 		if (w->max_bytes > 0)
 			own->max_bytes = (uint64_t)w->max_bytes;
 		if (w->mailbox_per_hour >= 0)
-			own->mailbox_per_hour = (unsigned)w->mailbox_per_hour;
+			own->mailbox = (struct provider_rate){
+				(unsigned)w->mailbox_per_hour, HOUR_MS
+			};
 		if (w->spf_include)
 			spf = w->spf_include;
 		if (w->dkim_selectors.count > 0)

@@ -9,7 +9,8 @@
  * MX names: "Add DNS records to connect your domain" and "SMTP DANE" (the
  * mx.microsoft zone).  Size: "Exchange Online limits" gives a mailbox 36 MB
  * unless it was raised (up to 150 MB).  3,600 messages an hour per mailbox are
- * the documented receiving limit; we stay below it.  Concurrency is not
+ * the documented receiving limit, a third of them from one sender; we stay below
+ * both.  Concurrency is not
  * published: start small and learn.
  *
  * workspace: SPF, DKIM and MX names: Google Workspace Admin Help 33786, 174124
@@ -22,6 +23,11 @@
  * would refuse for good what the real server takes; its true limit goes into
  * the plan as max_bytes.
  */
+enum {
+	MINUTE_MS = 60 * 1000,
+	HOUR_MS = 60 * MINUTE_MS
+};
+
 static const char *const no_names[] = { NULL };
 static const char *const m365_mx[] = { ".mail.protection.outlook.com",
 				       ".mx.microsoft", NULL };
@@ -33,13 +39,34 @@ static const char *const workspace_mx[] = { "smtp.google.com",
 static const char *const workspace_dkim[] = { "google", NULL };
 
 const struct provider providers[] = {
-	{ "m365", "Microsoft 365", m365_mx, "spf.protection.outlook.com",
-	  m365_dkim, 36u << 20, 3000, 5 },
-	{ "workspace", "Google Workspace", workspace_mx, "_spf.google.com",
-	  workspace_dkim, 50u << 20, 1800, 5 },
-	{ "custom", "own mail server", no_names, NULL, no_names, 50u << 20, 0,
+	{ "m365",
+	  "Microsoft 365",
+	  m365_mx,
+	  "spf.protection.outlook.com",
+	  m365_dkim,
+	  36u << 20,
+	  { 3000, HOUR_MS },
+	  { 1000, HOUR_MS },
 	  5 },
-	{ NULL, NULL, NULL, NULL, NULL, 0, 0, 0 },
+	{ "workspace",
+	  "Google Workspace",
+	  workspace_mx,
+	  "_spf.google.com",
+	  workspace_dkim,
+	  50u << 20,
+	  { 30, MINUTE_MS },
+	  { 0, 0 },
+	  5 },
+	{ "custom",
+	  "own mail server",
+	  no_names,
+	  NULL,
+	  no_names,
+	  50u << 20,
+	  { 0, 0 },
+	  { 0, 0 },
+	  5 },
+	{ .name = NULL },
 };
 
 const struct provider *provider_find(const char *name)

@@ -10,15 +10,22 @@
 #include "base/slice.h"
 #include "smtp/smtp_client.h"
 
+/* At most so many in any such span of time; a number of 0 is no limit. */
+struct provider_rate {
+	unsigned number;
+	int64_t span_ms;
+};
+
 struct provider {
 	const char *name; /* "m365", "workspace", "custom" */
 	const char *title;
 	const char *const *mx_suffixes; /* NULL-ended; how its MX names end */
 	const char *spf_include;	/* NULL: none */
 	const char *const *dkim_selectors;
-	uint64_t max_bytes;	   /* inbound size limit */
-	unsigned mailbox_per_hour; /* 0: no known limit */
-	unsigned start_flight;	   /* connections to begin with */
+	uint64_t max_bytes;	      /* inbound size limit */
+	struct provider_rate mailbox; /* messages to one mailbox */
+	struct provider_rate pair;    /* and of those from one sender */
+	unsigned start_flight;	      /* connections to begin with */
 };
 
 const struct provider *provider_find(const char *name); /* or NULL */

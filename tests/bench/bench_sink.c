@@ -8,6 +8,7 @@
  * is unknown here (550); SIGUSR2: it is known.
  */
 #include "base/json.h"
+#include "base/map.h"
 #include "lab/lab_mx.h"
 #include <signal.h>
 #include <stdio.h>
@@ -38,14 +39,14 @@ static void unknown(void *ctx)
 {
 	struct sink *sink = ctx;
 
-	sink->mx->mode = LAB_MX_NO_DOMAIN;
+	lab_mx_play_preset(sink->mx, "custom-detached");
 }
 
 static void known(void *ctx)
 {
 	struct sink *sink = ctx;
 
-	sink->mx->mode = LAB_MX_ACCEPTS;
+	lab_mx_play_preset(sink->mx, "custom");
 }
 
 /* Numbers begin at 0: as many as the highest says must have come. */
@@ -96,7 +97,7 @@ int main(int argc, char **argv)
 	}
 	sink.loop = loop_new(&err);
 	if (sink.loop)
-		sink.mx = lab_mx_new(sink.loop, argv[1], argv[1], &err);
+		sink.mx = lab_mx_new(sink.loop, argv[1], argv[1], 0, &err);
 	if (!sink.mx ||
 	    loop_signal(sink.loop, SIGTERM, stop, &sink, &err) < 0 ||
 	    loop_signal(sink.loop, SIGUSR1, unknown, &sink, &err) < 0 ||

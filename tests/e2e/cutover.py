@@ -102,14 +102,14 @@ class Client:
         self.sock.sendall(line + b"\r\n")
         return self.expect(code)
 
-    def send(self, boxes, body):
+    def send(self, boxes, body, sender=b"sender@b.example"):
         """Returns the 250 that it was answered.  `self.dot` says whether the
         final dot has left: from then on a cut proves nothing."""
         self.dot = False
         self.offers = b""
         try:
-            lines = [b"MAIL FROM:<sender@b.example> BODY=8BITMIME SIZE=%d"
-                     % len(body)]
+            lines = [b"MAIL FROM:<%s> BODY=8BITMIME SIZE=%d"
+                     % (sender, len(body))]
             lines += [b"RCPT TO:<%s@%s>" % (box.encode(), DOMAIN.encode())
                       for box in boxes]
             lines += [b"DATA"]
@@ -255,7 +255,7 @@ class World:
     """DNS, resolvers, both systems, tideover, and the way between them."""
 
     def __init__(self, system=peers.Postfix, use_swaks=True, max_flight=8,
-                 change=lambda world, plan: plan):
+                 change=lambda world, plan: plan, new_system=None):
         self.folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         os.chmod(self.folder, 0o755)
         self.use_swaks = use_swaks
@@ -266,7 +266,7 @@ class World:
         self.resolvers = [self.keep(peers.Unbound(
             self.folder, f"resolver{i}", self.knot)) for i in range(SENDERS)]
         self.old = self.keep(system(self.folder, OLD, DOMAIN))
-        self.new = self.keep(system(self.folder, NEW, DOMAIN))
+        self.new = self.keep((new_system or system)(self.folder, NEW, DOMAIN))
         self.port = peers.free_port()
         self.ports = {OLD: self.old.port, QUEUE: self.port,
                       NEW: self.new.port}

@@ -428,3 +428,182 @@ class BenchSink:
     def close(self):
         if self.process.poll() is None:
             self.judge()
+
+
+def exim_program():
+    """Debian's Exim and its Postfix exclude each other as packages, so that
+    packaging/install-deps.sh unpacks it beside; None if it does not run."""
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+    for path in (shutil.which("exim4"), shutil.which("exim"),
+                 f"{root}/build/exim/usr/sbin/exim4"):
+        if path and os.path.exists(path):
+            said = subprocess.run([path, "-C", "/dev/null", "-bV"],
+                                  capture_output=True, text=True, check=False)
+            if said.returncode == 0 and "Exim version" in said.stdout:
+                return os.path.abspath(path)
+    return None
+
+
+class Exim:
+    """A private Exim: the domain's mailboxes as Maildirs (needs root).
+
+    The order in which it took what it keeps is that of its main log."""
+    trace = ("Return-path", "Envelope-to", "Delivery-date", "Received")
+    tls = "required"
+    ordered = True
+
+    def __init__(self, folder, host, domain):
+        self.host, self.domain = host, domain
+        self.port = free_port()
+        self.folder = os.path.join(folder, host)
+        for sub in ("spool", "mail"):
+            os.makedirs(f"{self.folder}/{sub}")
+            shutil.chown(f"{self.folder}/{sub}", "nobody", "nogroup")
+        os.chmod(self.folder, 0o755)
+        key, cert = self_signed(self.folder, host)
+        shutil.chown(key, "nobody")
+        self.conf = f"{self.folder}/exim.conf"
+        with open(f"{self.folder}/boxes", "w", encoding="ascii") as out:
+            for box in ("postmaster", *(f"box{n}" for n in range(BOXES))):
+                out.write(f"{box}: {box}\n")
+        with open(self.conf, "w", encoding="ascii") as out:
+            out.write(f"""
+exim_user = nobody
+exim_group = nogroup
+deliver_drop_privilege
+never_users =
+keep_environment =
+spool_directory = {self.folder}/spool
+log_file_path = {self.folder}/spool/log-%s
+pid_file_path = {self.folder}/spool/pid
+primary_hostname = {host}
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = {self.port}
+tls_advertise_hosts = *
+tls_certificate = {cert}
+tls_privatekey = {key}
+smtp_accept_max = 200
+smtp_accept_queue_per_connection = 0
+message_size_limit = 60M
+acl_smtp_rcpt = rcpt
+acl_smtp_data = data
+begin acl
+rcpt:
+  deny message = relay not permitted
+       !domains = {domain}
+  accept verify = recipient
+  deny message = unknown user
+data:
+  accept
+begin routers
+boxes:
+  driver = accept
+  domains = {domain}
+  local_parts = lsearch;{self.folder}/boxes
+  transport = maildir
+begin transports
+maildir:
+  driver = appendfile
+  directory = {self.folder}/mail/$local_part_data
+  maildir_format
+  create_directory
+  return_path_add
+  envelope_to_add
+  delivery_date_add
+""")
+        self.child = Child(self.folder, "exim", exim_program(), "-C",
+                           self.conf, "-bdf")
+        wait_for("exim greets", self.greets)
+
+    def greets(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 2) as s:
+                return s.recv(200).startswith(b"220")
+        except OSError:
+            return False
+
+    def log(self):
+        with open(f"{self.folder}/spool/log-main", "rb") as log:
+            return log.read()
+
+    def arrivals(self):
+        """All mail that is delivered, in the order in which it was taken."""
+        wait_for(f"{self.host} has delivered all it took", lambda:
+                 not glob.glob(f"{self.folder}/spool/input/**/*-H",
+                               recursive=True))
+        taken = re.findall(rb"^\S+ \S+ (\S+) <= ", self.log(), re.M)
+        order = {name: at for at, name in enumerate(taken)}
+        found = []
+        for path in glob.glob(f"{self.folder}/mail/*/new/*"):
+            with open(path, "rb") as mail:
+                raw = mail.read()
+            name = re.search(rb"\n\tid ([\w-]+)|\bid ([\w-]+)\n", raw)
+            name = name.group(1) or name.group(2)
+            found.append(Arrival(path.split("/")[-3], order[name],
+                                 without_fields(raw, self.trace)))
+        found.sort(key=lambda a: a.order)
+        return found
+
+    def close(self):
+        self.child.close()
+
+
+LAB = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                   "../../build/%s/lab/lab_target"
+                   % os.environ.get("VARIANT", "asan"))
+NUMBER = b"X-Rehearsal-Number: "  # first field of a message for a Lab
+
+
+class Lab:
+    """A system that behaves as a script says (lib/lab/lab_script.h)."""
+    tls = "opportunistic"
+
+    def __init__(self, folder, host, domain, port=0):
+        self.host, self.domain = host, domain
+        self.folder = os.path.join(folder, host)
+        os.makedirs(self.folder, exist_ok=True)
+        self.script = f"{self.folder}/script"
+        self.out = f"{self.folder}/lab.log"
+        self.write("")
+        self.start(port)
+
+    def start(self, port=0):
+        self.child = Child(self.folder, "lab", LAB, self.host, str(port),
+                           self.script)
+        line = wait_for(f"{self.host} listens",
+                        lambda: re.search(rb"ready 127.0.0.1:(\d+)",
+                                          self.text()))
+        self.port = int(line.group(1))
+
+    def text(self):
+        with open(self.out, "rb") as out:
+            return out.read()
+
+    def write(self, script):
+        with open(self.script, "w", encoding="ascii") as out:
+            out.write(f"have box*@{self.domain}\n"
+                      f"have postmaster@{self.domain}\n{script}\n")
+
+    def play(self, script):
+        """Behaves so from its next reply on."""
+        self.write(script)
+        before = len(self.events())
+        self.child.process.send_signal(signal.SIGHUP)
+        played = wait_for(f"{self.host} has the script", lambda: [
+            e for e in self.events()[before:]
+            if e["event"] in ("played", "bad script")])[0]
+        assert played["event"] == "played", played
+
+    def events(self):
+        """Every reply and every message kept, in order."""
+        return [json.loads(line) for line in self.text().split(b"\n")[:-1]
+                if line.startswith(b"{")]
+
+    def kept(self, box=None):
+        """(box, number) of what it kept, in order; or a box's numbers."""
+        all_ = [(e["mailbox"].split("@")[0], e["number"])
+                for e in self.events() if e["event"] == "kept"]
+        return all_ if box is None else [n for b, n in all_ if b == box]
+
+    def close(self):
+        self.child.close()

@@ -177,13 +177,13 @@ static void a_domain_overrides_what_it_says_and_no_more(void **state)
 	const struct plan_system *two = &plan->domains[1].systems[0];
 	const struct plan_system *three = &plan->domains[2].systems[0];
 
-	assert_int_equal(one->provider->mailbox_per_hour, 7);
+	assert_int_equal(one->provider->mailbox.number, 7);
 	assert_int_equal(one->max_bytes, 36 << 20);
 	assert_string_equal(one->provider->dkim_selectors[0], "s");
 	assert_null(one->provider->dkim_selectors[1]);
 	assert_string_equal(one->provider->spf_include,
 			    "spf.protection.outlook.com");
-	assert_int_equal(two->provider->mailbox_per_hour, 7);
+	assert_int_equal(two->provider->mailbox.number, 7);
 	assert_int_equal(two->max_bytes, 70000);
 	assert_string_equal(two->mx.at[0], "a.example");
 	/* Another provider: facts about the first one do not carry over. */

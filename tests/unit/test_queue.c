@@ -295,6 +295,47 @@ static void when_the_target_is_back_everything_is_due(void **state)
  * final in the order of their sequence unless a hold took one out, never two
  * of one mailbox are claimed, and the ledger balances.
  */
+/* Stops mailbox "a" until 5000. */
+static int64_t a_waits(void *ctx, const struct queue_envelope *envelope,
+		       int64_t now_ms, int *why)
+{
+	if (now_ms >= 5000 || envelope->mailbox->key[0] != 'a')
+		return 0;
+	*why = 7;
+	return 5000;
+}
+
+static void a_limit_stops_one_line_and_nobody_passes_in_it(void **state)
+{
+	struct scene *scene = *state;
+	struct queue_mailbox *stopped;
+
+	queue_on_claim(scene->domain, a_waits, NULL);
+	arrive(scene, "a b");
+	arrive(scene, "a");
+	arrive(scene, "c");
+	assert_string_equal(claim(scene, 2000), "1:b");
+	deliver(scene);
+	assert_string_equal(claim(scene, 2000), "3:c");
+	deliver(scene);
+	assert_string_equal(claim(scene, 2000), "-");
+	assert_int_equal(scene->domain->limited_count, 1);
+	stopped = list_entry(scene->domain->limited.next, struct queue_mailbox,
+			     limited);
+	assert_string_equal(stopped->key, "a@acme.example");
+	assert_int_equal(stopped->limited_by, 7);
+	assert_int_equal(stopped->limited_until_ms, 5000);
+	assert_int_equal(queue_next_due(scene->domain), 5000);
+	/* Neither a retry nor older mail gets around it. */
+	queue_retry_now(scene->domain);
+	assert_string_equal(claim(scene, 3000), "-");
+	assert_string_equal(claim(scene, 5000), "1:a");
+	assert_int_equal(scene->domain->limited_count, 0);
+	deliver(scene);
+	assert_string_equal(claim(scene, 5000), "2:a");
+	deliver(scene);
+}
+
 static void order_and_ledger_survive_any_history(void **state)
 {
 	struct scene *scene = *state;
@@ -363,6 +404,7 @@ int main(void)
 		SCENE_TEST(a_released_message_takes_its_old_place),
 		SCENE_TEST(the_ramp_takes_whole_mailboxes_oldest_first),
 		SCENE_TEST(when_the_target_is_back_everything_is_due),
+		SCENE_TEST(a_limit_stops_one_line_and_nobody_passes_in_it),
 		SCENE_TEST(order_and_ledger_survive_any_history),
 	};
 

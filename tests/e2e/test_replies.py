@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""What a target may answer, and what becomes of the mail (TAP)."""
+import time
+
+from cutover import Client, Tap
+from peers import wait_for
+from replies import Standing, missing
+
+BOXES = ["box1", "box2", "box3", "box4"]
+
+
+def each(count):
+    """`count` messages for the boxes in turn."""
+    return [(BOXES[n % len(BOXES)],) for n in range(count)]
+
+
+def closing(tap, s):
+    """Sessions that end too early are no reason to lose or reorder."""
+    s.target.play("mail session after 3 -> 421 4.3.2 enough for a session")
+    s.queue_up(*each(20))
+    s.settled()
+    tap.ok(s.complete(*BOXES), "a target that closes with 421 after three "
+           "messages gets the rest in other sessions, in order, once")
+    s.target.play("rcpt box1@* every 2 -> 421 4.3.2 in mid-session")
+    s.queue_up(*each(12))
+    s.settled()
+    tap.ok(s.complete(*BOXES), "421 to RCPT: tried again, in order, once")
+    s.target.play("dot every 3 -> 421 4.3.0 not kept")
+    s.queue_up(*each(12))
+    s.settled()
+    tap.ok(s.complete(*BOXES) and all(s.row(b, n)["uncertain"] == 0
+                                      for b in BOXES for n in s.sent[b]),
+           "421 to the dot is an answer: tried again, not uncertain")
+    s.target.play("without CHUNKING\ndata every 3 -> cut\n"
+                  "dot every 4 -> 451 4.3.0 not now")
+    s.queue_up(*each(12))
+    s.settled()
+    tap.ok(s.complete(*BOXES) and all(s.row(b, n)["uncertain"] == 0
+                                      for b in BOXES for n in s.sent[b]),
+           "cut before the data: tried again, not uncertain")
+
+
+def uncertain(tap, s):
+    s.target.play("dot box10@* first 1 -> keep cut")
+    first, second = s.queue_up(["box10"], ["box10"])
+    s.settled()
+    row = s.row("box10", first)
+    tap.ok(s.target.kept("box10") == [first, first, second] and
+           row["uncertain"] == 1 and row["state"] == "delivered",
+           "cut after the final dot: sent once more, before the next of its "
+           f"mailbox: {s.target.kept('box10')}")
+    s.target.play("without CHUNKING\ndot box11@* first 2 -> keep cut")
+    first, second = s.queue_up(["box11"], ["box11"])
+    s.settled(held=1)
+    row = s.row("box11", first)
+    tap.ok(s.target.kept("box11") == [first, first, second] and
+           row["state"] == "held" and row["uncertain"] == 2 and
+           not row["mailbox_held"] and "may have been" in row["reason"],
+           f"cut twice: held, and only this message: {row['reason']}")
+    s.target.play("dot box12@* first 1 -> silence")
+    before = time.monotonic()
+    first, second = s.queue_up(["box12"], ["box12"])
+    s.settled(held=1)
+    row = s.row("box12", first)
+    tap.ok(s.target.kept("box12") == [first, second] and
+           row["uncertain"] == 1 and time.monotonic() - before > 1,
+           "no reply after the dot within timing.data_reply: uncertain, sent "
+           "once more")
+    report = s.world.report()
+    told = {r["forward_path"].split("@")[0]: r["uncertain"]
+            for r in report["exceptions"]["uncertain"]}
+    tap.ok(told == {"box10": 1, "box11": 2, "box12": 1},
+           f"the report counts the possible duplicates: {told}")
+    s.world.must(0, "queue", "discard", "acme",
+                 s.row("box11", s.sent["box11"][0])["id"], "--by", "anna",
+                 "--reason", "it is there")
+
+
+def lines_and_sizes(tap, s):
+    s.target.play("rcpt box13@* -> 550 5.2.1 first\\nsecond\\nthird")
+    first, _ = s.queue_up(["box13"], ["box13"])
+    s.settled(held=2)
+    row = s.row("box13", first)
+    text = row["last_reply"]["text"]
+    tap.ok(all(w in text for w in ("first", "second", "third")) and
+           row["last_reply"]["enhanced"] == "5.2.1" and row["mailbox_held"],
+           f"a reply of several lines is read whole: {text}")
+    s.target.play("")
+    s.world.must(0, "queue", "release", "acme", "--all", "--reason",
+                 "repaired")
+    s.settled()
+    tap.ok(s.complete("box13"), "released, the held mailbox drains in order")
+    s.target.play("dot larger 20000 -> 552 5.3.4 too big\n"
+                  "rcpt box15@* -> 250 2.1.5 one\\ntwo")
+    s.world.must(0, "pause", "acme")
+    big = s.send("box14", size=30000)
+    small = s.send("box14")
+    s.send("box15")
+    s.world.must(0, "resume", "acme")
+    s.settled(held=1)
+    row = s.row("box14", big)
+    tap.ok(row["state"] == "held" and not row["mailbox_held"] and
+           "larger" in row["reason"] and s.target.kept("box14") == [small],
+           "552 by size holds the message alone: the mailbox goes on")
+    s.target.play("")
+    s.world.must(0, "queue", "release", "acme", "--all", "--reason",
+                 "repaired")
+    s.settled()
+    tap.ok(s.target.kept("box14") == [small, big],
+           "released, it follows")
+
+
+def mixes(tap, s):
+    s.target.play("rcpt box17@* first 1 -> 450 4.2.1 not now\n"
+                  "rcpt box18@* -> 550 5.1.1 nobody\n"
+                  "rcpt box19@* first 2 -> 452 4.5.3 too many recipients")
+    every = ["box16", "box17", "box18", "box19"]
+    first, second = s.queue_up(every, every)
+    s.settled(held=2)
+    tap.ok(s.target.kept("box18") == [] and
+           s.complete("box16", "box17", "box19"),
+           "250, 450, 550 and 452 in one transaction: each recipient as its "
+           "own reply says, each mailbox in order")
+    tap.ok(all(s.row("box18", n)["mailbox_held"] for n in (first, second)) and
+           s.row("box17", first)["attempts"] == 2 and
+           s.row("box16", first)["attempts"] == 1,
+           "who was accepted is not asked again, who was refused is held "
+           "with all behind")
+    s.target.play("")
+    s.world.must(0, "queue", "release", "acme", "--all", "--reason",
+                 "repaired")
+    s.settled()
+    tap.ok(s.complete("box18"), "released, in order")
+
+
+def slow(tap, s):
+    s.target.play("rcpt greylist 1s -> 450 4.7.1 greylisted, come back\n"
+                  "banner -> delay 200ms\nstarttls -> delay 200ms")
+    boxes = ["box20", "box21", "box22"]
+    s.queue_up(*[[b] for b in boxes * 3])
+    s.settled()
+    tap.ok(s.complete(*boxes), "a greylisting target gets all, in order")
+    s.target.play("any -> slowly 5ms\nrcpt mailbox every 2 -> 451 4.3.0 later")
+    s.queue_up(*[[b] for b in boxes * 2])
+    s.settled(seconds=60)
+    tap.ok(s.complete(*boxes), "a tarpit and 451 to every other RCPT: all "
+           "arrives, in order")
+    s.target.play("dot box23@* -> 451 4.2.0 the store is busy")
+    first, _ = s.queue_up(["box23"], ["box24"])
+    s.settled(held=1, seconds=60)
+    row = s.row("box23", first)
+    tap.ok(row["attempts"] >= 6 and not row["mailbox_held"] and
+           s.complete("box24"),
+           f"stuck: held after {row['attempts']} deferrals of its data")
+    s.target.play("")
+    s.world.must(0, "queue", "release", "acme", "--all", "--reason",
+                 "repaired")
+    s.settled()
+
+
+def run(tap):
+    s = Standing(timing={"data_reply": "1500ms", "stuck_after": "2s"})
+    try:
+        s.start()
+        closing(tap, s)
+        uncertain(tap, s)
+        lines_and_sizes(tap, s)
+        mixes(tap, s)
+        slow(tap, s)
+        tap.ok(all(s.in_order(box) for box in s.sent if box != "box14"),
+               "no mailbox ever got older mail after newer")
+        report = s.world.report()
+        tap.ok(report["balances"], f"the ledger balances: {report['total']}")
+        s.world.must(0, "stop")
+    finally:
+        s.close(not tap.bad)
+
+
+def main():
+    tap = Tap()
+    gone = missing()
+    if gone:
+        tap.skip("the replies", "missing: " + ", ".join(gone))
+    else:
+        run(tap)
+    tap.end()
+
+
+main()
