@@ -62,6 +62,11 @@ void pace_deferred(struct pace *pace, int64_t now_ms, bool slow)
 	pace->quiet_until_ms = now_ms + pace->quiet_ms;
 }
 
+void pace_again(struct pace *pace)
+{
+	pace->quiet_until_ms = pace->quiet_ms = 0;
+}
+
 int64_t pace_wake_ms(const struct pace *pace)
 {
 	return pace->in_flight < (int)pace->flight ? pace->quiet_until_ms : 0;

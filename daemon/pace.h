@@ -34,6 +34,9 @@ void pace_accepted(struct pace *pace);
 void pace_neutral(struct pace *pace);
 /* It was deferred; `slow`: the provider asked for much less. */
 void pace_deferred(struct pace *pace, int64_t now_ms, bool slow);
+/* Somebody opened the way again: no pause is waited for; what was learned of
+ * the flight stays. */
+void pace_again(struct pace *pace);
 /* When pace_may() can become true by time alone; 0: now or by an end. */
 int64_t pace_wake_ms(const struct pace *pace);
 

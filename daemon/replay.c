@@ -672,6 +672,7 @@ void replay_feed(struct replay *replay, struct queue_domain *domain, bool open)
 	if (open) {
 		queue_on_claim(domain, limit_is_set(replay->limit) ? may : NULL,
 			       replay);
+		pace_again(&replay->pace);
 		replay_kick(replay);
 	}
 }

@@ -8,10 +8,11 @@ from cutover import OLD, QUEUE, Client, World, listed
 from peers import wait_for
 
 
-def standing(timing=None, **replay):
+def standing(timing=None, provider="custom", **replay):
     """The plan as a standing backup MX behind the old system, alone."""
     def change(_, plan):
         plan["primary"] = plan.pop("old")
+        plan["primary"]["provider"] = provider
         del plan["new"]
         plan["replay"] = {"tls": "opportunistic", "max_flight": 8, **replay}
         plan["strategy"] = "standby"
@@ -108,8 +109,8 @@ class Scene:
 class Standing(Scene):
     """A standing backup in front of the old system, whose valve is open."""
 
-    def __init__(self, timing=None, **replay):
-        super().__init__(standing(timing, **replay), "old")
+    def __init__(self, timing=None, provider="custom", **replay):
+        super().__init__(standing(timing, provider, **replay), "old")
 
     def start(self):
         self.world.knot.publish((10, OLD), (50, QUEUE))

@@ -2,7 +2,7 @@
 """What a target may answer, and what becomes of the mail (TAP)."""
 import time
 
-from cutover import Client, Tap
+from cutover import Tap, listed
 from peers import wait_for
 from replies import Standing, missing
 
@@ -176,6 +176,50 @@ def run(tap):
         s.close(not tap.bad)
 
 
+def trouble(s, preset, boxes, code):
+    """Mail for a tenant with that trouble, until it is well again; how much
+    was held, and how it showed: to a probe or to the replay."""
+    s.target.play(f"like {preset}")
+    for box in boxes:
+        s.send(box)
+    shows = wait_for(f"{preset}: it shows", lambda: shown(s, code))
+    held = s.ledger()["held"]
+    s.target.play(f"like {preset.split('-')[0]}")
+    # What was throttled waits longer and longer; an operator may say: now.
+    s.world.must(0, "pause", "acme")
+    s.world.must(0, "resume", "acme")
+    s.settled()
+    return held, shows
+
+
+def shown(s, code):
+    valve = s.valve()
+    if valve["state"] == "closed" and code in valve["reason"]:
+        return "valve: " + valve["reason"]
+    return next(("reply: " + r["last_reply"]["text"]
+                 for r in listed(s.world)
+                 if code in (r["last_reply"] or {}).get("enhanced", "")), None)
+
+
+def tenants(tap, provider, troubles):
+    """Each trouble of the whole tenant: nothing is held, all arrives."""
+    s = Standing(provider=provider)
+    try:
+        s.start()
+        s.target.play(f"like {provider}")
+        boxes = ["box1", "box2", "box1"]
+        for box in boxes:
+            s.send(box)
+        s.settled()
+        for preset, code in troubles:
+            held, reason = trouble(s, preset, boxes, code)
+            tap.ok(held == 0 and s.complete("box1", "box2"),
+                   f"{preset}: nothing is held, then all in order ({reason})")
+        s.world.must(0, "stop")
+    finally:
+        s.close(not tap.bad)
+
+
 def main():
     tap = Tap()
     gone = missing()
@@ -183,6 +227,10 @@ def main():
         tap.skip("the replies", "missing: " + ", ".join(gone))
     else:
         run(tap)
+        tenants(tap, "m365", [("m365-unlicensed", "4.4.4"),
+                              ("m365-connector", "5.7.51"),
+                              ("m365-busy", "4.7.500")])
+        tenants(tap, "workspace", [("workspace-busy", "4.7.28")])
     tap.end()
 
 
