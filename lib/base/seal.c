@@ -17,13 +17,21 @@ static void fetch(void)
 	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
-static EVP_CIPHER_CTX *context(void)
+static void ready(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 
 	pthread_once(&once, fetch);
-	if (!ctx || !gcm || !wrap || !sha256)
+	if (!gcm || !wrap || !sha256)
+		abort();
+}
+
+static EVP_CIPHER_CTX *context(void)
+{
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+
+	ready();
+	if (!ctx)
 		abort();
 	return ctx;
 }
@@ -167,7 +175,7 @@ void seal_derive(const unsigned char key[SEAL_KEY], struct slice label,
 {
 	unsigned len = 0;
 
-	EVP_CIPHER_CTX_free(context()); /* the digest is fetched */
+	ready();
 	if (!HMAC(sha256, key, SEAL_KEY, bytes_of(label), label.len, out,
 		  &len) ||
 	    len != SEAL_KEY)

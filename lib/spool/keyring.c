@@ -269,25 +269,34 @@ static int unwrap(struct keyring *keyring, const char *plan, const char *path,
 		       path, plan);
 }
 
+/* A shredding was cut off between the zeros and the note. */
+static bool is_zero(struct slice bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		if (bytes.p[i])
+			return false;
+	return true;
+}
+
 int keyring_load(struct keyring *keyring, const char *plan, const char *path,
 		 struct err *err)
 {
 	struct buf text = BUF_INIT, id = BUF_INIT, wrapped = BUF_INIT;
 	struct json *file = NULL;
-	const char *shredded;
+	bool shredded;
 	int result = -1;
 
 	if (file_read(path, FILE_MAX, &text, err) < 0)
 		goto out;
 	file = json_parse(buf_slice(&text), NULL);
-	shredded = json_get_text(file, "shredded");
+	shredded = json_get_text(file, "shredded") != NULL;
 	if (json_get_number(file, "tideover_key", 0) != FILE_VERSION ||
 	    !decode_hex(slice(json_get_text(file, "id")), &id) ||
 	    id.len != KEY_ID ||
 	    !decode_hex(slice(json_get_text(file, "wrapped")), &wrapped) ||
 	    (!shredded && wrapped.len != WRAPPED)) {
 		not_a_key(path, err);
-	} else if (shredded) {
+	} else if (shredded || is_zero(buf_slice(&wrapped))) {
 		add_key(keyring, plan, (unsigned char *)id.p, NULL);
 		result = 0;
 	} else {
@@ -354,12 +363,12 @@ int keyring_load_all(struct keyring *keyring, const char *state_dir,
 	return result;
 }
 
-static int write_file(const char *path, const unsigned char id[KEY_ID],
-		      struct slice wrapped, struct err *err)
+/* An empty `wrapped`: shredded now. */
+static void file_text(const unsigned char id[KEY_ID], struct slice wrapped,
+		      struct buf *text)
 {
 	struct json *file = json_object();
-	struct buf hex = BUF_INIT, text = BUF_INIT;
-	int result;
+	struct buf hex = BUF_INIT;
 
 	json_put_number(file, "tideover_key", FILE_VERSION);
 	encode_hex(slice_of(id, KEY_ID), &hex);
@@ -370,11 +379,20 @@ static int write_file(const char *path, const unsigned char id[KEY_ID],
 		json_put_text(file, "wrapped", buf_text(&hex));
 	else
 		json_put_time(file, "shredded", clock_wall_ms());
-	json_print(file, &text);
-	buf_addc(&text, '\n');
-	result = file_write(path, buf_slice(&text), 0600, err);
+	json_print(file, text);
+	buf_addc(text, '\n');
 	json_free(file);
 	buf_release(&hex);
+}
+
+static int write_file(const char *path, const unsigned char id[KEY_ID],
+		      struct slice wrapped, struct err *err)
+{
+	struct buf text = BUF_INIT;
+	int result;
+
+	file_text(id, wrapped, &text);
+	result = file_write(path, buf_slice(&text), 0600, err);
 	buf_release(&text);
 	return result;
 }
@@ -408,28 +426,27 @@ int keyring_make(struct keyring *keyring, const char *plan, const char *path,
 	return 0;
 }
 
-/* Over the same blocks, where the file system writes in place at all. */
-static int overwrite(const char *path, struct err *err)
+/*
+ * Zeros for the wrapped key, in the same blocks where the file system writes in
+ * place at all.  It stays a file of the same form: after a crash here it says
+ * that the key is gone.
+ */
+static int overwrite(const char *path, const unsigned char id[KEY_ID],
+		     struct err *err)
 {
+	static const unsigned char zeros[WRAPPED];
+	struct buf text = BUF_INIT;
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	struct stat st;
-	char noise[FILE_MAX];
 	int result = -1;
 
 	if (fd < 0)
 		return err_errno(err, "cannot open %s", path);
-	if (fstat(fd, &st) < 0 || st.st_size > FILE_MAX) {
-		err_errno(err, "cannot ask about %s", path);
-		goto out;
-	}
-	random_bytes(noise, sizeof(noise));
-	if (file_write_all(fd, slice_of(noise, (size_t)st.st_size), err) < 0)
-		goto out;
-	if (fsync(fd) < 0)
-		err_errno(err, "cannot sync %s", path);
-	else
-		result = 0;
-out:
+	file_text(id, slice_of(zeros, sizeof(zeros)), &text);
+	if (file_write_all(fd, buf_slice(&text), err) == 0)
+		result = fsync(fd) == 0 ?
+				 0 :
+				 err_errno(err, "cannot sync %s", path);
+	buf_release(&text);
 	close(fd);
 	return result;
 }
@@ -446,7 +463,7 @@ int keyring_shred(struct keyring *keyring, const char *plan, const char *path,
 	pthread_mutex_unlock(&keyring->lock);
 	if (!key)
 		return err_set(err, "plan '%s' has no data key", plan);
-	if (secrets && overwrite(path, err) < 0)
+	if (secrets && overwrite(path, key->id, err) < 0)
 		return -1;
 	/* Nothing of it is left on disk: from here on not in memory either,
 	 * whatever becomes of the note. */

@@ -87,7 +87,8 @@ void record_message_encode(const struct record_message *message,
 	add64(out, message->sequence);
 	add64(out, (uint64_t)message->accepted_ms);
 	add8(out, (message->eightbit ? 1u : 0) | (message->utf8 ? 2u : 0) |
-			  (message->side_file ? 4u : 0));
+			  (message->side_file ? 4u : 0) |
+			  (message->sealed ? 8u : 0));
 	add64(out, message->body_bytes);
 	buf_add(out, slice_of(message->sha256, DIGEST_LEN));
 	add_text(out, message->plan);
@@ -218,6 +219,7 @@ int record_message_decode(struct slice payload, struct record_message *message,
 	m.eightbit = flags & 1;
 	m.utf8 = flags & 2;
 	m.side_file = flags & 4;
+	m.sealed = flags & 8;
 	m.body_bytes = take64(&r);
 	memcpy(m.sha256, take(&r, DIGEST_LEN), DIGEST_LEN);
 	m.plan = take_text(&r);

@@ -53,8 +53,12 @@ struct record_message {
 	struct slice protocol; /* "ESMTPS" */
 	struct slice tls;      /* "TLSv1.3 TLS_AES_..." or "" */
 	bool eightbit, utf8;
+	/* Body, reverse-path, helo, peer and the local parts of forward-paths
+	 * are sealed (sealed.h); so are replies and reasons of its attempts
+	 * and states. */
+	bool sealed;
 	unsigned char sha256[DIGEST_LEN]; /* of the body as it came */
-	uint64_t body_bytes;		  /* trace field included */
+	uint64_t body_bytes; /* trace field included, before it was sealed */
 	size_t envelope_count;
 	const struct slice *forward_paths; /* envelope_count addresses */
 	bool side_file;			   /* body is in the file "<id>.msg" */
