@@ -123,6 +123,7 @@ struct plan {
 	/* What a standby answers for a domain while its target is well. */
 	enum plan_when_up when_up;
 	int64_t retention_ms; /* 30 d */
+	bool encrypt;	      /* what is kept is sealed under a data key */
 	/* Delivered mail is kept this long for a resend; PLAN_KEEP_FINISHED:
 	 * until the plan is finished (park); standby: 72 h. */
 	int64_t keep_copies_ms;

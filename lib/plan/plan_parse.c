@@ -398,6 +398,7 @@ static const struct plan_field plan_fields[] = {
 	{ KEY("keep_copies", read_keep), TO(plan, keep_copies_ms),
 	  .max = DURATION_MAX_MS },
 	{ KEY("bounce", value_object), .members = bounce_fields },
+	{ KEY("encrypt", value_bool), TO(plan, encrypt) },
 	{ KEY("probe", value_object), .members = probe_fields },
 	{ KEY("timing", value_object), TO(plan, timing),
 	  .members = timing_fields },

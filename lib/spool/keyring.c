@@ -286,6 +286,8 @@ int keyring_load(struct keyring *keyring, const char *plan, const char *path,
 	bool shredded;
 	int result = -1;
 
+	if (keyring_find(keyring, plan))
+		return 0;
 	if (file_read(path, FILE_MAX, &text, err) < 0)
 		goto out;
 	file = json_parse(buf_slice(&text), NULL);

@@ -46,7 +46,7 @@ int keyring_read_master(struct keyring *keyring, const char *path,
 bool keyring_has_master(const struct keyring *keyring);
 
 /*
- * Takes up the wrapped key in `path` as that of `plan`.  -1 without the master
+ * Takes up the wrapped key in `path` as that of `plan`, unless it has one.  -1 without the master
  * key, or with another one than wrapped it; the sentence says what to do.  A
  * key that was shredded is taken up as such.
  */

@@ -108,6 +108,8 @@ void record_state_encode(const struct record_state *state, struct buf *out);
  */
 int record_message_decode(struct slice payload, struct record_message *message,
 			  struct slice *forward_paths, struct err *err);
+/* Of an encoded MESSAGE: the flag alone. */
+bool record_message_is_sealed(struct slice payload);
 int record_attempt_decode(struct slice payload, struct record_attempt *attempt,
 			  struct err *err);
 int record_state_decode(struct slice payload, struct record_state *state,

@@ -99,6 +99,24 @@ bool sealed_text_open(struct keyring *keyring, enum sealed_field field,
 	return opened;
 }
 
+bool sealed_text_has_key(struct keyring *keyring, enum sealed_field field,
+			 struct slice sealed)
+{
+	struct buf bytes = BUF_INIT;
+	struct key_mark mark;
+	struct slice rest;
+	bool has = true;
+
+	sealed.len = clear_at(field, sealed);
+	if (decode_base64(sealed, &bytes)) {
+		rest = buf_slice(&bytes);
+		has = !key_mark_decode(&rest, &mark) ||
+		      keyring_knows(keyring, &mark);
+	}
+	buf_release(&bytes);
+	return has;
+}
+
 /* Messages: texts are added one after the other, and cut apart at the end,
  * because the buffer moves as it grows. */
 

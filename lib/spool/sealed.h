@@ -47,6 +47,11 @@ bool sealed_text_open(struct keyring *keyring, enum sealed_field field,
 		      const struct id *id, uint32_t envelope,
 		      struct slice sealed, struct buf *out);
 
+/* Whether its key is here; true as well for what does not even name one: that
+ * is no sealed text. */
+bool sealed_text_has_key(struct keyring *keyring, enum sealed_field field,
+			 struct slice sealed);
+
 /*
  * The same message with its texts sealed and marked as such; those lie in
  * `text`, and `paths` has room for its envelopes.  The body is not touched.
