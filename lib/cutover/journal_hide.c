@@ -1,42 +1,45 @@
 #include "cutover/journal_hide.h"
+#include <stdlib.h>
 
 /* Where the local part begins that ends at `at`; RFC 5321, section 4.1.2: an
  * atom with dots, or a quoted string. */
-static size_t local_begins(struct slice text, size_t at)
+static size_t local_begins(const char *text, size_t at)
 {
-	if (at > 1 && text.p[at - 1] == '"') {
+	if (at > 1 && text[at - 1] == '"') {
 		size_t begin = at - 1;
 
-		while (begin > 0 && text.p[begin - 1] != '"')
+		while (begin > 0 && (text[begin - 1] != '"' ||
+				     (begin > 1 && text[begin - 2] == '\\')))
 			begin--;
 		if (begin > 0)
 			return begin - 1;
 	}
-	while (at > 0 && !strchr(" \t\r\n<>()[],;:\"\\", text.p[at - 1]))
+	while (at > 0 && !strchr(" \t\r\n<>()[],;:\"\\@", text[at - 1]))
 		at--;
 	return at;
 }
 
 static struct json *hide_text(const char *text)
 {
-	struct slice rest = slice(text);
+	size_t len = strlen(text);
+	bool *hidden = mem_alloc(len + 1);
 	struct buf out = BUF_INIT;
-	struct json *hidden;
-	ptrdiff_t at;
+	struct json *value;
 
-	while ((at = slice_find(rest, '@')) >= 0) {
-		size_t begin = local_begins(rest, (size_t)at);
-
-		buf_add(&out, slice_of(rest.p, begin));
-		if (begin < (size_t)at)
+	for (size_t at = 0; at < len; at++)
+		if (text[at] == '@')
+			for (size_t i = local_begins(text, at); i < at; i++)
+				hidden[i] = true;
+	for (size_t i = 0; i < len; i++) {
+		if (!hidden[i])
+			buf_addc(&out, text[i]);
+		else if (i == 0 || !hidden[i - 1])
 			buf_adds(&out, "(hidden)");
-		buf_addc(&out, '@');
-		rest = slice_from(rest, (size_t)at + 1);
 	}
-	buf_add(&out, rest);
-	hidden = json_new_text(buf_text(&out));
+	value = json_new_text(buf_text(&out));
 	buf_release(&out);
-	return hidden;
+	free(hidden);
+	return value;
 }
 
 struct json *journal_hide(const struct json *value)

@@ -28,6 +28,7 @@ static void no_local_part_is_left(void **state)
 		{ "a \"@acme.example", "a \"@acme.example" },
 		{ "m\xc3\xbcller@acme.example", "(hidden)@acme.example" },
 		{ "@acme.example", "@acme.example" },
+		{ "<\"a\\\"b c\"@acme.example>", "<(hidden)@acme.example>" },
 		{ "a@b@c", "(hidden)@(hidden)@c" },
 	};
 
