@@ -187,6 +187,35 @@ def plain_is_found(tap):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def spawned(tap):
+    """The daemon that `tideover start` starts gets the key from it."""
+    folder = tempfile.mkdtemp(prefix="tideover-e2e-")
+    node = Node(folder)
+    node.write(encrypt=True)
+    master = f"{folder}/master.key"
+    with open(master, "wb") as out:
+        out.write(bytes(range(32)))
+    os.chmod(master, 0o644)
+    status, _, error = node.tideover("start", node.plan, "--master-key",
+                                     master, text=True)
+    tap.ok(status == 1 and "chmod 600" in error,
+           f"a key that everybody may read is none: {error.strip()}")
+    os.chmod(master, 0o600)
+    node.tideover("start", node.plan, "--master-key", master)
+    tap.ok(os.path.exists(f"{node.state}/plans/acme/data.key") and
+           json.loads(node.tideover("status", "acme")[1])["phase"] ==
+           "opening", "start --master-key hands the key on")
+    node.tideover("stop")
+    wait_for("it has ended", lambda: node.tideover("status")[0] == 4)
+    status, _, error = wait_for(
+        "its state is free", lambda: (
+            lambda said: said if "another tideoverd" not in said[2] else None)(
+                node.tideover("start", node.plan, text=True)))
+    tap.ok(status == 1 and "--master-key FILE" in error,
+           f"and without it says what is missing: {error.strip()}")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def refused_without_key(tap, world):
     world.start_with()
     status, said = world.tideover("start", world.plan)
@@ -410,6 +439,7 @@ def main():
         tap.skip("encryption", "missing: " + ", ".join(gone))
         tap.end()
     plain_is_found(tap)
+    spawned(tap)
     world = Sealed()
     try:
         refused_without_key(tap, world)
