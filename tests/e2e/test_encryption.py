@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import peers
 from cutover import DOMAIN, QUEUE, ROOT, VARIANT, Client, Tap, World
@@ -368,6 +369,33 @@ def replay(tap, world):
     return held[0]["id"]
 
 
+def once_more(tap, world, since):
+    """What finds envelopes and reads bodies beside the replay."""
+    found = [len(world.rows(*options)) for options in (
+        ["--sender", "Sender@b.example"], ["--sender", "@b.example"],
+        ["--recipient", f"bert.quelle@{DOMAIN}"], ["--reply", "not known"],
+        ["--reply", "other words"])]
+    tap.ok(found == [5, 5, 2, 1, 0], "sealed addresses and replies can be "
+           f"asked for: {found}")
+    world.must(0, "queue", "resend", "acme", "--since", since, "--to", "old")
+    tap.ok(sorted((box, without_trace(body)) for box, body in world.old.found)
+           == sorted((box, without_trace(body))
+                     for box, body in world.new.found),
+           "kept copies are sent once more, byte for byte")
+
+
+def bounce(tap, world, held):
+    world.must(0, "queue", "hold", "acme", held, "--reason",
+               f"fort.quelle@{DOMAIN} left")
+    del world.old.found[:]
+    world.must(0, "queue", "bounce", "acme", held, "--relay",
+               f"127.0.0.1:{world.old.port}", "--by", "anna", "--reason",
+               "nobody reads it")
+    tap.ok([(box, b"Subject: four" in body and b"fort.quelle" in body)
+            for box, body in world.old.found] == [("sender", True)],
+           "the sender of a sealed message is told, with its header")
+
+
 def shred(tap, world, held):
     key = f"{world.state}/plans/acme/data.key"
     with open(key, "rb") as file:
@@ -384,11 +412,10 @@ def shred(tap, world, held):
              lambda: world.status().get("phase") == "trailing")
     world.must(0, "finish", "acme", "--now")
     must_not("an envelope is held", "not final: deliver or discard")
-    world.must(0, "queue", "discard", "acme", held, "--by", "anna",
-               "--reason",
-               f"fort.quelle@{DOMAIN} left")
+    bounce(tap, world, held)
     tap.ok(not found_in(world.state, SECRETS),
-           "nor is the reason of a discard in the state folder")
+           "nor is any of it in state folder and journal "
+           f"{sorted(found_in(world.state, SECRETS))}")
     wants = [world.tideover("queue", "shred", "acme", *options)[0]
              for options in (["--by", "anna"], ["--reason", "x"],
                              ["--by", "anna", "--reason", "x", "--dry-run"])]
@@ -456,7 +483,14 @@ def main():
         verify(tap, world)
         tap.ok(not found_in(world.state, SECRETS),
                "evidence and moved mail are sealed as well")
-        shred(tap, world, replay(tap, world))
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        held = replay(tap, world)
+        once_more(tap, world, since)
+        shred(tap, world, held)
+        logs = glob.glob(f"{world.folder}/tideoverd-*.log")
+        told = [s for path in logs for s in SECRETS
+                if s in open(path, "rb").read()]
+        tap.ok(logs and not told, f"{len(logs)} logs name nobody: {told}")
     finally:
         world.tideover("stop")
         world.close()
