@@ -439,6 +439,37 @@ static int run_resend(struct command_call *call, const char *plan)
 	return status == EXIT_DONE && resending.bad ? EXIT_FAILED : status;
 }
 
+/* shred: of the whole plan. */
+
+static int run_shred(struct command_call *call, const char *plan)
+{
+	struct json *body, *answer = NULL;
+	int status;
+
+	if (call->value[OPT_DRY_RUN])
+		return output_error(call, EXIT_USAGE,
+				    "shred cannot be tried: it either "
+				    "destroys the key or says what is in the "
+				    "way");
+	body = json_object();
+	json_put_text(body, "by", output_by(call));
+	json_put_text(body, "reason", call->value[OPT_REASON]);
+	status = post(call, plan, "shred", body, &answer);
+	if (status == EXIT_DONE && call->json)
+		output_json(answer);
+	else if (status == EXIT_DONE)
+		printf("plan %s: the data key %s\n\nThis shows: %s.\n\n"
+		       "It does not reach: %s.\n",
+		       plan,
+		       json_get_bool(answer, "again") ? "was destroyed before" :
+							"is destroyed",
+		       json_get_text(answer, "proves"),
+		       json_get_text(answer, "leaves"));
+	json_free(answer);
+	json_free(body);
+	return status;
+}
+
 /* The verbs. */
 
 static const struct verb {
@@ -455,6 +486,7 @@ static const struct verb {
 	{ "discard", run_discard, true, true, true },
 	{ "bounce", run_bounce, true, true, true },
 	{ "resend", run_resend, false, false, false },
+	{ "shred", run_shred, false, true, true },
 };
 
 static int run(struct command_call *call, const struct verb *verb)
@@ -493,6 +525,6 @@ int cmd_queue(struct command_call *call)
 			return run(call, &verbs[i]);
 	return output_error(call, EXIT_USAGE,
 			    "queue: list, show, export, hold, release, retry, "
-			    "discard, bounce or resend, not '%s'",
+			    "discard, bounce, resend or shred, not '%s'",
 			    name);
 }

@@ -27,7 +27,7 @@ struct verdict {
 	struct row **rows;
 	size_t row_count;
 	struct map by_domain;
-	uint64_t torn, damaged, bad_bodies;
+	uint64_t torn, damaged, bad_bodies, broken_seals;
 	size_t missing_segments;
 	uint64_t orphans, unreadable;
 	bool balances;
@@ -109,6 +109,7 @@ static void judge(struct verdict *v, const struct spool_verify *verify)
 	spool_verify_missing_segments(verify, &v->missing_segments);
 	v->orphans = spool_ledger_orphans(ledger);
 	v->unreadable = spool_ledger_unreadable(ledger);
+	v->broken_seals = spool_verify_broken_seals(verify);
 	add_up(v);
 	/* An outcome of a message that is not here: it was accepted once. */
 	v->balances = v->orphans == 0;
@@ -129,7 +130,7 @@ static void verdict_release(struct verdict *v)
 static bool is_whole(const struct verdict *v)
 {
 	return v->balances && !v->damaged && !v->bad_bodies &&
-	       !v->missing_segments && !v->unreadable;
+	       !v->missing_segments && !v->unreadable && !v->broken_seals;
 }
 
 /* As JSON. */
@@ -265,6 +266,7 @@ static void print_json(const struct verdict *v)
 	json_put(document, "missing_segments", missing_segments_json(v));
 	json_put_number(document, "orphans", (double)v->orphans);
 	json_put_number(document, "unreadable", (double)v->unreadable);
+	json_put_number(document, "broken_seals", (double)v->broken_seals);
 	json_put_bool(document, "balances", v->balances);
 	output_json(document);
 	json_free(document);
@@ -335,6 +337,10 @@ static void print_missing(const struct verdict *v)
 		printf("%llu records are about messages that %s\n",
 		       (unsigned long long)v->orphans,
 		       ink(INK_BAD, "are not here"));
+	if (v->broken_seals)
+		printf("%llu sealed texts %s\n",
+		       (unsigned long long)v->broken_seals,
+		       ink(INK_BAD, "do not open under their key"));
 	if (v->unreadable)
 		printf("%llu records %s\n", (unsigned long long)v->unreadable,
 		       ink(INK_BAD, "cannot be read by this version"));
@@ -367,7 +373,8 @@ int cmd_spool(struct command_call *call)
 	if (strcmp(call->arguments[0], "verify") != 0)
 		return output_error(call, EXIT_USAGE, "spool: verify, not '%s'",
 				    call->arguments[0]);
-	verify = spool_verify_run(call->arguments[1], &is_spool, &err);
+	verify = spool_verify_run(call->arguments[1],
+				  call->value[OPT_MASTER_KEY], &is_spool, &err);
 	if (!verify)
 		return output_error(call, is_spool ? EXIT_FAILED : EXIT_USAGE,
 				    "%s", err.text);

@@ -15,8 +15,10 @@ static const char *const repeats[] = { "weekly", NULL };
 static const char *const states[] = { "waiting", "held",      "delivered",
 				      "bounced", "discarded", NULL };
 
-#define QUEUE_VERBS "list|show|export|hold|release|retry|discard|bounce|resend"
-#define QUEUE_WORDS "list show export hold release retry discard bounce resend"
+#define QUEUE_VERBS \
+	"list|show|export|hold|release|retry|discard|bounce|resend|shred"
+#define QUEUE_WORDS \
+	"list show export hold release retry discard bounce resend shred"
 
 const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_STATE] = { "state", "DIR",
@@ -43,6 +45,8 @@ const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_NOW] = { "now", NULL, "end without the gate close", NULL },
 	[OPT_ATTEST] = { "attest", NULL, "vouch for what could not be asked",
 			 NULL },
+	[OPT_MASTER_KEY] = { "master-key", "FILE",
+			     "the key that opens the plans' data keys", NULL },
 	[OPT_OUTPUT] = { "output", "PATH", "write there instead", NULL },
 	[OPT_FORMAT] = { "format", "FORMAT", "html, md or json", formats },
 	[OPT_REDACT] = { "redact", NULL, "hash the local part of every address",
@@ -135,7 +139,7 @@ const struct command commands[] = {
 	  "judges the gate start against the live listener.  Exits 3, "
 	  "still opening, when a check blocks; run it again after the "
 	  "remedy.  A plan that is under way already is left as it is.",
-	  { OPT_BY, OPT_WAIT, OPT_TIMEOUT, OPT_ABORT },
+	  { OPT_BY, OPT_WAIT, OPT_TIMEOUT, OPT_ABORT, OPT_MASTER_KEY },
 	  false,
 	  cmd_start },
 	{ "status",
@@ -211,7 +215,9 @@ const struct command commands[] = {
 	  "notification.  Both need --by and --reason, and ask first on a "
 	  "terminal.  resend sends kept copies of what the other system took "
 	  "since TIME, beside the queue; it changes no ledger, and the journal "
-	  "has each attempt.",
+	  "has each attempt.  shred destroys the data key of an encrypted "
+	  "plan, once it accepts no mail and every envelope is final: what "
+	  "it kept cannot be read again.  It needs --by and --reason.",
 	  { OPT_IN_STATE, OPT_RECIPIENT, OPT_SENDER, OPT_DOMAIN, OPT_OLDER,
 	    OPT_REPLY, OPT_SINCE, OPT_DELIVERED_TO, OPT_ALL, OPT_DRY_RUN,
 	    OPT_OUTPUT, OPT_EXPORT_FORMAT, OPT_TO_OLD_NEW, OPT_RELAY, OPT_BY,
@@ -280,8 +286,10 @@ const struct command commands[] = {
 	  "every body that is still needed; prints each envelope with its "
 	  "state, the ledger of each plan and domain, and what is torn, "
 	  "damaged or missing.  Changes nothing.  Exits 1 when something is "
-	  "damaged or missing or the ledger does not balance.",
-	  { OPT_NONE },
+	  "damaged or missing or the ledger does not balance.  What is "
+	  "encrypted is checked without a key; with --master-key, and the "
+	  "data keys in plans/ beside the spool, its seals and hashes too.",
+	  { OPT_MASTER_KEY },
 	  false,
 	  cmd_spool },
 	{ "remove",

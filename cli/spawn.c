@@ -69,7 +69,8 @@ static int why_it_ended(const char *log, struct err *err)
 	return -1;
 }
 
-static void become_daemon(const char *path, const char *state, const char *log)
+static void become_daemon(const char *path, const char *state, const char *log,
+			  const char *master_key)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -80,6 +81,7 @@ static void become_daemon(const char *path, const char *state, const char *log)
 		dup2(null, STDERR_FILENO);
 	}
 	execlp(path, path, "--state", state, "--background-log", log,
+	       master_key ? "--master-key" : (char *)NULL, master_key,
 	       (char *)NULL);
 	_exit(127);
 }
@@ -99,7 +101,8 @@ int spawn_daemon(const struct command_call *call, struct err *err)
 	log = mem_printf("%s/tideoverd.log", call->state_dir);
 	pid = fork();
 	if (pid == 0)
-		become_daemon(path, call->state_dir, log);
+		become_daemon(path, call->state_dir, log,
+			      call->value[OPT_MASTER_KEY]);
 	if (pid < 0)
 		err_errno(err, "cannot start tideoverd");
 	while (pid > 0) {

@@ -28,6 +28,7 @@ _tideover()
 		COMPREPLY=($(compgen -W "opening holding releasing trailing returning returned standing finished" -- "$cur"))
 		return ;;
 	start:--timeout) return ;;
+	start:--master-key) return ;;
 	status:--wait)
 		COMPREPLY=($(compgen -W "opening holding releasing trailing returning returned standing finished" -- "$cur"))
 		return ;;
@@ -93,6 +94,7 @@ _tideover()
 	report:--output)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
+	spool:--master-key) return ;;
 	rehearse:--keep)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
@@ -100,19 +102,19 @@ _tideover()
 	case $command in
 	init) words=" --from --to --resolver --output --state --json --help" ;;
 	plan) words=" --strict --state --json --help" ;;
-	start) words=" --by --wait --timeout --abort --state --json --help" ;;
+	start) words=" --by --wait --timeout --abort --master-key --state --json --help" ;;
 	status) words=" --wait --timeout --state --json --help" ;;
 	check) words=" --gate --only --state --json --help" ;;
 	finish) words=" --by --now --detach --wait --timeout --state --json --help" ;;
 	rollback) words=" --by --detach --wait --timeout --state --json --help" ;;
 	waive) words=" --gate --by --reason --attest --state --json --help" ;;
-	queue) words="list show export hold release retry discard bounce resend --in --recipient --sender --domain --older-than --reply --since --delivered-to --all --dry-run --output --format --to --relay --by --reason --state --json --help" ;;
+	queue) words="list show export hold release retry discard bounce resend shred --in --recipient --sender --domain --older-than --reply --since --delivered-to --all --dry-run --output --format --to --relay --by --reason --state --json --help" ;;
 	window) words="add list cancel --from --to --repeat --by --reason --state --json --help" ;;
 	pause) words=" --domain --by --reason --state --json --help" ;;
 	resume) words=" --domain --by --state --json --help" ;;
 	report) words=" --format --output --redact --state --json --help" ;;
 	journal) words="show verify --state --json --help" ;;
-	spool) words="verify --state --json --help" ;;
+	spool) words="verify --master-key --state --json --help" ;;
 	remove) words=" --state --json --help" ;;
 	stop) words=" --state --json --help" ;;
 	rehearse) words=" --keep --state --json --help" ;;

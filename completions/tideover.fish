@@ -32,6 +32,7 @@ complete -c tideover -n '__fish_seen_subcommand_from start' -l by -r -d 'who doe
 complete -c tideover -n '__fish_seen_subcommand_from start' -l wait -r -f -a 'opening holding releasing trailing returning returned standing finished' -d 'wait until the plan reaches PHASE'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l timeout -r -d 'give up after so long (exit status 5)\: 90s, 15m, 2h'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l abort -d 'go back to planned, if no mail was accepted yet'
+complete -c tideover -n '__fish_seen_subcommand_from start' -l master-key -r -d 'the key that opens the plans'\'' data keys'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l state -r -d 'where the daemon keeps everything (or TIDEOVER_STATE)'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l json -d 'one JSON document on stdout'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l help -d 'this text'
@@ -114,6 +115,7 @@ complete -c tideover -n '__fish_seen_subcommand_from report' -l help -d 'this te
 complete -c tideover -n '__fish_seen_subcommand_from journal' -l state -r -d 'where the daemon keeps everything (or TIDEOVER_STATE)'
 complete -c tideover -n '__fish_seen_subcommand_from journal' -l json -d 'one JSON document on stdout'
 complete -c tideover -n '__fish_seen_subcommand_from journal' -l help -d 'this text'
+complete -c tideover -n '__fish_seen_subcommand_from spool' -l master-key -r -d 'the key that opens the plans'\'' data keys'
 complete -c tideover -n '__fish_seen_subcommand_from spool' -l state -r -d 'where the daemon keeps everything (or TIDEOVER_STATE)'
 complete -c tideover -n '__fish_seen_subcommand_from spool' -l json -d 'one JSON document on stdout'
 complete -c tideover -n '__fish_seen_subcommand_from spool' -l help -d 'this text'
@@ -127,6 +129,6 @@ complete -c tideover -n '__fish_seen_subcommand_from rehearse' -l keep -r -d 'ke
 complete -c tideover -n '__fish_seen_subcommand_from rehearse' -l state -r -d 'where the daemon keeps everything (or TIDEOVER_STATE)'
 complete -c tideover -n '__fish_seen_subcommand_from rehearse' -l json -d 'one JSON document on stdout'
 complete -c tideover -n '__fish_seen_subcommand_from rehearse' -l help -d 'this text'
-complete -c tideover -n '__fish_seen_subcommand_from queue' -f -a 'list show export hold release retry discard bounce resend'
+complete -c tideover -n '__fish_seen_subcommand_from queue' -f -a 'list show export hold release retry discard bounce resend shred'
 complete -c tideover -n '__fish_seen_subcommand_from journal' -f -a 'show verify'
 complete -c tideover -n '__fish_seen_subcommand_from spool' -a verify

@@ -89,7 +89,8 @@ struct act *act_begin(struct store *store,
 		envelope->acting = true;
 		if (state != ENVELOPE_WAITING && !envelope->held)
 			queue_hold(envelope, false);
-		store_state(store, &record, stored, act);
+		store_state(store, envelope->mailbox->domain->plan, &record,
+			    stored, act);
 	}
 	return act;
 }

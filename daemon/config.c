@@ -233,6 +233,7 @@ void config_release(struct config *config)
 {
 	free(config->state);
 	free(config->postmaster);
+	free(config->master_key);
 }
 
 /* As config_read() takes it. */

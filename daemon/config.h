@@ -17,6 +17,7 @@
 
 struct config {
 	char *state;	  /* the state folder, or NULL */
+	char *master_key; /* file with the key of data keys, or NULL */
 	char *postmaster; /* takes mail for the bare <postmaster>, or NULL */
 	enum tls_floor tls_floor;
 	struct network_limits network;

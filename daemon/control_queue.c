@@ -258,6 +258,7 @@ static void copy_came(void *ctx, struct json *result, const struct err *err)
 		.segment = (uint32_t)json_get_number(row, "segment", 0),
 		.offset = (uint64_t)json_get_number(row, "offset", 0),
 		.body = (uint64_t)json_get_number(row, "body", 0),
+		.sealed = json_get_bool(row, "sealed"),
 	};
 	struct id id;
 

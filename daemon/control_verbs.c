@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/control_call.h"
+#include "daemon/shred.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -488,6 +489,35 @@ static void get_journal(struct call *call)
 	call_free(call);
 }
 
+static void post_shred(struct call *call)
+{
+	const char *reason = json_get_text(call->body, "reason");
+	const struct job *job = job_find(&call->daemon->jobs, call->plan, NULL);
+	struct err err = ERR_INIT;
+	struct json *body;
+	bool again;
+	int status;
+
+	if (!reason || !*reason) {
+		call_error(call->request, 400, "say why: a reason is needed");
+	} else if (job) {
+		err_set(&err, "%s of plan '%s' is under way", job->what,
+			call->plan);
+		call_error(call->request, 409, err.text);
+	} else if (shred_plan(call->cutover, call_by(call), reason, &again,
+			      &status, &err) < 0) {
+		call_error(call->request, status, err.text);
+	} else {
+		body = json_object();
+		json_put_text(body, "shredded", call->plan);
+		json_put_bool(body, "again", again);
+		json_put_text(body, "proves", shred_proves);
+		json_put_text(body, "leaves", shred_leaves);
+		call_reply(call->request, 200, body);
+	}
+	call_free(call);
+}
+
 static void delete_plan(struct call *call)
 {
 	struct err err = ERR_INIT;
@@ -534,6 +564,7 @@ static const struct verb {
 	{ "POST", "discard", control_post_discard },
 	{ "POST", "bounce", control_post_bounce },
 	{ "POST", "resend", control_post_resend },
+	{ "POST", "shred", post_shred },
 	{ "GET", "report", get_report },
 	{ "GET", "journal", get_journal },
 	{ "DELETE", "", delete_plan },

@@ -240,6 +240,27 @@ static int make_resolver(struct cutover *cutover, struct err *err)
 	return cutover->resolver ? 0 : -1;
 }
 
+/* Durable before the journal, whose being there says that mail may be. */
+static int make_key(struct cutover *cutover, struct err *err)
+{
+	struct keyring *keyring = cutover->env.keyring;
+	const char *plan = cutover->plan->name;
+	char *path, *version;
+	int result;
+
+	if (!cutover->plan->encrypt || keyring_find(keyring, plan))
+		return 0;
+	path = mem_printf("%s/" KEY_FILE_NAME, cutover->dir);
+	version = mem_printf("%s/VERSION", cutover->env.state_dir);
+	result = keyring_make(keyring, plan, path, err);
+	/* A tideoverd that knows no sealed records must not read them. */
+	if (result == 0)
+		result = file_write(version, slice("2\n"), 0600, err);
+	free(path);
+	free(version);
+	return result;
+}
+
 static int make_state(struct cutover *cutover, struct err *err)
 {
 	char *path = mem_printf("%s/journal.ndjson", cutover->dir);
@@ -248,11 +269,14 @@ static int make_state(struct cutover *cutover, struct err *err)
 	uint64_t count;
 	int result = -1;
 
-	if (file_make_dirs(cutover->dir, 0700, err) < 0)
+	if (file_make_dirs(cutover->dir, 0700, err) < 0 ||
+	    make_key(cutover, err) < 0)
 		goto out;
 	cutover->journal = journal_open(path, err);
 	if (!cutover->journal)
 		goto out;
+	if (cutover->plan->encrypt)
+		journal_hide_addresses(cutover->journal);
 	if (journal_count(cutover->journal) > 0 &&
 	    journal_read(path, each_line, cutover, head, &count, err) < 0)
 		goto out;

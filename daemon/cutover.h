@@ -33,6 +33,7 @@ struct cutover_env {
 	struct store *store;
 	struct queue *queue;
 	const char *state_dir;
+	struct keyring *keyring;
 	bool supervised; /* somebody restarts us */
 	enum tls_floor tls_floor;
 };

@@ -15,6 +15,7 @@
 
 enum {
 	STATE_VERSION = 1,
+	STATE_SEALED = 2, /* cutover.c: has sealed records */
 	SPACE_EVERY_MS = 2000,
 	SHUTDOWN_MS = 3000,
 	CERTIFICATE_EVERY_MS = 10000,
@@ -177,7 +178,8 @@ static void hold_behind(struct daemon *daemon, struct queue_envelope *envelope)
 		.reason = slice("behind older mail of a held mailbox"),
 	};
 
-	store_state(&daemon->store, &state, NULL, NULL);
+	store_state(&daemon->store, envelope->mailbox->domain->plan, &state,
+		    NULL, NULL);
 	queue_hold(envelope, true);
 }
 
@@ -355,13 +357,14 @@ static int take_state_dir(struct daemon *daemon, struct err *err)
 		goto out;
 	if (text.len && text.p[text.len - 1] == '\n')
 		text.len--;
-	if (!slice_u64(buf_slice(&text), &number) || number != STATE_VERSION) {
+	if (!slice_u64(buf_slice(&text), &number) || number < STATE_VERSION ||
+	    number > STATE_SEALED) {
 		err_set(err,
 			"%s is of state version '%.*s', this tideoverd "
-			"knows version %d: use the tideoverd that made it, or "
+			"knows versions %d and %d: use the tideoverd that made it, or "
 			"another --state",
 			daemon->state_dir, (int)text.len, buf_text(&text),
-			STATE_VERSION);
+			STATE_VERSION, STATE_SEALED);
 		goto out;
 	}
 	result = 0;
@@ -429,8 +432,8 @@ static int open_spool(struct daemon *daemon, struct err *err)
 	    evidence_forget_unfinished(spool, evidence, err) < 0)
 		goto out;
 	daemon->store.loop = daemon->loop;
-	daemon->store.index =
-		index_open(daemon->loop, daemon->state_dir, &rebuilt, err);
+	daemon->store.index = index_open(daemon->loop, daemon->state_dir,
+					 daemon->store.keyring, &rebuilt, err);
 	if (!daemon->store.index)
 		goto out;
 	if (rebuilt)
@@ -450,6 +453,9 @@ static int open_spool(struct daemon *daemon, struct err *err)
 	daemon->store.spool =
 		spool_writer_new(daemon->loop, spool, result.next_segment, err);
 	outcome = daemon->store.spool ? 0 : -1;
+	if (daemon->store.spool)
+		spool_writer_use_keys(daemon->store.spool,
+				      daemon->store.keyring);
 out:
 	free(spool);
 	free(evidence);
@@ -473,11 +479,12 @@ static void settle_uncertain(struct daemon *daemon,
 		.uncertain = true,
 	};
 
-	store_attempt(&daemon->store, &attempt, NULL, NULL);
+	store_attempt(&daemon->store, envelope->mailbox->domain->plan, &attempt,
+		      NULL, NULL);
 	if (!again)
 		return;
 	store_state(
-		&daemon->store,
+		&daemon->store, envelope->mailbox->domain->plan,
 		&(struct record_state){
 			.id = envelope->message->id,
 			.envelope = envelope->index,
@@ -662,6 +669,7 @@ static struct cutover_env env_of(struct daemon *daemon)
 		.store = &daemon->store,
 		.queue = daemon->queue,
 		.state_dir = daemon->state_dir,
+		.keyring = daemon->store.keyring,
 		.supervised = daemon->supervised,
 		.tls_floor = daemon->config->tls_floor,
 	};
@@ -852,12 +860,14 @@ void daemon_stop(struct daemon *daemon)
 							       50);
 }
 
-struct daemon *daemon_new(const struct config *config, struct err *err)
+struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
+			  struct err *err)
 {
 	struct daemon *daemon = mem_alloc(sizeof(*daemon));
 	char *socket = mem_printf("%s/control.sock", config->state);
 
 	daemon->config = config;
+	daemon->store.keyring = keyring;
 	list_init(&daemon->jobs);
 	daemon->inherited = inherited_new();
 	daemon->lock_fd = -1;
@@ -866,7 +876,9 @@ struct daemon *daemon_new(const struct config *config, struct err *err)
 	daemon->supervised = getenv("NOTIFY_SOCKET") != NULL ||
 			     getenv("INVOCATION_ID") != NULL;
 	daemon->loop = loop_new(err);
-	if (!daemon->loop || take_state_dir(daemon, err) < 0)
+	/* Without its keys, nothing here may be touched. */
+	if (!daemon->loop || take_state_dir(daemon, err) < 0 ||
+	    keyring_load_all(keyring, daemon->state_dir, err) < 0)
 		goto fail;
 	daemon->notify = notify_new(daemon->loop);
 	daemon->queue = queue_new();
@@ -1088,6 +1100,16 @@ static void remove_dir(const char *path)
 		log_warn("cannot remove %s: %m", path);
 }
 
+/* First: a plan without it is not taken up again, should we end half-way. */
+static void remove_plan_file(const char *dir)
+{
+	char *path = mem_printf("%s/plan.json", dir);
+
+	if (unlink(path) < 0 || file_sync_dir(dir, NULL) < 0)
+		log_warn("cannot remove %s: %m", path);
+	free(path);
+}
+
 int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 		  struct err *err)
 {
@@ -1120,7 +1142,9 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 			daemon->cutovers[i] =
 				daemon->cutovers[--daemon->cutover_count];
 	index_remove_plan(daemon->store.index, plan->name);
+	keyring_forget(daemon->store.keyring, plan->name);
 	dir = mem_dup(cutover->dir);
+	remove_plan_file(dir);
 	queue_remove_plan(daemon->queue, plan->name);
 	cutover_free(cutover);
 	remove_dir(dir);

@@ -57,8 +57,11 @@ struct daemon {
 	uint64_t damaged, torn; /* ranges found at start */
 };
 
-/* `config` is borrowed; its state folder is set. */
-struct daemon *daemon_new(const struct config *config, struct err *err);
+/* Both are borrowed; the state folder is set, and the keyring has its master
+ * key if there is one.  NULL, and nothing touched, if what is sealed in the
+ * state folder could not be opened. */
+struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
+			  struct err *err);
 /* Returns when SIGTERM, SIGINT or a stop request came: 0; 1: its index is no
  * good, and was set aside: free this daemon, and a new one makes another; -1
  * with err. */

@@ -243,7 +243,8 @@ static void begin_attempts(struct delivery *d)
 			.tls = slice(d->tls_text),
 		};
 
-		store_attempt(d->store, &attempt, begin_done, begins);
+		store_attempt(d->store, claim->mailbox->domain->plan, &attempt,
+			      begin_done, begins);
 	}
 }
 

@@ -95,6 +95,7 @@ static const char *const put_sql[PUT_COUNT] = {
 
 struct index {
 	struct loop *loop;
+	struct keyring *keyring; /* or NULL */
 	char *path;
 	sqlite3 *db;
 	sqlite3_stmt *puts[PUT_COUNT];
@@ -146,6 +147,8 @@ static int open_db(struct index *index, struct err *err)
 		return err_set(err, "cannot open %s: %s", index->path,
 			       index->db ? sqlite3_errmsg(index->db) :
 					   "no memory");
+	if (index_query_functions(index->db, index->keyring, err) < 0)
+		return -1;
 	/* The spool is the truth: a lost tail of the index is read again. */
 	return run_sql(index->db,
 		       "PRAGMA journal_mode = WAL;"
@@ -303,7 +306,10 @@ static void put_message(struct index *index, const struct op *op)
 	bind_slice(stmt, 7, m.peer);
 	bind_slice(stmt, 8, m.protocol);
 	bind_slice(stmt, 9, m.tls);
-	sqlite3_bind_int(stmt, 10, (m.eightbit ? 1 : 0) | (m.utf8 ? 2 : 0));
+	sqlite3_bind_int(stmt, 10,
+			 (m.eightbit ? INDEX_EIGHTBIT : 0) |
+				 (m.utf8 ? INDEX_UTF8 : 0) |
+				 (m.sealed ? INDEX_SEALED : 0));
 	sqlite3_bind_int64(stmt, 11, (sqlite3_int64)m.body_bytes);
 	sqlite3_bind_text(stmt, 12, digest_text(m.sha256, sha), -1,
 			  SQLITE_STATIC);
@@ -586,13 +592,15 @@ static void push(struct index *index, struct op *op)
 		pthread_cond_signal(&index->more);
 }
 
-struct index *index_open(struct loop *loop, const char *dir, bool *rebuilt,
+struct index *index_open(struct loop *loop, const char *dir,
+			 struct keyring *keyring, bool *rebuilt,
 			 struct err *err)
 {
 	struct index *index = mem_alloc(sizeof(*index));
 	pthread_condattr_t monotonic;
 
 	index->loop = loop;
+	index->keyring = keyring;
 	index->path = mem_printf("%s/index.sqlite", dir);
 	index->last = &index->first;
 	index->paths = mem_alloc(RECORD_MAX_ENVELOPES * sizeof(struct slice));
@@ -676,7 +684,8 @@ index_live_begin(struct index *index, uint64_t *last_sequence, struct err *err)
 			    NULL) != SQLITE_OK)
 		err_set(err, "cannot open %s: %s", index->path,
 			sqlite3_errmsg(reader->db));
-	else if (index_query_live(reader->db, &reader->rows, last_sequence,
+	else if (index_query_functions(reader->db, index->keyring, err) == 0 &&
+		 index_query_live(reader->db, &reader->rows, last_sequence,
 				  err) == 0)
 		return reader;
 	if (reader->db && is_corrupt(reader->db))
@@ -692,7 +701,8 @@ int index_live_read(struct index_live_reader *reader, size_t max,
 	int step = SQLITE_ROW;
 
 	while (max-- > 0 && (step = sqlite3_step(reader->rows)) == SQLITE_ROW)
-		index_query_live_row(reader->rows, each, ctx);
+		if (index_query_live_row(reader->rows, each, ctx, err) < 0)
+			return -1;
 	if (step == SQLITE_ROW)
 		return 1;
 	if (step == SQLITE_DONE)

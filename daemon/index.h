@@ -20,8 +20,11 @@ struct index;
 /*
  * Opens DIR/index.sqlite; makes an empty one when it is missing, of another
  * version or broken (*rebuilt tells; the broken file is kept as .broken).
+ * What is sealed in the records is so in here; `keyring` (borrowed, or NULL)
+ * opens it for whoever asks.
  */
-struct index *index_open(struct loop *loop, const char *dir, bool *rebuilt,
+struct index *index_open(struct loop *loop, const char *dir,
+			 struct keyring *keyring, bool *rebuilt,
 			 struct err *err);
 /* Writes what is pending, closes; a corrupt file is set aside (.broken). */
 void index_close(struct index *index);
@@ -44,8 +47,8 @@ void index_indexed_up_to(struct index *index, uint32_t *segment,
 /*
  * Everything that lives (waiting and held), newest first, as it is when
  * index_live_begin() returns, and the last sequence then.  Each read is of `max`
- * envelopes at most: 1 if there are more, 0 at the end, -1 with err.  Begin,
- * read until it is not 1, end.
+ * envelopes at most: 1 if there are more, 0 at the end, -1 with err (also when
+ * one is sealed and its key is not here).  Begin, read until it is not 1, end.
  */
 struct index_live {
 	struct id id;

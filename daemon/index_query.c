@@ -1,5 +1,6 @@
 #include "daemon/index_query.h"
 #include "base/clock.h"
+#include "spool/sealed.h"
 #include <stdlib.h>
 
 enum {
@@ -11,6 +12,59 @@ static const char *text_at(sqlite3_stmt *stmt, int at)
 {
 	return (const char *)sqlite3_column_text(stmt, at);
 }
+
+/*
+ * opened(FIELD, id, envelope, text): a sealed text of that message, or NULL if
+ * it does not open.
+ */
+static void opened(sqlite3_context *ctx, int count, sqlite3_value **values)
+{
+	struct keyring *keyring = sqlite3_user_data(ctx);
+	const char *name = (const char *)sqlite3_value_text(values[1]);
+	const char *text = (const char *)sqlite3_value_text(values[3]);
+	struct buf plain = BUF_INIT;
+	struct id id;
+
+	if (keyring && name && text && id_parse(slice(name), &id) &&
+	    sealed_text_open(keyring,
+			     (enum sealed_field)sqlite3_value_int(values[0]),
+			     &id, (uint32_t)sqlite3_value_int64(values[2]),
+			     slice(text), &plain))
+		sqlite3_result_text(ctx, buf_text(&plain), (int)plain.len,
+				    SQLITE_TRANSIENT);
+	buf_release(&plain);
+}
+
+int index_query_functions(sqlite3 *db, struct keyring *keyring, struct err *err)
+{
+	if (sqlite3_create_function(db, "opened", 4, SQLITE_UTF8, keyring,
+				    opened, NULL, NULL) == SQLITE_OK)
+		return 0;
+	return err_set(err, "index: %s", sqlite3_errmsg(db));
+}
+
+/*
+ * A text of message m, of its envelope e or of an attempt a on it, as it was
+ * before it was sealed (INDEX_SEALED; enum sealed_field).  NULL if it does not
+ * open; what is listed shows "(sealed)" then.
+ */
+/* clang-format off */
+#define OPENED(field, n, column) \
+	"iif(m.flags & 4, opened(" field ", m.id, " n ", " column "), " \
+	column ")"
+#define OR_SEALED(text) "coalesce(" text ", '(sealed)')"
+
+#define REVERSE_PATH OPENED("1", "4294967295", "m.reverse_path")
+#define FORWARD_PATH OPENED("2", "e.n", "e.forward_path")
+#define HELO	     OPENED("3", "4294967295", "m.helo")
+#define PEER	     OPENED("4", "4294967295", "m.peer")
+#define REPLY	     OPENED("5", "a.n", "a.reply")
+#define REASON	     OPENED("6", "e.n", "e.reason")
+
+#define SHOWN_FORWARD_PATH \
+	"coalesce(" FORWARD_PATH ", '(sealed)@' || e.domain)"
+#define SHOWN_REASON "iif(e.reason IS NULL, NULL, " OR_SEALED(REASON) ")"
+/* clang-format on */
 
 static int prepare(sqlite3 *db, const char *sql, sqlite3_stmt **stmt,
 		   struct err *err)
@@ -148,11 +202,14 @@ static struct json *envelope_json(sqlite3_stmt *stmt)
 	return row;
 }
 
-#define ENVELOPE_COLUMNS                                                     \
-	"m.id, e.n, m.seq, e.plan, e.state, e.reason, e.by, m.reverse_path," \
-	" e.forward_path, e.domain, m.accepted, m.bytes, m.sha256, m.peer,"  \
-	" m.helo, m.protocol, m.tls, e.attempts, e.next, e.uncertain,"       \
-	" e.mailbox_held, e.ended"
+/* clang-format off */
+#define ENVELOPE_COLUMNS \
+	"m.id, e.n, m.seq, e.plan, e.state, " SHOWN_REASON ", e.by, " \
+	OR_SEALED(REVERSE_PATH) ", " SHOWN_FORWARD_PATH ", e.domain," \
+	" m.accepted, m.bytes, m.sha256, " OR_SEALED(PEER) ", " \
+	OR_SEALED(HELO) ", m.protocol, m.tls, e.attempts, e.next," \
+	" e.uncertain, e.mailbox_held, e.ended"
+/* clang-format on */
 
 /* Conditions of a select: each names its own parameter. */
 enum {
@@ -197,10 +254,10 @@ static void where_reply(const char *reply, struct buf *sql)
 	buf_addf(sql,
 		 " AND (SELECT %s FROM attempt a WHERE a.seq = e.seq"
 		 " AND a.n = e.n ORDER BY number DESC, at DESC LIMIT 1)",
-		 is_code(slice(reply)) ? "code = ?9 + 0" :
-		 is_enhanced(slice(reply)) ?
-					 "enhanced = ?9" :
-					 "instr(lower(reply), lower(?9)) > 0");
+		 is_code(slice(reply))	   ? "code = ?9 + 0" :
+		 is_enhanced(slice(reply)) ? "enhanced = ?9" :
+					     "instr(lower(" REPLY
+					     "), lower(?9)) > 0");
 }
 
 static void where_address(const char *column, int parameter,
@@ -239,10 +296,10 @@ static void where(const struct index_select *select, struct buf *sql)
 	if (select->is_live || is_live_state(select->state))
 		buf_adds(sql, " AND e.state < 2");
 	if (select->recipient)
-		where_address("e.forward_path", P_RECIPIENT, select->recipient,
+		where_address(FORWARD_PATH, P_RECIPIENT, select->recipient,
 			      sql);
 	if (select->sender)
-		where_address("m.reverse_path", P_SENDER, select->sender, sql);
+		where_address(REVERSE_PATH, P_SENDER, select->sender, sql);
 	if (select->domain)
 		buf_adds(sql, " AND e.domain = lower(?8)");
 	if (select->reply)
@@ -316,9 +373,11 @@ static struct json *list(sqlite3 *db, const struct index_select *select,
 			 struct err *err)
 {
 	static const char attempt_sql[] =
-		"SELECT number, at, target, tls, stage, code, enhanced, reply,"
-		" outcome, uncertain FROM attempt WHERE seq = ?1 AND n = ?2"
-		" ORDER BY number, at";
+		"SELECT a.number, a.at, a.target, a.tls, a.stage, a.code,"
+		" a.enhanced, " OR_SEALED(
+			REPLY) ", a.outcome, a.uncertain"
+			       " FROM attempt a JOIN message m USING(seq)"
+			       " WHERE a.seq = ?1 AND a.n = ?2 ORDER BY a.number, a.at";
 	sqlite3_stmt *stmt, *attempts = NULL;
 	struct json *all;
 	int step;
@@ -353,8 +412,9 @@ static struct json *copy_json(sqlite3_stmt *stmt)
 	json_put_text(row, "domain", text_at(stmt, 3));
 	json_put_text(row, "reverse_path", text_at(stmt, 4));
 	json_put_text(row, "forward_path", text_at(stmt, 5));
-	json_put_bool(row, "eightbit", flags & 1);
-	json_put_bool(row, "utf8", flags & 2);
+	json_put_bool(row, "eightbit", flags & INDEX_EIGHTBIT);
+	json_put_bool(row, "utf8", flags & INDEX_UTF8);
+	json_put_bool(row, "sealed", flags & INDEX_SEALED);
 	json_put_number(row, "bytes", sqlite3_column_double(stmt, 7));
 	json_put_time(row, "ended", sqlite3_column_int64(stmt, 8));
 	json_put_number(row, "segment", sqlite3_column_double(stmt, 9));
@@ -368,7 +428,8 @@ static struct json *copies(sqlite3 *db, const struct index_select *select,
 {
 	sqlite3_stmt *stmt = prepare_select(
 		db,
-		"m.id, e.n, m.seq, e.domain, m.reverse_path, e.forward_path,"
+		"m.id, e.n, m.seq, e.domain, " REVERSE_PATH ", " FORWARD_PATH
+		","
 		" m.flags, m.bytes, e.ended, m.segment, m.offset, m.body",
 		select, IN_ORDER, err);
 	struct json *all;
@@ -377,8 +438,10 @@ static struct json *copies(sqlite3 *db, const struct index_select *select,
 	if (!stmt)
 		return NULL;
 	all = json_array();
+	/* One that does not open any more is no copy. */
 	while ((step = sqlite3_step(stmt)) == SQLITE_ROW)
-		json_add(all, copy_json(stmt));
+		if (text_at(stmt, 4) && text_at(stmt, 5))
+			json_add(all, copy_json(stmt));
 	return finish(db, stmt, step, all, err);
 }
 
@@ -460,11 +523,14 @@ static struct json *replies(sqlite3 *db, const struct index_select *select,
 {
 	static const char sql[] =
 		"SELECT count(*), e.state, a.stage, a.code, a.enhanced,"
-		" a.reply, e.reason FROM envelope e JOIN attempt a"
-		" ON a.seq = e.seq AND a.n = e.n AND a.number = e.attempts"
-		" WHERE e.plan = ?1 AND e.state < 2"
-		" GROUP BY e.state, a.stage, a.code, a.enhanced, a.reply"
-		" ORDER BY 1 DESC LIMIT ?2";
+		" " OR_SEALED(
+			REPLY) " AS text, " SHOWN_REASON
+			       " FROM envelope e JOIN attempt a"
+			       " ON a.seq = e.seq AND a.n = e.n AND a.number = e.attempts"
+			       " JOIN message m ON m.seq = e.seq"
+			       " WHERE e.plan = ?1 AND e.state < 2"
+			       " GROUP BY e.state, a.stage, a.code, a.enhanced, text"
+			       " ORDER BY 1 DESC LIMIT ?2";
 	sqlite3_stmt *stmt = NULL;
 	struct json *all = json_array();
 	int step;
@@ -576,7 +642,8 @@ int index_query_live(sqlite3 *db, sqlite3_stmt **rows, uint64_t *last_sequence,
 	/* Both in one picture of the database: mail comes in meanwhile. */
 	static const char sql[] =
 		"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan,"
-		" e.forward_path, m.reverse_path, m.flags, m.accepted, e.next,"
+		" " FORWARD_PATH ", " REVERSE_PATH ", m.flags, m.accepted,"
+		" e.next,"
 		" e.attempts, e.uncertain, m.segment, m.offset, m.body,"
 		" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)"
 		" WHERE e.state < 2 ORDER BY e.seq DESC, e.n DESC";
@@ -597,10 +664,9 @@ int index_query_live(sqlite3 *db, sqlite3_stmt **rows, uint64_t *last_sequence,
 	return prepare(db, sql, rows, err);
 }
 
-void index_query_live_row(sqlite3_stmt *stmt,
-			  void (*each)(void *ctx,
-				       const struct index_live *live),
-			  void *ctx)
+int index_query_live_row(sqlite3_stmt *stmt,
+			 void (*each)(void *ctx, const struct index_live *live),
+			 void *ctx, struct err *err)
 {
 	int flags = sqlite3_column_int(stmt, 8);
 	struct index_live live = {
@@ -611,8 +677,8 @@ void index_query_live_row(sqlite3_stmt *stmt,
 		.plan = text_at(stmt, 5),
 		.forward_path = text_at(stmt, 6),
 		.reverse_path = text_at(stmt, 7),
-		.eightbit = flags & 1,
-		.utf8 = flags & 2,
+		.eightbit = flags & INDEX_EIGHTBIT,
+		.utf8 = flags & INDEX_UTF8,
 		.accepted_ms = sqlite3_column_int64(stmt, 9),
 		.next_ms = sqlite3_column_int64(stmt, 10),
 		.attempts = (uint32_t)sqlite3_column_int(stmt, 11),
@@ -620,10 +686,19 @@ void index_query_live_row(sqlite3_stmt *stmt,
 		.place.segment = (uint32_t)sqlite3_column_int64(stmt, 13),
 		.place.offset = (uint64_t)sqlite3_column_int64(stmt, 14),
 		.place.body = (uint64_t)sqlite3_column_int64(stmt, 15),
+		.place.sealed = flags & INDEX_SEALED,
 		.body_bytes = (uint64_t)sqlite3_column_int64(stmt, 16),
 		.begin = (uint64_t)sqlite3_column_int64(stmt, 17),
 	};
 
+	if (!live.forward_path || !live.reverse_path)
+		return err_set(err,
+			       "message %s of plan '%s' is sealed and its "
+			       "data key is not here: put plans/%s/%s of the "
+			       "state folder back from your backup",
+			       text_at(stmt, 0), live.plan, live.plan,
+			       KEY_FILE_NAME);
 	if (id_parse(slice(text_at(stmt, 0)), &live.id))
 		each(ctx, &live);
+	return 0;
 }

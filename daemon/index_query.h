@@ -21,6 +21,14 @@ enum index_query {
 	INDEX_RECENT
 };
 
+/* Bits of message.flags. */
+#define INDEX_EIGHTBIT 1
+#define INDEX_UTF8     2
+#define INDEX_SEALED   4 /* its texts stand here sealed: sealed.h */
+
+/* What the statements below call; once per connection. */
+int index_query_functions(sqlite3 *db, struct keyring *keyring,
+			  struct err *err);
 /* NULL with err when it fails; `select->plan` is always set. */
 struct json *index_query_run(sqlite3 *db, enum index_query query,
 			     const struct index_select *select,
@@ -28,9 +36,9 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 /* The statement whose rows index_query_live_row() reads; see index.h. */
 int index_query_live(sqlite3 *db, sqlite3_stmt **rows, uint64_t *last_sequence,
 		     struct err *err);
-void index_query_live_row(sqlite3_stmt *stmt,
-			  void (*each)(void *ctx,
-				       const struct index_live *live),
-			  void *ctx);
+/* -1: it is sealed, and does not open. */
+int index_query_live_row(sqlite3_stmt *stmt,
+			 void (*each)(void *ctx, const struct index_live *live),
+			 void *ctx, struct err *err);
 
 #endif

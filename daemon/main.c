@@ -1,5 +1,6 @@
 /* tideoverd: the queueing MX. */
 
+#include "base/file.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "daemon/privilege.h"
@@ -14,15 +15,17 @@
 #define LOG_MODULE "main"
 
 static const char usage[] =
-	"usage: tideoverd [--config FILE] [--state DIR] [--user NAME]\n"
-	"                 [--no-sandbox] [--background-log FILE] [--verbose]\n"
-	"                 [--log-addresses]\n"
+	"usage: tideoverd [--config FILE] [--state DIR] [--master-key FILE]\n"
+	"                 [--user NAME] [--no-sandbox] [--background-log FILE]\n"
+	"                 [--verbose] [--log-addresses]\n"
 	"\n"
 	"The queueing MX of tideover.  Plans are started with `tideover start`;\n"
 	"plans that were under way in DIR are taken up again.\n"
 	"\n"
 	"  --config FILE          limits, TLS, postmaster, state folder\n"
 	"  --state DIR            where spool, index, plans and journals live\n"
+	"  --master-key FILE      opens the keys of plans with \"encrypt\"; without it\n"
+	"                         the systemd credential tideover-master-key\n"
 	"  --user NAME            become NAME; of root's rights only that to listen\n"
 	"                         on ports below 1024 is kept\n"
 	"  --no-sandbox           without Landlock and seccomp\n"
@@ -36,6 +39,7 @@ static const char usage[] =
 enum {
 	OPT_CONFIG = 1,
 	OPT_STATE,
+	OPT_MASTER_KEY,
 	OPT_USER,
 	OPT_NO_SANDBOX,
 	OPT_LOG,
@@ -48,6 +52,7 @@ enum {
 static const struct option options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "state", required_argument, NULL, OPT_STATE },
+	{ "master-key", required_argument, NULL, OPT_MASTER_KEY },
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 	{ "background-log", required_argument, NULL, OPT_LOG },
@@ -132,11 +137,36 @@ static int configure(const char *file, const char *state, struct config *config,
 	return 0;
 }
 
-/* As daemon_run(). */
-static int serve(const struct config *config, const struct sandbox *sandbox,
-		 struct err *err)
+/* systemd.exec(5), LoadCredential=. */
+static char *find_credential(void)
 {
-	struct daemon *daemon = daemon_new(config, err);
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+	char *path = dir ? mem_printf("%s/tideover-master-key", dir) : NULL;
+
+	if (path && file_exists(path))
+		return path;
+	free(path);
+	return NULL;
+}
+
+/* As whoever started us: the user we become need not be able to read it. */
+static struct keyring *open_keyring(const struct config *config,
+				    struct err *err)
+{
+	struct keyring *keyring = keyring_new();
+
+	if (!config->master_key ||
+	    keyring_read_master(keyring, config->master_key, err) == 0)
+		return keyring;
+	keyring_free(keyring);
+	return NULL;
+}
+
+/* As daemon_run(). */
+static int serve(const struct config *config, struct keyring *keyring,
+		 const struct sandbox *sandbox, struct err *err)
+{
+	struct daemon *daemon = daemon_new(config, keyring, err);
 	int result;
 
 	if (!daemon)
@@ -153,6 +183,7 @@ static int run(const struct config *config, const char *name, const char *log,
 	struct err err = ERR_INIT;
 	struct privilege_user user;
 	struct sandbox sandbox;
+	struct keyring *keyring;
 	int result = 1;
 
 	if (name && privilege_find(name, &user, &err) < 0) {
@@ -160,22 +191,29 @@ static int run(const struct config *config, const char *name, const char *log,
 		return 2;
 	}
 	raise_limits();
-	if (settle(name ? &user : NULL, config->state, log, &err) < 0) {
+	keyring = open_keyring(config, &err);
+	/* Without the keyring the log is opened all the same: it says why. */
+	if (settle(name ? &user : NULL, config->state, log,
+		   keyring ? &err : NULL) < 0 ||
+	    !keyring) {
 		log_error("%s", err.text);
+		keyring_free(keyring);
 		return 1;
 	}
 	enter_sandbox(config->state, sandboxed, &sandbox);
 	/* A corrupt index is worth one more start, with a new one. */
 	for (int i = 0; i < 2 && result == 1; i++)
-		result = serve(config, &sandbox, &err);
+		result = serve(config, keyring, &sandbox, &err);
 	if (result < 0)
 		log_error("%s", err.text);
+	keyring_free(keyring);
 	return result == 0 ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
 	const char *file = NULL, *state = NULL, *log = NULL, *name = NULL;
+	const char *master_key = NULL;
 	enum log_level level = LOG_LEVEL_INFO;
 	bool addresses = false, sandboxed = true;
 	struct config config;
@@ -189,6 +227,9 @@ int main(int argc, char **argv)
 			break;
 		case OPT_STATE:
 			state = optarg;
+			break;
+		case OPT_MASTER_KEY:
+			master_key = optarg;
 			break;
 		case OPT_USER:
 			name = optarg;
@@ -221,10 +262,13 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	log_setup("tideoverd", level, addresses);
-	if (configure(file, state, &config, &err) == 0)
+	if (configure(file, state, &config, &err) == 0) {
+		config.master_key =
+			master_key ? mem_dup(master_key) : find_credential();
 		status = run(&config, name, log, sandboxed);
-	else
+	} else {
 		log_error("%s", err.text);
+	}
 	config_release(&config);
 	return status;
 }

@@ -99,7 +99,8 @@ static void hold_one(struct replay *replay, struct queue_envelope *envelope,
 		.reason = slice(reason),
 	};
 
-	store_state(replay->spec.store, &state, NULL, NULL);
+	store_state(replay->spec.store, envelope->mailbox->domain->plan, &state,
+		    NULL, NULL);
 	queue_hold(envelope, mailbox);
 }
 
@@ -265,7 +266,8 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 		.uncertain = s->uncertain,
 		.next_ms = s->outcome == ENVELOPE_WAITING ? s->next_ms : 0,
 	};
-	store_attempt(replay->spec.store, &attempt, settled, s);
+	store_attempt(replay->spec.store, s->envelope->mailbox->domain->plan,
+		      &attempt, settled, s);
 }
 
 /* Links. */

@@ -70,6 +70,7 @@ void resend_add(struct resend *resend, const struct json *row)
 		.place.segment = (uint32_t)json_get_number(row, "segment", 0),
 		.place.offset = (uint64_t)json_get_number(row, "offset", 0),
 		.place.body = (uint64_t)json_get_number(row, "body", 0),
+		.place.sealed = json_get_bool(row, "sealed"),
 		.bytes = (uint64_t)json_get_number(row, "bytes", 0),
 		.eightbit = json_get_bool(row, "eightbit"),
 		.utf8 = json_get_bool(row, "utf8"),

@@ -1,5 +1,6 @@
 #include "daemon/session_data.h"
 #include "base/clock.h"
+#include "spool/sealed.h"
 #include <stdlib.h>
 
 enum {
@@ -17,6 +18,7 @@ struct keeping {
 	struct record_message message;
 	struct buf text; /* what the message's slices point to */
 	struct slice *paths;
+	struct sealed_body *seal; /* holds the key until all is durable */
 };
 
 struct session_data {
@@ -32,7 +34,8 @@ struct session_data {
 	struct spool_side *side;
 	bool side_failed;
 	struct err err;
-	uint64_t body_bytes;
+	uint64_t body_bytes;	  /* that left `body` */
+	struct sealed_body *seal; /* of a plan that encrypts */
 	struct digest *digest;
 	struct buf head; /* helo, peer, protocol, tls by NUL */
 	const char *helo, *peer, *protocol, *tls;
@@ -68,6 +71,7 @@ void session_data_free(struct session_data *data)
 	free(data->plan);
 	buf_release(&data->body);
 	buf_release(&data->head);
+	sealed_body_free(data->seal);
 	digest_free(data->digest);
 	free(data);
 }
@@ -149,7 +153,42 @@ void session_data_begin(struct session_data *data,
 	add_trace(data, origin);
 }
 
-static void to_side(struct session_data *data)
+/* The rest is read and dropped; nothing was promised. */
+static void give_up(struct session_data *data)
+{
+	if (data->side)
+		spool_side_abort(data->side);
+	data->side = NULL;
+	data->side_failed = true;
+}
+
+/* What is in `body`, as it will stand in the spool. */
+static int seal_body(struct session_data *data, bool last)
+{
+	struct keyring *keyring = data->acceptance->store->keyring;
+	struct data_key *key =
+		keyring ? keyring_find(keyring, data->plan) : NULL;
+	struct buf sealed = BUF_INIT;
+
+	data->body_bytes += data->body.len;
+	if (!key)
+		return 0;
+	if (!data->seal)
+		data->seal =
+			sealed_body_new(keyring, key, &data->id, &data->err);
+	if (!data->seal ||
+	    sealed_body_add(data->seal, buf_slice(&data->body), &sealed,
+			    &data->err) < 0 ||
+	    (last && sealed_body_end(data->seal, &sealed, &data->err) < 0)) {
+		buf_release(&sealed);
+		return -1;
+	}
+	buf_release(&data->body);
+	data->body = sealed;
+	return 0;
+}
+
+static void to_side(struct session_data *data, bool last)
 {
 	if (!data->side && !data->side_failed) {
 		data->side = spool_side_new(data->acceptance->store->spool,
@@ -158,17 +197,15 @@ static void to_side(struct session_data *data)
 	}
 	if (data->side && !data->side_failed &&
 	    !data->acceptance->room(data->acceptance->ctx, data->body.len)) {
-		/* The rest is read and dropped; nothing was promised. */
 		err_set(&data->err, "not enough space");
-		spool_side_abort(data->side);
-		data->side = NULL;
-		data->side_failed = true;
+		give_up(data);
 	}
+	if (data->side && !data->side_failed && seal_body(data, last) < 0)
+		give_up(data);
 	if (data->side_failed) {
 		buf_clear(&data->body);
 		return;
 	}
-	data->body_bytes += data->body.len;
 	spool_side_write_take(data->side, &data->body);
 	data->body = (struct buf)BUF_INIT;
 }
@@ -182,7 +219,7 @@ void session_data_bytes(struct session_data *data, struct slice bytes)
 	buf_add(&data->body, bytes);
 	if (data->body.len > RECORD_BODY_INLINE ||
 	    (data->side && data->body.len >= SIDE_PIECE) || data->side_failed)
-		to_side(data);
+		to_side(data, false);
 }
 
 bool session_data_is_full(const struct session_data *data)
@@ -214,6 +251,8 @@ static void kept(void *ctx, const struct spool_place *place,
 		data->side = NULL;
 		data->done(data->ctx, &data->id, err);
 	}
+	/* Its envelopes are in the queue by now: they hold the key. */
+	sealed_body_free(keeping->seal);
 	buf_release(&keeping->text);
 	free(keeping->paths);
 	free(keeping);
@@ -258,7 +297,9 @@ void session_data_end(struct session_data *data, session_data_fn *done,
 	data->done = done;
 	data->ctx = ctx;
 	if (data->side)
-		to_side(data);
+		to_side(data, true);
+	else if (!data->side_failed && seal_body(data, true) < 0)
+		give_up(data);
 	keeping = mem_alloc(sizeof(*keeping));
 	keeping->acceptance = data->acceptance;
 	keeping->data = data;
@@ -285,13 +326,16 @@ void session_data_end(struct session_data *data, session_data_fn *done,
 		.tls = keep(keeping, data->tls),
 		.eightbit = data->eightbit,
 		.utf8 = data->utf8,
-		.body_bytes = data->side ? data->body_bytes : data->body.len,
+		.sealed = data->seal != NULL,
+		.body_bytes = data->body_bytes,
 		.envelope_count = data->path_count,
 		.forward_paths = keeping->paths,
 		.side_file = data->side != NULL,
 	};
 	digest_end(data->digest, message->sha256);
 	data->keeping = keeping;
+	keeping->seal = data->seal;
+	data->seal = NULL;
 	if (data->side)
 		spool_side_end(data->side);
 	store_message(data->acceptance->store, message, &data->body, kept,

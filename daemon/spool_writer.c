@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "daemon/spool_io.h"
+#include "spool/sealed.h"
 #include "spool/segment.h"
 #include <dirent.h>
 #include <errno.h>
@@ -74,7 +75,7 @@ struct spool_read {
 	struct spool_writer *writer;
 	struct id id;
 	struct spool_place place;
-	uint64_t from;
+	uint64_t whole, from;
 	size_t len;
 	struct buf bytes;
 	struct err err;
@@ -86,6 +87,7 @@ struct spool_writer {
 	struct loop *loop;
 	char *dir;
 	const struct spool_io *io;
+	struct keyring *keyring; /* or NULL */
 	pthread_t thread;
 	pthread_t readers[READERS];
 	size_t reader_count;
@@ -632,35 +634,62 @@ static void read_done(void *ctx)
 	free(read);
 }
 
-static void read_bytes(struct spool_read *read)
-{
-	bool side = read->place.body == 0;
-	char *path = side ? side_path(read->writer, &read->id, ".msg") :
-			    mem_printf("%s/%08u.seg", read->writer->dir,
-				       read->place.segment);
-	uint64_t at = read->place.body + read->from;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+/* An open body: a side file, or its part of a segment. */
+struct body_file {
+	const char *path;
+	int fd;
+	uint64_t begins;
+};
 
-	if (fd < 0)
-		err_errno(&read->err, "cannot open %s", path);
-	buf_reserve(&read->bytes, read->len);
-	while (fd >= 0 && read->bytes.len < read->len) {
-		ssize_t got = pread(fd, read->bytes.p + read->bytes.len,
-				    read->len - read->bytes.len,
-				    (off_t)(at + read->bytes.len));
+static int read_at(void *ctx, uint64_t at, size_t len, struct buf *out,
+		   struct err *err)
+{
+	const struct body_file *file = ctx;
+	size_t end = out->len + len;
+
+	buf_reserve(out, len);
+	at += file->begins;
+	while (out->len < end) {
+		ssize_t got = pread(file->fd, out->p + out->len, end - out->len,
+				    (off_t)at);
 
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			err_errno(&read->err, "cannot read %s", path);
-		else if (got == 0)
-			err_set(&read->err, "%s ends too early", path);
-		if (got <= 0)
-			break;
-		read->bytes.len += (size_t)got;
+			return err_errno(err, "cannot read %s", file->path);
+		if (got == 0)
+			return err_set(err, "%s ends too early", file->path);
+		out->len += (size_t)got;
+		at += (uint64_t)got;
 	}
-	if (fd >= 0)
-		close(fd);
+	return 0;
+}
+
+static void read_bytes(struct spool_read *read)
+{
+	char *path = read->place.body == 0 ?
+			     side_path(read->writer, &read->id, ".msg") :
+			     mem_printf("%s/%08u.seg", read->writer->dir,
+					read->place.segment);
+	struct body_file file = {
+		.path = path,
+		.fd = open(path, O_RDONLY | O_CLOEXEC),
+		.begins = read->place.body,
+	};
+
+	if (file.fd < 0)
+		err_errno(&read->err, "cannot open %s", path);
+	else if (!read->place.sealed)
+		read_at(&file, read->from, read->len, &read->bytes, &read->err);
+	else if (!read->writer->keyring)
+		err_set(&read->err, "message %s: its data key is not here",
+			read->id.text);
+	else
+		sealed_body_open(read->writer->keyring, &read->id, read->whole,
+				 read->from, read->len, read_at, &file,
+				 &read->bytes, &read->err);
+	if (file.fd >= 0)
+		close(file.fd);
 	free(path);
 }
 
@@ -699,6 +728,7 @@ struct spool_read *spool_read_body(struct spool_writer *writer,
 	read->writer = writer;
 	read->id = *id;
 	read->place = *place;
+	read->whole = bytes;
 	read->from = from;
 	read->len = bytes - from < max ? (size_t)(bytes - from) : max;
 	read->done = done;
@@ -709,6 +739,11 @@ struct spool_read *spool_read_body(struct spool_writer *writer,
 	pthread_mutex_unlock(&writer->lock);
 	pthread_cond_signal(&writer->more_reads);
 	return read;
+}
+
+void spool_writer_use_keys(struct spool_writer *writer, struct keyring *keyring)
+{
+	writer->keyring = keyring;
 }
 
 void spool_read_cancel(struct spool_read **read)

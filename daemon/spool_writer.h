@@ -15,6 +15,7 @@
 #define DAEMON_SPOOL_WRITER_H
 
 #include "net/loop.h"
+#include "spool/keyring.h"
 #include "spool/record.h"
 #include "spool/scan.h"
 
@@ -25,6 +26,7 @@ struct spool_place {
 	uint32_t segment;
 	uint64_t offset; /* of the record */
 	uint64_t body;	 /* of the body inside the segment; 0: side file */
+	bool sealed;	 /* the body: the writer does not know, store.c does */
 };
 
 typedef void spool_done_fn(void *ctx, const struct spool_place *place,
@@ -74,8 +76,13 @@ void spool_side_end(struct spool_side *side);
 /* Removes the file. */
 void spool_side_abort(struct spool_side *side);
 
-/* Body of a kept message, for replay: read on a worker thread, delivered on
- * the loop.  `done` runs exactly once unless cancelled. */
+/* For bodies that are sealed; borrowed.  Before the first of them is read. */
+void spool_writer_use_keys(struct spool_writer *writer,
+			   struct keyring *keyring);
+
+/* Body of a kept message, for replay: read (and opened, if it is sealed: `bytes`
+ * and `from` are of the plain body) on a worker thread, delivered on the loop.
+ * `done` runs exactly once unless cancelled. */
 typedef void spool_body_fn(void *ctx, struct slice bytes,
 			   const struct err *err);
 struct spool_read;

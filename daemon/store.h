@@ -15,10 +15,14 @@ struct store {
 	struct loop *loop;
 	struct spool_writer *spool;
 	struct index *index;
+	struct keyring *keyring;
 };
 
 typedef void store_done_fn(void *ctx, const struct spool_place *place,
 			   const struct err *err);
+
+/* Texts of a plan that encrypts are sealed on the way (sealed.h), which the
+ * index sees as they stand in the spool; its bodies come sealed. */
 
 /* `body` is taken over (empty for a side file). */
 void store_message(struct store *store, const struct record_message *message,
@@ -27,9 +31,11 @@ void store_message(struct store *store, const struct record_message *message,
 void store_again(struct store *store, struct buf *payload, struct buf *body,
 		 store_done_fn *done, void *ctx);
 /* `done` may be NULL. */
-void store_attempt(struct store *store, const struct record_attempt *attempt,
-		   store_done_fn *done, void *ctx);
-void store_state(struct store *store, const struct record_state *state,
-		 store_done_fn *done, void *ctx);
+void store_attempt(struct store *store, const char *plan,
+		   const struct record_attempt *attempt, store_done_fn *done,
+		   void *ctx);
+void store_state(struct store *store, const char *plan,
+		 const struct record_state *state, store_done_fn *done,
+		 void *ctx);
 
 #endif

@@ -55,6 +55,46 @@ void encode_base64(struct slice bytes, struct buf *out)
 	}
 }
 
+/* 64: no digit. */
+static uint32_t base64_value(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return (uint32_t)(c - 'A');
+	if (c >= 'a' && c <= 'z')
+		return (uint32_t)(c - 'a') + 26;
+	if (c >= '0' && c <= '9')
+		return (uint32_t)(c - '0') + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : 64;
+}
+
+bool decode_base64(struct slice text, struct buf *out)
+{
+	if (text.len % 4 != 0)
+		return false;
+	for (size_t i = 0; i < text.len; i += 4) {
+		bool last = i + 4 == text.len;
+		size_t digits = 4;
+		uint32_t v = 0;
+
+		while (last && digits > 2 && text.p[i + digits - 1] == '=')
+			digits--;
+		for (size_t n = 0; n < 4; n++) {
+			uint32_t value =
+				n < digits ? base64_value(text.p[i + n]) : 0;
+
+			if (value > 63)
+				return false;
+			v = v << 6 | value;
+		}
+		for (size_t n = 0; n + 1 < digits; n++)
+			buf_addc(out, (char)(v >> (16 - 8 * n)));
+		/* Bits that no byte has: one text for one value. */
+		if (digits < 4 && (v & (digits == 3 ? 0xff : 0xffff)))
+			return false;
+	}
+	return true;
+}
+
 void encode_html(struct slice text, struct buf *out)
 {
 	for (size_t i = 0; i < text.len; i++) {

@@ -9,6 +9,9 @@
 void encode_hex(struct slice bytes, struct buf *out);
 bool decode_hex(struct slice text, struct buf *out);
 void encode_base64(struct slice bytes, struct buf *out);
+/* RFC 4648, section 4: padded, no other bytes.  On false `out` may have grown.
+ */
+bool decode_base64(struct slice text, struct buf *out);
 /* For text inside HTML elements and double-quoted attributes. */
 void encode_html(struct slice text, struct buf *out);
 /* RFC 3986 percent-encoding of everything but unreserved characters. */

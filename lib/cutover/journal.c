@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
+#include "cutover/journal_hide.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@ struct journal {
 	uint64_t count;
 	char head[DIGEST_TEXT];
 	bool failed; /* nothing after it can be trusted */
+	bool hides;  /* addresses */
 };
 
 /* The chain up to here. */
@@ -419,12 +421,23 @@ void journal_close(struct journal *journal)
 	free(journal);
 }
 
+void journal_hide_addresses(struct journal *journal)
+{
+	journal->hides = true;
+}
+
 static void line_make(const struct journal *journal, const char *event,
 		      struct json *data, struct buf *line,
 		      char hash[DIGEST_TEXT])
 {
 	struct json *json = json_object();
 
+	if (journal->hides && data) {
+		struct json *hidden = journal_hide(data);
+
+		json_free(data);
+		data = hidden;
+	}
 	json_put_number(json, "n", (double)(journal->count + 1));
 	json_put_time(json, "at", clock_wall_ms());
 	json_put_text(json, "event", event);

@@ -20,6 +20,8 @@ struct journal;
  * is required: -1 names the line otherwise. */
 struct journal *journal_open(const char *path, struct err *err);
 void journal_close(struct journal *journal); /* NULL is fine */
+/* From now on no line gets an address (journal_hide.h). */
+void journal_hide_addresses(struct journal *journal);
 /* Takes `data`.  0 once the line is synced. */
 int journal_add(struct journal *journal, const char *event, struct json *data,
 		struct err *err);

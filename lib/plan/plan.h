@@ -130,6 +130,7 @@ struct plan {
 	/* What a standby answers for a domain while its target is well. */
 	enum plan_when_up when_up;
 	int64_t retention_ms; /* 30 d */
+	bool encrypt;	      /* what is kept is sealed under a data key */
 	/* Delivered mail is kept this long for a resend; PLAN_KEEP_FINISHED:
 	 * until the plan is finished (park); standby: 72 h. */
 	int64_t keep_copies_ms;
@@ -179,7 +180,8 @@ void plan_diff(const struct plan *before, const struct plan *after,
 /*
  * The plan that a rehearsal runs: the same domains, MX names and ramp, every
  * address in the rehearsal's world, short timings, "rehearsal": true.  TLS
- * "verified" becomes "required", as nobody signs for a rehearsal.  Addresses
+ * "verified" becomes "required", as nobody signs for a rehearsal, and nothing is
+ * encrypted, as nobody gives it a master key.  Addresses
  * are "ip:port".  A valid plan, which the caller frees.
  */
 struct plan_rehearsal {

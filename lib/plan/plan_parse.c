@@ -453,6 +453,7 @@ static const struct plan_field plan_fields[] = {
 	{ KEY("keep_copies", read_keep), TO(plan, keep_copies_ms),
 	  .max = DURATION_MAX_MS },
 	{ KEY("bounce", value_object), .members = bounce_fields },
+	{ KEY("encrypt", value_bool), TO(plan, encrypt) },
 	{ KEY("probe", value_object), .members = probe_fields },
 	{ KEY("evidence", read_evidence), TO(plan, evidence), .min = 1,
 	  .max = PLAN_LIST_MAX },

@@ -6,7 +6,9 @@
  * length, in the order of the structs.  The first byte is the version.
  */
 enum {
-	VERSION = 1
+	VERSION = 1,
+	FLAGS_AT = 1 + ID_LEN + 8 + 8, /* in a message */
+	SEALED = 8,
 };
 
 static const char *const state_names[] = {
@@ -87,7 +89,8 @@ void record_message_encode(const struct record_message *message,
 	add64(out, message->sequence);
 	add64(out, (uint64_t)message->accepted_ms);
 	add8(out, (message->eightbit ? 1u : 0) | (message->utf8 ? 2u : 0) |
-			  (message->side_file ? 4u : 0));
+			  (message->side_file ? 4u : 0) |
+			  (message->sealed ? (unsigned)SEALED : 0));
 	add64(out, message->body_bytes);
 	buf_add(out, slice_of(message->sha256, DIGEST_LEN));
 	add_text(out, message->plan);
@@ -218,6 +221,7 @@ int record_message_decode(struct slice payload, struct record_message *message,
 	m.eightbit = flags & 1;
 	m.utf8 = flags & 2;
 	m.side_file = flags & 4;
+	m.sealed = flags & SEALED;
 	m.body_bytes = take64(&r);
 	memcpy(m.sha256, take(&r, DIGEST_LEN), DIGEST_LEN);
 	m.plan = take_text(&r);
@@ -236,6 +240,11 @@ int record_message_decode(struct slice payload, struct record_message *message,
 	m.body = r.in;
 	*message = m;
 	return 0;
+}
+
+bool record_message_is_sealed(struct slice payload)
+{
+	return payload.len > FLAGS_AT && (payload.p[FLAGS_AT] & SEALED);
 }
 
 int record_attempt_decode(struct slice payload, struct record_attempt *attempt,

@@ -53,8 +53,12 @@ struct record_message {
 	struct slice protocol; /* "ESMTPS" */
 	struct slice tls;      /* "TLSv1.3 TLS_AES_..." or "" */
 	bool eightbit, utf8;
+	/* Body, reverse-path, helo, peer and the local parts of forward-paths
+	 * are sealed (sealed.h); so are replies and reasons of its attempts
+	 * and states. */
+	bool sealed;
 	unsigned char sha256[DIGEST_LEN]; /* of the body as it came */
-	uint64_t body_bytes;		  /* trace field included */
+	uint64_t body_bytes; /* trace field included, before it was sealed */
 	size_t envelope_count;
 	const struct slice *forward_paths; /* envelope_count addresses */
 	bool side_file;			   /* body is in the file "<id>.msg" */
@@ -104,6 +108,8 @@ void record_state_encode(const struct record_state *state, struct buf *out);
  */
 int record_message_decode(struct slice payload, struct record_message *message,
 			  struct slice *forward_paths, struct err *err);
+/* Of an encoded MESSAGE: the flag alone. */
+bool record_message_is_sealed(struct slice payload);
 int record_attempt_decode(struct slice payload, struct record_attempt *attempt,
 			  struct err *err);
 int record_state_decode(struct slice payload, struct record_state *state,

@@ -32,6 +32,7 @@ static const char plan[] =
 
 static struct fuzz {
 	struct config config;
+	struct keyring *keyring;
 	struct daemon *daemon;
 	char dir[64], socket[96];
 	char plan[1024];
@@ -115,7 +116,8 @@ static void start(void)
 	snprintf(fuzz.plan, sizeof(fuzz.plan), plan, free_port());
 	config_default(&fuzz.config);
 	fuzz.config.state = fuzz.dir;
-	fuzz.daemon = daemon_new(&fuzz.config, &err);
+	fuzz.keyring = keyring_new();
+	fuzz.daemon = daemon_new(&fuzz.config, fuzz.keyring, &err);
 	if (!fuzz.daemon)
 		abort();
 	snprintf(fuzz.socket, sizeof(fuzz.socket), "%s/control.sock", fuzz.dir);

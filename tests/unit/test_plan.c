@@ -79,6 +79,7 @@ static void the_manuals_example_is_a_plan(void **state)
 	assert_int_equal(plan->strategy, STRATEGY_PARK);
 	assert_false(plan->plain);
 	assert_false(plan->rehearsal);
+	assert_false(plan->encrypt);
 	assert_int_equal(plan->domain_count, 1);
 	domain = plan_domain(plan, slice("ACME.example"));
 	assert_non_null(domain);

@@ -116,7 +116,7 @@ static int scene_new(void **state)
 	scene->store.spool =
 		spool_writer_new(scene->loop, scene->spool, 1, &err);
 	scene->store.index =
-		index_open(scene->loop, scene->dir, &rebuilt, &err);
+		index_open(scene->loop, scene->dir, NULL, &rebuilt, &err);
 	assert_non_null(scene->store.spool);
 	assert_non_null(scene->store.index);
 	scene->queue = queue_new();
@@ -186,7 +186,7 @@ static void accepted(void *ctx, const struct spool_place *place,
 	message->body_bytes = kept->bytes;
 	queue_set_place(scene->queue, message, place);
 	queue_add_envelope(scene->domain, message, 0, slice("a@acme.example"));
-	store_attempt(&scene->store, &attempt, delivered, kept);
+	store_attempt(&scene->store, "acme", &attempt, delivered, kept);
 }
 
 static void arrive(struct scene *scene, size_t bytes, bool side)
