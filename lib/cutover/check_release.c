@@ -342,18 +342,20 @@ void check_signoff(const struct facts *facts, enum gate gate,
 }
 
 /*
- * How the primary says no.  A refused connection sends every sender to the
+ * How the primary says no: before a release the old system, then the new one.
+ * A refused connection sends every sender to the
  * queue at once; Exim bounces after a 5xx greeting, and a swallowed packet
  * costs each sender half a minute.
  */
 static void judge_primary(const struct facts *facts, size_t at,
 			  struct tally *tally)
 {
+	enum plan_system_id id = phase_target(facts->phase, facts->plan);
 	const struct probe_result *probe =
-		&facts->domains[at].systems[SYSTEM_OLD].probe;
+		&facts->domains[at].systems[id].probe;
 	const char *name = facts->plan->domains[at].name;
 
-	if (!facts->domains[at].systems[SYSTEM_OLD].probed) {
+	if (!facts->domains[at].systems[id].probed) {
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_printf("%s: the primary was not asked", name),
 			  mem_printf("ask again"));

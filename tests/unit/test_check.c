@@ -779,6 +779,21 @@ static void window_bounces(struct world *w)
 	w->facts->window_active = true;
 }
 
+/* After the release of a standby plan the new system is the primary. */
+static void retired(struct world *w)
+{
+	w->facts->phase = PHASE_TRAILING;
+	w->old->connected = w->old->healthy = true;
+	good_reply(&w->old->greeting, 554, "5.3.2", "gone");
+}
+
+static void new_bounces(struct world *w)
+{
+	w->facts->phase = PHASE_TRAILING;
+	w->new->healthy = false;
+	good_reply(&w->new->greeting, 554, "5.3.2", "closed");
+}
+
 /* The files of an administrator. */
 
 static void export_of(struct world *w, const char *text)
@@ -1513,6 +1528,9 @@ static const struct {
 	{ "standby-health", PLAIN, W, window_answers, VERDICT_WARN,
 	  "during the window" },
 	{ "standby-health", STBY, W, window_bounces, VERDICT_FAIL, "554" },
+	{ "standby-health", STBY, W, retired, VERDICT_PASS, NULL },
+	{ "standby-health", STBY, W, new_bounces, VERDICT_FAIL,
+	  "tenant.example.org" },
 	{ "standby-health", PLAIN, S, unprobed, VERDICT_UNKNOWN, NULL },
 
 	{ "queue-cert", PARK, S, nothing, VERDICT_PASS, NULL },
