@@ -432,12 +432,12 @@ void check_excuse(const struct facts *facts, struct finding *finding)
 {
 	char *known;
 
-	if (finding->verdict != VERDICT_UNKNOWN || check_is_public(facts->plan))
+	if (finding->verdict != VERDICT_UNKNOWN || !facts->plan->rehearsal)
 		return;
 	known = finding->summary;
 	finding->summary = NULL;
 	finding_set(finding, VERDICT_WARN,
-		    "%s; the queue listens on loopback only", known);
+		    "%s; in a rehearsal that is no matter", known);
 	free(known);
 }
 

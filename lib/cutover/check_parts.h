@@ -42,7 +42,7 @@ const char *check_time(int64_t wall_ms, char text[CLOCK_TEXT]);
 bool check_is_public(const struct plan *plan);
 /*
  * Says that something is not known: `unknown`, or a warning with the reason on
- * a plan that listens on loopback alone.
+ * a rehearsal, which nobody can attest anything about.
  */
 void check_not_known(const struct facts *facts, struct finding *finding,
 		     const char *format, ...)

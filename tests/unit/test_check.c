@@ -177,6 +177,8 @@ static void world_make(struct world *world, const char *text)
 	*world = (struct world){ .plan = plan_parse(slice(text), NULL, &err) };
 	if (!world->plan)
 		fail_msg("%s", err.text);
+	/* What only a tenant or a person knows is no matter there. */
+	world->plan->rehearsal = true;
 	world->facts = facts_new(world->plan);
 	world->domain = &world->facts->domains[0];
 	world->facts->now = (struct dns_now){ .wall_ms = NOW_MS };
@@ -631,6 +633,7 @@ static void no_minimum(struct world *w)
 
 static void in_public(struct world *w)
 {
+	w->plan->rehearsal = false;
 	snprintf(w->plan->queue_mx.listen.at[0],
 		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
 }
@@ -1487,7 +1490,7 @@ static const struct {
 	{ "ttl-elapsed", PARK, S, low_lately_no_high, VERDICT_UNKNOWN,
 	  "on record for less" },
 	{ "ttl-elapsed", PARK, S, low_lately_private, VERDICT_WARN,
-	  "loopback" },
+	  "rehearsal" },
 	{ "ttl-elapsed", PARK, S, low_never, VERDICT_UNKNOWN, "no low TTL" },
 	{ "ttl-elapsed", PARK, S, low_unknown, VERDICT_UNKNOWN, "dns.old_ttl" },
 
@@ -1548,7 +1551,7 @@ static const struct {
 	{ "clock", PARK, S, clock_two, VERDICT_WARN, "more than 1 s" },
 	{ "clock", PARK, P, clock_ten, VERDICT_FAIL, "evidence" },
 	{ "clock", PARK, S, clock_unknown, VERDICT_UNKNOWN, "attest" },
-	{ "clock", PARK, S, clock_unknown_private, VERDICT_WARN, "loopback" },
+	{ "clock", PARK, S, clock_unknown_private, VERDICT_WARN, "rehearsal" },
 
 	{ "recipients", PARK, S, nothing, VERDICT_WARN, "no list" },
 	{ "recipients", PARK, S, list_fresh, VERDICT_PASS, NULL },
@@ -1566,7 +1569,7 @@ static const struct {
 	{ "recipients-proven", PARK, S, refuses_unknown, VERDICT_UNKNOWN,
 	  "trace" },
 	{ "recipients-proven", PARK, S, refuses_private, VERDICT_WARN,
-	  "loopback" },
+	  "rehearsal" },
 	{ "recipients-proven", PARK, S, refuses_old_accepts_all, VERDICT_FAIL,
 	  "defer" },
 	{ "recipients-proven", PARK, S, refuses_old_refuses, VERDICT_FAIL,
@@ -1586,15 +1589,15 @@ static const struct {
 	{ "mta-sts-union", PARK, F, sts_gone, VERDICT_FAIL, "404" },
 	{ "mta-sts-union", PARK, S, sts_unasked, VERDICT_UNKNOWN, NULL },
 
-	/* A person looks; on loopback there is nothing to look at. */
+	/* A person looks; in a rehearsal there is nothing to look at. */
 	{ "queue-reachable", PARK, S, in_public, VERDICT_UNKNOWN, "--attest" },
-	{ "queue-reachable", PARK, S, nothing, VERDICT_WARN, "loopback" },
+	{ "queue-reachable", PARK, S, nothing, VERDICT_WARN, "rehearsal" },
 	{ "source-blockers", PARK, S, in_public, VERDICT_UNKNOWN, "--attest" },
-	{ "source-blockers", PARK, S, nothing, VERDICT_WARN, "loopback" },
+	{ "source-blockers", PARK, S, nothing, VERDICT_WARN, "rehearsal" },
 	{ "canary-initial", PARK, S, in_public, VERDICT_UNKNOWN, "--attest" },
-	{ "canary-initial", PARK, S, nothing, VERDICT_WARN, "loopback" },
+	{ "canary-initial", PARK, S, nothing, VERDICT_WARN, "rehearsal" },
 	{ "canary-domain", PARK, F, in_public, VERDICT_UNKNOWN, "--attest" },
-	{ "canary-domain", PARK, F, nothing, VERDICT_WARN, "loopback" },
+	{ "canary-domain", PARK, F, nothing, VERDICT_WARN, "rehearsal" },
 
 	{ "target-trust", PARK, S, trusted, VERDICT_PASS, NULL },
 	{ "target-trust", PARK, S, trusted_by_certificate, VERDICT_PASS, NULL },
@@ -1620,7 +1623,7 @@ static const struct {
 	  "not known" },
 	{ "target-trust", PARK, S, evidence_broken, VERDICT_UNKNOWN, "UTF-16" },
 	{ "target-trust", PARK, S, in_public, VERDICT_UNKNOWN, "--attest" },
-	{ "target-trust", PARK, S, nothing, VERDICT_WARN, "loopback" },
+	{ "target-trust", PARK, S, nothing, VERDICT_WARN, "rehearsal" },
 	{ "target-trust", PARK, S, gateway_good, VERDICT_PASS, NULL },
 	{ "target-trust", PARK, S, gateway_rejects, VERDICT_FAIL, "421" },
 	{ "target-trust", PARK, S, gateway_detects_not, VERDICT_FAIL, NULL },
@@ -1644,7 +1647,7 @@ static const struct {
 	  "Gmail" },
 	{ "domain-verified", PARK, F, in_public, VERDICT_UNKNOWN, "--attest" },
 	{ "domain-verified", PARK, F, to_custom, VERDICT_UNKNOWN, NULL },
-	{ "domain-verified", PARK, F, nothing, VERDICT_WARN, "loopback" },
+	{ "domain-verified", PARK, F, nothing, VERDICT_WARN, "rehearsal" },
 
 	{ "accepted-type", PARK, F, relayed, VERDICT_PASS, NULL },
 	{ "accepted-type", PARK, F, authoritative_whole, VERDICT_PASS, NULL },
@@ -1656,7 +1659,7 @@ static const struct {
 	{ "accepted-type", PARK, F, external, VERDICT_FAIL, "neither" },
 	{ "accepted-type", PARK, F, accepted_other, VERDICT_FAIL, NULL },
 	{ "accepted-type", PARK, F, in_public, VERDICT_UNKNOWN, "--attest" },
-	{ "accepted-type", PARK, F, nothing, VERDICT_WARN, "loopback" },
+	{ "accepted-type", PARK, F, nothing, VERDICT_WARN, "rehearsal" },
 };
 
 static void each_check_judges_as_the_catalogue_says(void **state)
