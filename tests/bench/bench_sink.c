@@ -5,7 +5,8 @@
  *
  * Prints its address, then one line of JSON on SIGTERM: messages, mailboxes,
  * lost, twice, reordered, by the numbers of bench_load.  SIGUSR1: the domain
- * is unknown here (550); SIGUSR2: it is known.
+ * is unknown here (550); SIGUSR2: it is known.  SIGHUP: one line of JSON, how
+ * many messages have come so far.
  */
 #include "base/json.h"
 #include "base/map.h"
@@ -47,6 +48,14 @@ static void known(void *ctx)
 	struct sink *sink = ctx;
 
 	lab_mx_play_preset(sink->mx, "custom");
+}
+
+static void count(void *ctx)
+{
+	struct sink *sink = ctx;
+
+	printf("{\"messages\":%zu}\n", sink->mx->arrival_count);
+	fflush(stdout);
 }
 
 /* Numbers begin at 0: as many as the highest says must have come. */
@@ -100,6 +109,7 @@ int main(int argc, char **argv)
 		sink.mx = lab_mx_new(sink.loop, argv[1], argv[1], 0, &err);
 	if (!sink.mx ||
 	    loop_signal(sink.loop, SIGTERM, stop, &sink, &err) < 0 ||
+	    loop_signal(sink.loop, SIGHUP, count, &sink, &err) < 0 ||
 	    loop_signal(sink.loop, SIGUSR1, unknown, &sink, &err) < 0 ||
 	    loop_signal(sink.loop, SIGUSR2, known, &sink, &err) < 0) {
 		fprintf(stderr, "bench_sink: %s\n", err.text);

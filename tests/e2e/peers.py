@@ -419,6 +419,11 @@ class BenchSink:
     def accept(self, yes):
         self.process.send_signal(signal.SIGUSR2 if yes else signal.SIGUSR1)
 
+    def count(self):
+        """How many messages have come so far."""
+        self.process.send_signal(signal.SIGHUP)
+        return json.loads(self.process.stdout.readline())["messages"]
+
     def judge(self):
         """Ends it; what it says of all that came."""
         self.process.terminate()
