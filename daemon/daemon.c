@@ -1115,6 +1115,7 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 {
 	const struct plan *plan = cutover->plan;
 	const struct job *job;
+	struct data_key *key;
 	char *dir;
 
 	if (cutover->phase != PHASE_FINISHED && cutover->phase != PHASE_PLANNED)
@@ -1133,6 +1134,12 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 	job = job_find(&daemon->jobs, plan->name, NULL);
 	if (job)
 		return err_set(err, "%s of plan '%s' is under way", job->what,
+			       plan->name);
+	key = keyring_find(daemon->store.keyring, plan->name);
+	if (key && data_key_holds(key) > 0)
+		return err_set(err,
+			       "mail of plan '%s' is on its way in: try again "
+			       "in a moment",
 			       plan->name);
 	for (size_t i = 0; i < plan->queue_mx.listen.count; i++)
 		listeners_close(daemon->listeners, plan->queue_mx.listen.at[i],

@@ -34,8 +34,11 @@ struct session_data {
 	struct spool_side *side;
 	bool side_failed;
 	struct err err;
-	uint64_t body_bytes;	  /* that left `body` */
-	struct sealed_body *seal; /* of a plan that encrypts */
+	uint64_t body_bytes; /* that left `body` */
+	/* Of a plan that encrypts: held from the first byte on, so that the
+	 * key cannot go, and nothing is kept without it. */
+	struct data_key *key;
+	struct sealed_body *seal;
 	struct digest *digest;
 	struct buf head; /* helo, peer, protocol, tls by NUL */
 	const char *helo, *peer, *protocol, *tls;
@@ -72,6 +75,8 @@ void session_data_free(struct session_data *data)
 	buf_release(&data->body);
 	buf_release(&data->head);
 	sealed_body_free(data->seal);
+	if (data->key)
+		data_key_let(data->key);
 	digest_free(data->digest);
 	free(data);
 }
@@ -148,6 +153,11 @@ void session_data_begin(struct session_data *data,
 	data->protocol = data->head.p + protocol;
 	data->tls = data->head.p + tls;
 	data->digest = digest_new();
+	if (data->acceptance->store->keyring)
+		data->key = keyring_find(data->acceptance->store->keyring,
+					 data->plan);
+	if (data->key)
+		data_key_hold(data->key);
 	smtp_hops_begin(&data->hops, origin->hostname);
 	buf_reserve(&data->body, 8192);
 	add_trace(data, origin);
@@ -166,16 +176,14 @@ static void give_up(struct session_data *data)
 static int seal_body(struct session_data *data, bool last)
 {
 	struct keyring *keyring = data->acceptance->store->keyring;
-	struct data_key *key =
-		keyring ? keyring_find(keyring, data->plan) : NULL;
 	struct buf sealed = BUF_INIT;
 
 	data->body_bytes += data->body.len;
-	if (!key)
+	if (!data->key)
 		return 0;
 	if (!data->seal)
-		data->seal =
-			sealed_body_new(keyring, key, &data->id, &data->err);
+		data->seal = sealed_body_new(keyring, data->key, &data->id,
+					     &data->err);
 	if (!data->seal ||
 	    sealed_body_add(data->seal, buf_slice(&data->body), &sealed,
 			    &data->err) < 0 ||

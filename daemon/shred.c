@@ -52,9 +52,10 @@ static int may_go(struct cutover *cutover, struct data_key *key,
 			       plan, (unsigned long long)live);
 	if (data_key_holds(key) > 0)
 		return err_set(err,
-			       "plan '%s' has %u records on their way to the "
-			       "disk: try again in a moment",
-			       plan, data_key_holds(key));
+			       "mail of plan '%s' is on its way in, or what "
+			       "became of it on its way to the disk: try again "
+			       "in a moment",
+			       plan);
 	return 0;
 }
 

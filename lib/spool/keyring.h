@@ -76,7 +76,8 @@ void keyring_forget(struct keyring *keyring, const char *plan);
 struct data_key *keyring_find(struct keyring *keyring, const char *plan);
 bool data_key_is_shredded(struct data_key *key);
 const char *data_key_id(const struct data_key *key); /* in hex */
-/* What is sealed and not yet durable; while it is, a key may not go. */
+/* For what will be sealed, or is and is not yet durable: while anything holds a
+ * key, it is neither shredded nor forgotten by those who ask first. */
 void data_key_hold(struct data_key *key);
 void data_key_let(struct data_key *key);
 unsigned data_key_holds(struct data_key *key);

@@ -410,19 +410,36 @@ def shred(tap, world, held):
     must_not("the plan accepts mail", "finish it first")
     wait_for("nothing is left but what is held",
              lambda: world.status().get("phase") == "trailing")
+    client = Client(world.port, False)
+    client.send(["bert.quelle"], b"Subject: before\r\n\r\n")
+    wait_for("it is delivered", lambda: not world.rows("--in", "waiting"))
+    for command, code in ((b"MAIL FROM:<sender@b.example>", 250),
+                          (b"RCPT TO:<%s@%s>" % (BOXES[1].encode(),
+                                                 DOMAIN.encode()), 250),
+                          (b"DATA", 354)):
+        client.command(command, code)
+    client.sock.sendall(b"Subject: half of it\r\n")
     world.must(0, "finish", "acme", "--now")
     must_not("an envelope is held", "not final: deliver or discard")
     bounce(tap, world, held)
     tap.ok(not found_in(world.state, SECRETS),
            "nor is any of it in state folder and journal "
            f"{sorted(found_in(world.state, SECRETS))}")
+    must_not("a message is on its way in", "on its way in")
+    status, said = world.tideover("remove", "acme")
+    tap.ok(status == 1 and "on its way in" in said["error"],
+           f"nor can the plan be removed: {said.get('error')}")
+    client.close()
     wants = [world.tideover("queue", "shred", "acme", *options)[0]
              for options in (["--by", "anna"], ["--reason", "x"],
                              ["--by", "anna", "--reason", "x", "--dry-run"])]
     tap.ok(wants == [2, 2, 2], "shred wants a name and a reason, and cannot "
            f"be tried: {wants}")
-    said = world.must(0, "queue", "shred", "acme", "--by", "anna",
-                      "--reason", "it is over")
+    # Until the session has heard that its peer is gone.
+    said = wait_for("shred is done", lambda: (
+        lambda done: done[1] if done[0] == 0 else None)(world.tideover(
+            "queue", "shred", "acme", "--by", "anna", "--reason",
+            "it is over")))
     tap.ok(not said["again"] and "overwritten" in said["proves"] and
            "backups" in said["leaves"], "it says what it proves and what not")
     tap.ok(not found_in(world.state, [wrapped]),
@@ -436,7 +453,7 @@ def shred(tap, world, held):
             ("shredded", "anna", "it is over")],
            "it is journalled before and after")
     rows = world.rows()
-    tap.ok(len(rows) == 5 and {r["forward_path"] for r in rows} ==
+    tap.ok(len(rows) == 6 and {r["forward_path"] for r in rows} ==
            {f"(sealed)@{DOMAIN}"} and
            {r["reverse_path"] for r in rows} == {"(sealed)"},
            "addresses can no longer be read")
