@@ -35,7 +35,7 @@ def finding(world, gate, check):
 
 
 def alerts(world, check):
-    return [a for a in world.status()["alerts"] if a.startswith(check + ":")]
+    return [a for a in world.status().get("alerts", []) if a.startswith(check + ":")]
 
 
 def turns(world, check):
@@ -78,6 +78,11 @@ def watched(tap, world):
            f"the old MX comes back: {said[:100]}")
     tap.ok(any(to == "fail" and alert for _, to, alert in
                turns(world, "parked")), "the turn is in the journal")
+    world.must(0, "stop")
+    world.start_daemon()
+    wait_for("the alert is there after a restart",
+             lambda: alerts(world, "parked"))
+    tap.ok(True, "a restart keeps the alert")
     world.knot.publish((10, QUEUE))
     wait_for("the alert goes", lambda: not alerts(world, "parked"))
     tap.ok(True, "the alert goes once it is good again")
