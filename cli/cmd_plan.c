@@ -129,8 +129,7 @@ static int ask(struct command_call *call, struct facts *facts, struct err *err)
 	dns_now(&facts->now);
 	facts_read_evidence(facts);
 	survey = survey_start(loop, facts,
-			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_STS |
-				      SURVEY_OLD |
+			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD |
 				      (facts->plan->plain ? 0 : SURVEY_NEW),
 			      NULL, stop, loop, err);
 	if (survey)

@@ -95,10 +95,13 @@ static int restore_line(void *ctx, const struct json *line, struct err *err)
 
 		if (!to || !phase_parse(to, &cutover->phase))
 			return err_set(err, "a phase line without a phase");
+		watch_restore_phase(&cutover->watch, cutover->phase);
 		cutover->since_ms = at_ms;
 		/* A breaker is of one release; a pause is an operator's. */
 		for (size_t i = 0; i < cutover->stop_count; i++)
 			set_text(&cutover->stops[i].breaker, NULL);
+	} else if (strcmp(event, "check") == 0) {
+		watch_restore_turn(&cutover->watch, data, at_ms);
 	} else if (strcmp(event, "waive") == 0) {
 		restore_waiver(cutover, data, at_ms);
 	} else if (strcmp(event, "window") == 0) {

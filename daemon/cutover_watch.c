@@ -525,8 +525,8 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 			what |= SURVEY_OLD | SURVEY_NEW;
 	}
 	if (cutover->gates)
-		what = SURVEY_DNS | SURVEY_RECORDS | SURVEY_STS | SURVEY_OLD |
-		       SURVEY_NEW | SURVEY_QUEUE;
+		what = SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD | SURVEY_NEW |
+		       SURVEY_QUEUE;
 	if (!what || cutover->survey)
 		return;
 	if (what & SURVEY_DNS) {

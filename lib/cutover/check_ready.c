@@ -303,7 +303,12 @@ static struct json *sts_json(const struct facts *facts, size_t at)
 {
 	const struct facts_sts *sts = &facts->domains[at].sts;
 	struct json *json = json_object();
+	char *name = mem_printf("_mta-sts.%s", facts->plan->domains[at].name);
 
+	json_put(json, "record",
+		 record_json(records_get(facts->records, name, DNS_TXT), name,
+			     DNS_TXT));
+	free(name);
 	json_put_text(json, "domain", facts->plan->domains[at].name);
 	json_put_text(json, "asked", "_mta-sts TXT, and the policy by HTTPS");
 	json_put_text(json, "from", sts->from[0] ? sts->from : NULL);

@@ -22,7 +22,7 @@ struct facts_sts {
 	char id[MTA_STS_ID];
 	struct mta_sts *policy; /* NULL: it could not be fetched or read */
 	char error[256];	/* why not */
-	char from[300]; /* whom we asked, and the address of the policy */
+	char from[300];		/* "mta-sts.acme.example at 192.0.2.7" */
 	int64_t at_ms;
 	int64_t seen_ms; /* wall, this id was seen first; 0: not kept */
 };

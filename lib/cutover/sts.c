@@ -9,7 +9,8 @@
 
 enum {
 	AT_ONCE = 8,
-	FETCH_MS = 10000
+	FETCH_MS = 10000,
+	CNAMES_MAX = 5 /* one more than the survey follows */
 };
 
 struct job {
@@ -134,16 +135,6 @@ static void fails(struct job *job, const char *what, const char *why)
 	go(job, end_job);
 }
 
-static void note(struct job *job, const char *what, const char *where)
-{
-	char before[sizeof(job->found.from)];
-
-	snprintf(before, sizeof(before), "%s", job->found.from);
-	snprintf(job->found.from, sizeof(job->found.from),
-		 "%.120s%s%.60s %.100s", before, *before ? "; " : "", what,
-		 where);
-}
-
 /* The policy. */
 
 static void *fetch(void *ctx)
@@ -198,7 +189,8 @@ static void on_address(void *ctx, const struct addr *addrs, size_t count,
 		return;
 	}
 	addr_ip(&addrs[0], job->address);
-	note(job, job->host, job->address);
+	snprintf(job->found.from, sizeof(job->found.from), "%.230s at %.63s",
+		 job->host, job->address);
 	if (pipe2(job->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
 		fails(job, job->host, "no pipe");
 		return;
@@ -212,26 +204,6 @@ static void on_address(void *ctx, const struct addr *addrs, size_t count,
 	job->fetching = true;
 	job->watch = loop_watch_new(job->sts->loop, job->pipe[0], LOOP_READ,
 				    on_fetched, job);
-}
-
-/* The record. */
-
-static void ask(struct job *job, const struct addr *server, bool recurse,
-		dns_done_fn *done)
-{
-	struct err err = ERR_INIT;
-	char name[DNS_NAME + 16], at[ADDR_TEXT];
-
-	dns_resolver_free(job->dns);
-	job->dns = dns_resolver_new(job->sts->loop, server, &err);
-	if (!job->dns) {
-		fails(job, "resolver", err.text);
-		return;
-	}
-	snprintf(name, sizeof(name), "_mta-sts.%s",
-		 job->sts->facts->plan->domains[job->domain].name);
-	note(job, recurse ? "resolver" : "authority", addr_format(server, at));
-	dns_resolver_ask(job->dns, name, DNS_TXT, recurse, done, job);
 }
 
 static void find_policy(void *ctx)
@@ -253,105 +225,59 @@ static void find_policy(void *ctx)
 		dns_resolve_host(job->dns, job->host, 443, on_address, job);
 }
 
-static void take_records(struct job *job, const struct dns_answer *answer)
+/* The record. */
+
+/* Over CNAMEs that lead out of the zone, as the survey followed them. */
+static const struct record_answer *answer_for(const struct job *job)
 {
+	const struct facts *facts = job->sts->facts;
+	char name[DNS_NAME + 16];
+	const struct record_answer *answer;
+
+	snprintf(name, sizeof(name), "_mta-sts.%s",
+		 facts->plan->domains[job->domain].name);
+	answer = records_get(facts->records, name, DNS_TXT);
+	for (int i = 0; i < CNAMES_MAX && answer && answer->answered &&
+			!record_text(answer, 0) && *record_cname(answer);
+	     i++)
+		answer = records_get(facts->records, record_cname(answer),
+				     DNS_TXT);
+	return answer;
+}
+
+static void take_records(struct job *job)
+{
+	const struct record_answer *answer = answer_for(job);
 	struct err err = ERR_INIT;
+	const char *text;
 
+	if (!answer || !answer->answered) {
+		fails(job, "_mta-sts TXT", answer ? answer->error : NULL);
+		return;
+	}
 	job->found.asked = true;
-	for (size_t i = 0; i < answer->answer_count; i++) {
-		const struct dns_record *record = &answer->answers[i];
-		int is = 0;
-
-		if (record->type == DNS_TXT && record->text)
-			is = mta_sts_txt_parse(slice(record->text),
-					       job->found.id, &err);
-		job->found.records += is != 0;
-	}
-	if (job->found.records == 1 && !job->found.id[0]) {
-		fails(job, "_mta-sts", err.text);
-	} else if (job->found.records == 1) {
-		go(job, find_policy);
-	} else {
-		go(job, end_job);
-	}
-}
-
-static bool is_answer(const struct dns_answer *answer)
-{
-	return answer &&
-	       (answer->rcode == DNS_NOERROR || answer->rcode == DNS_NXDOMAIN);
-}
-
-static void on_recursive(void *ctx, const struct dns_answer *answer,
-			 const char *why)
-{
-	struct job *job = ctx;
-
-	if (is_answer(answer))
-		take_records(job, answer);
+	for (size_t i = 0; (text = record_text(answer, i)); i++)
+		job->found.records +=
+			mta_sts_txt_parse(slice(text), job->found.id, &err) !=
+			0;
+	if (job->found.records == 1 && !job->found.id[0])
+		fails(job, "_mta-sts TXT", err.text);
 	else
-		fails(job, "_mta-sts TXT",
-		      answer ? dns_rcode_name(answer->rcode) : why);
-}
-
-static void ask_resolver(void *ctx)
-{
-	struct job *job = ctx;
-
-	if (job->sts->has_resolver)
-		ask(job, &job->sts->resolver, true, on_recursive);
-	else
-		fails(job, "_mta-sts TXT", "no resolver to ask");
-}
-
-/* A referral or an alias is for a resolver to follow: something is there. */
-static void on_authoritative(void *ctx, const struct dns_answer *answer,
-			     const char *why)
-{
-	struct job *job = ctx;
-	bool alias = false, text = false;
-
-	for (size_t i = 0; answer && i < answer->answer_count; i++) {
-		alias |= answer->answers[i].type == DNS_CNAME;
-		text |= answer->answers[i].type == DNS_TXT;
-	}
-	if (!is_answer(answer)) {
-		fails(job, "_mta-sts TXT",
-		      answer ? dns_rcode_name(answer->rcode) : why);
-	} else if (!answer->aa || (alias && !text)) {
-		go(job, ask_resolver);
-	} else {
-		take_records(job, answer);
-	}
+		go(job, job->found.records == 1 ? find_policy : end_job);
 }
 
 /* Jobs. */
 
-static const struct dns_vantage *authority_of(const struct dns_domain *dns)
-{
-	for (size_t i = 0; i < dns->vantage_count; i++)
-		if (dns->vantages[i].authority && !dns->vantages[i].error[0])
-			return &dns->vantages[i];
-	return NULL;
-}
-
 static void start_job(struct sts *sts, struct job **place)
 {
 	struct job *job = mem_alloc(sizeof(*job));
-	const struct dns_vantage *authority;
-	struct addr server;
 
 	*place = job;
 	job->sts = sts;
 	job->domain = sts->next++;
 	job->step = loop_timer_new(sts->loop, on_step, job);
 	sts->open++;
-	authority = authority_of(&sts->facts->domains[job->domain].dns);
-	if (!authority ||
-	    addr_parse(slice(authority->address), 53, &server, NULL) < 0)
-		fails(job, "_mta-sts TXT", "no authority answers");
-	else
-		ask(job, &server, false, on_authoritative);
+	take_records(job);
 }
 
 static void start_jobs(struct sts *sts)

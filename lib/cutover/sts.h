@@ -1,9 +1,8 @@
 /*
  * sts.h - fetch the MTA-STS policy of a plan's domains, as a sender would
  *
- * TXT at _mta-sts.DOMAIN is asked of an authority that the survey found, so
- * that no negative answer is planted; an alias is followed by a resolver.
- * Where there is a record, the policy comes by HTTPS from the address that the
+ * The record is among those that the survey asked for (survey_records.h).
+ * Where there is one, the policy comes by HTTPS from the address that the
  * resolver gives for mta-sts.DOMAIN (RFC 8461 section 3.3: trusted certificate
  * of that name, no redirects), on a thread of its own, bounded in size and
  * time.  A few domains at once.
@@ -16,7 +15,7 @@
 struct sts;
 
 /*
- * Fills facts->domains[].sts; needs the DNS survey's result there.  `done` runs
+ * Fills facts->domains[].sts; needs facts->records.  `done` runs
  * exactly once, on the loop, never before this returns; the fetch is gone when
  * it runs.
  */

@@ -29,8 +29,7 @@ struct survey {
 	bool wants_records;
 	struct dns_survey *dns;
 	struct survey_records *records;
-	struct sts *sts;
-	bool wants_sts;
+	struct sts *sts;      /* after the records */
 	struct addr resolver; /* for the targets' names */
 	bool has_resolver;
 	char queue_host[ADDR_TEXT];
@@ -74,20 +73,22 @@ static void tell(void *ctx)
 
 /* DNS. */
 
-static void records_came(void *ctx)
-{
-	struct survey *survey = ctx;
-
-	survey->records = NULL;
-	look_whether_done(survey);
-}
-
 static void sts_came(void *ctx)
 {
 	struct survey *survey = ctx;
 
 	survey->sts = NULL;
 	look_whether_done(survey);
+}
+
+static void records_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->records = NULL;
+	survey->sts = sts_start(survey->loop, survey->facts,
+				survey->has_resolver ? &survey->resolver : NULL,
+				sts_came, survey);
 }
 
 static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
@@ -121,11 +122,6 @@ static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 			survey->loop, facts,
 			survey->has_resolver ? &survey->resolver : NULL,
 			records_came, survey);
-	if (survey->wants_sts)
-		survey->sts = sts_start(
-			survey->loop, facts,
-			survey->has_resolver ? &survey->resolver : NULL,
-			sts_came, survey);
 	look_whether_done(survey);
 }
 
@@ -428,7 +424,6 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	survey->wants_records = what & SURVEY_RECORDS;
 	survey->tell = loop_timer_new(loop, tell, survey);
 	survey->deadline = loop_timer_new(loop, on_deadline, survey);
-	survey->wants_sts = what & SURVEY_STS;
 	choose_foreign(survey);
 	if (queue && queue_endpoint(survey, queue_address, err) < 0)
 		goto fail;

@@ -4,7 +4,7 @@
  * One asynchronous round over a plan: the DNS survey of every domain, a probe
  * of each system of each domain (the plan's probe recipients of that domain
  * and one random address), and a probe of the queue's own listener with an
- * address of a foreign domain when asked for; the MTA-STS policy likewise.  Used by the command (`plan`)
+ * address of a foreign domain when asked for.  Used by the command (`plan`)
  * and by the daemon (watching, gates) alike.  Results land in the facts;
  * `done` runs exactly once, on the loop, never before survey_start() returns,
  * and within about 30 s whatever the world does.
@@ -21,8 +21,8 @@ enum {
 	SURVEY_OLD = 2,
 	SURVEY_NEW = 4,
 	SURVEY_QUEUE = 8,
-	SURVEY_STS = 16,    /* the MTA-STS policy; with SURVEY_DNS */
-	SURVEY_RECORDS = 32 /* TXT and their kin; with SURVEY_DNS */
+	SURVEY_RECORDS = 16 /* TXT and their kin, then the MTA-STS policy; with
+			       SURVEY_DNS */
 };
 
 struct survey *survey_start(struct loop *loop, struct facts *facts,

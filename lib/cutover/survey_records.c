@@ -274,6 +274,7 @@ static void add_domain(struct survey_records *all, size_t at)
 	} names[] = {
 		{ "_dmarc.", DNS_TXT },
 		{ "_smtp._tls.", DNS_TXT },
+		{ "_mta-sts.", DNS_TXT },
 		{ "autodiscover.", DNS_CNAME },
 	};
 	const struct plan *plan = all->facts->plan;

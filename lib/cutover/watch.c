@@ -115,13 +115,56 @@ static void take(struct watch_row *row, const struct finding *finding,
 		turned(ctx, row, from);
 }
 
+void watch_restore_phase(struct watch *watch, enum phase phase)
+{
+	watch_release(watch);
+	watch->phase = phase;
+}
+
+static bool verdict_of(const char *name, enum verdict *verdict)
+{
+	for (int v = VERDICT_PASS; name && v <= VERDICT_UNKNOWN; v++) {
+		if (strcmp(verdict_name((enum verdict)v), name) == 0) {
+			*verdict = (enum verdict)v;
+			return true;
+		}
+	}
+	return false;
+}
+
+void watch_restore_turn(struct watch *watch, const struct json *data,
+			int64_t at_ms)
+{
+	const struct check *check = check_find(json_get_text(data, "check"));
+	const char *summary = json_get_text(data, "summary");
+	const char *remedy = json_get_text(data, "remedy");
+	enum verdict from, to;
+	struct watch_row *row;
+
+	if (!check || index_of(check) < 0 ||
+	    !verdict_of(json_get_text(data, "to"), &to))
+		return;
+	row = row_of(watch, check);
+	if (!row)
+		return;
+	free(row->summary);
+	free(row->remedy);
+	row->check = check;
+	row->verdict = to;
+	row->since_ms = at_ms;
+	row->summary = mem_dup(summary ? summary : "");
+	row->remedy = mem_dup(remedy ? remedy : "");
+	row->alert = json_get_bool(data, "alert");
+	row->was_good |= is_good(to) ||
+			 (verdict_of(json_get_text(data, "from"), &from) &&
+			  is_good(from));
+}
+
 void watch_look(struct watch *watch, const struct facts *facts,
 		watch_turn_fn *turned, void *ctx)
 {
-	if (watch->phase != facts->phase) {
-		watch_release(watch);
-		watch->phase = facts->phase;
-	}
+	if (watch->phase != facts->phase)
+		watch_restore_phase(watch, facts->phase);
 	for (size_t i = 0; i < COUNT(wanted); i++) {
 		const struct check *check = check_find(wanted[i].id);
 		struct watch_row *row;

@@ -48,6 +48,13 @@ typedef void watch_turn_fn(void *ctx, const struct watch_row *row,
  * phase begins anew. */
 void watch_look(struct watch *watch, const struct facts *facts,
 		watch_turn_fn *turned, void *ctx);
+/*
+ * From the journal, in its order: a phase begins anew, and a row turned
+ * ("check" event) at a time.  What is no such event changes nothing.
+ */
+void watch_restore_phase(struct watch *watch, enum phase phase);
+void watch_restore_turn(struct watch *watch, const struct json *data,
+			int64_t at_ms);
 /* The next look: `every_ms` give or take a fifth, by 8 bits of chance, so that
  * many plans do not ask at once. */
 int64_t watch_next_ms(int64_t now_ms, int64_t every_ms, unsigned char chance);

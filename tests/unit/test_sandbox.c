@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "daemon/sandbox.h"
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A sandbox cannot be left again: each one is a child's. */
@@ -122,11 +124,19 @@ static void nothing_is_written_outside_of_the_state_folder(void **state)
 static int calls(void)
 {
 	struct err err = ERR_INIT;
+	int64_t error_ms;
 
 	if (sandbox_seccomp(&err) < 0) {
 		fprintf(stderr, "seccomp: %s\n", err.text);
 		return strstr(err.text, "processor") ? NO_KERNEL : FAILED;
 	}
+	/* Asking the clock is no attack; setting it is. */
+	EXPECT(clock_error_ms(&error_ms, &err) < 0 &&
+			       strstr(err.text, "not tell") ?
+		       -1 :
+		       0,
+	       0);
+	EXPECT(clock_settime(CLOCK_REALTIME, &(struct timespec){ 0 }), EPERM);
 	EXPECT(ptrace(PTRACE_TRACEME, 0, NULL, NULL), EPERM);
 	EXPECT(execl("/bin/true", "true", (char *)NULL), EPERM);
 	EXPECT(syscall(SYS_setuid, getuid()), EPERM);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "cutover/sts.h"
+#include "cutover/survey_records.h"
 #include "lab/lab_dns.h"
 #include "net/stream.h"
 #include <stdio.h>
@@ -137,6 +138,7 @@ static void world_make(struct world *w, const char *zone, const char *name)
 	w->facts->sts_port = addr_port(&w->server.addr);
 	w->facts->sts_ca_file = w->cert;
 	dns = &w->facts->domains[0].dns;
+	w->facts->domains[0].surveyed = true;
 	dns->vantage_count = 1;
 	dns->vantages = mem_alloc(sizeof(*dns->vantages));
 	dns->vantages[0].authority = true;
@@ -168,8 +170,18 @@ static void done(void *ctx)
 	loop_stop(w->loop);
 }
 
+/* The records come first, as in a survey. */
+static void ask_records(struct world *w)
+{
+	assert_non_null(survey_records_start(w->loop, w->facts,
+					     lab_dns_addr(w->dns), done, w));
+	loop_run(w->loop);
+	w->done = 0;
+}
+
 static void fetch(struct world *w)
 {
+	ask_records(w);
 	w->sts = sts_start(w->loop, w->facts, lab_dns_addr(w->dns), done, w);
 	assert_int_equal(w->done, 0);
 	loop_run(w->loop);
@@ -311,6 +323,7 @@ static void a_fetch_that_is_cancelled_ends_and_was_not_asked(void **state)
 	w.server.says = NULL;
 	w.server.on_asked = give_up;
 	w.server.ctx = &w;
+	ask_records(&w);
 	w.sts = sts_start(w.loop, w.facts, lab_dns_addr(w.dns), done, &w);
 	loop_run(w.loop);
 	began = clock_mono_ms();

@@ -211,6 +211,46 @@ static void rows_are_watched_where_they_mean_something(void **state)
 	world_release(&plain);
 }
 
+/* A row that turned is told in two words: what the journal keeps of it. */
+static struct json *turn(const char *check, const char *from, const char *to,
+			 bool alert)
+{
+	struct json *data = json_object();
+
+	json_put_text(data, "check", check);
+	json_put_text(data, "from", from);
+	json_put_text(data, "to", to);
+	json_put_bool(data, "alert", alert);
+	json_put_text(data, "summary", "as it was");
+	return data;
+}
+
+static void a_restart_knows_what_had_arrived(void **state)
+{
+	struct world w;
+	struct json *events[] = {
+		turn("parked", "fail", "pass", false),
+		turn("no-such-check", "fail", "pass", false),
+		turn("dns-authority", "pass", "sideways", true),
+		turn("straggler-rate", "pass", "fail", true),
+	};
+
+	world_make(&w, park_text, PHASE_HOLDING);
+	watch_restore_phase(&w.watch, PHASE_HOLDING);
+	for (size_t i = 0; i < COUNT(events); i++) {
+		watch_restore_turn(&w.watch, events[i], NOW_MS);
+		json_free(events[i]);
+	}
+	assert_int_equal(w.watch.count, 1);
+	assert_int_equal(row(&w, "parked")->since_ms, NOW_MS);
+	publish(&w, "old.example");
+	assert_non_null(strstr(look(&w), "parked pass>fail!|"));
+	/* The next phase knows nothing of it. */
+	watch_restore_phase(&w.watch, PHASE_RELEASING);
+	assert_int_equal(w.watch.count, 0);
+	world_release(&w);
+}
+
 static void looks_are_a_fifth_early_or_late(void **state)
 {
 	assert_int_equal(watch_next_ms(1000, 30000, 0), 25000);
@@ -229,6 +269,7 @@ int main(void)
 		cmocka_unit_test(what_was_good_and_cannot_be_asked_alerts),
 		cmocka_unit_test(a_phase_begins_anew),
 		cmocka_unit_test(rows_are_watched_where_they_mean_something),
+		cmocka_unit_test(a_restart_knows_what_had_arrived),
 		cmocka_unit_test(looks_are_a_fifth_early_or_late),
 	};
 
