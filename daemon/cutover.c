@@ -558,6 +558,7 @@ static void clear_breaker(struct cutover_domain *domain)
 {
 	set_text(&domain->breaker, NULL);
 	domain->outcomes = domain->refused = 0;
+	domain->lately = domain->lately_refused = 0;
 	domain->stage_refused = 0;
 }
 

@@ -58,8 +58,11 @@ struct cutover_domain {
 	unsigned stage_refused;
 	const char *stage_remedy; /* of its last refusal, or NULL */
 	bool ramp_done;
-	/* Lately: halved now and then, so that an old past does not count. */
+	/* Since the valve opened. */
 	uint64_t outcomes, refused;
+	/* The breaker's: without deferrals, and halved now and then, so that an
+	 * old past does not count. */
+	uint64_t lately, lately_refused;
 	/* wall, 0 never: the provider said "slower", "over the limit" */
 	int64_t slowed_ms, limited_ms;
 };

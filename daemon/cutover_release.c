@@ -205,13 +205,14 @@ static void on_outcome(void *ctx, struct replay *replay,
 	struct cutover *cutover = target->cutover;
 	struct cutover_domain *domain = domain_of(cutover, outcome->domain);
 
+	domain->outcomes++;
 	if (outcome->reply)
 		note_pace(domain, outcome->reply);
 	if (outcome->act != ACT_DELIVERED && outcome->act != ACT_HOLD)
 		return;
-	if (domain->outcomes++ >= BREAKER_LATELY) {
-		domain->outcomes /= 2;
-		domain->refused /= 2;
+	if (domain->lately++ >= BREAKER_LATELY) {
+		domain->lately /= 2;
+		domain->lately_refused /= 2;
 	}
 	if (outcome->act == ACT_DELIVERED) {
 		rate_add(&cutover->replays, 1, clock_mono_ms());
@@ -221,17 +222,18 @@ static void on_outcome(void *ctx, struct replay *replay,
 	if (outcome->scope != SCOPE_MAILBOX)
 		return;
 	domain->refused++;
+	domain->lately_refused++;
 	domain->stage_refused++;
 	domain->stage_remedy = outcome->remedy;
-	if (domain->outcomes >= BREAKER_OUTCOMES &&
-	    domain->refused * BREAKER_SHARE >= domain->outcomes) {
+	if (domain->lately >= BREAKER_OUTCOMES &&
+	    domain->lately_refused * BREAKER_SHARE >= domain->lately) {
 		char why[400];
 
 		snprintf(why, sizeof(why),
 			 "%llu of %llu outcomes were "
 			 "refused mailboxes: %s",
-			 (unsigned long long)domain->refused,
-			 (unsigned long long)domain->outcomes, outcome->remedy);
+			 (unsigned long long)domain->lately_refused,
+			 (unsigned long long)domain->lately, outcome->remedy);
 		close_breaker(domain, why);
 	}
 }
@@ -312,6 +314,7 @@ void cutover_release_begin(struct cutover *cutover)
 		domain->ramp_done = cutover->plan->replay.ramp_count == 0 ||
 				    cutover->plan->strategy == STRATEGY_STANDBY;
 		domain->outcomes = domain->refused = 0;
+		domain->lately = domain->lately_refused = 0;
 		free(domain->breaker);
 		domain->breaker = NULL;
 		cutover->release_total += domain->queue->ledger.waiting;

@@ -583,7 +583,7 @@ static struct json *recent(sqlite3 *db, const struct index_select *select,
 			   struct err *err)
 {
 	static const char sql[] =
-		"SELECT a.target, e.forward_path, m.reverse_path, a.at"
+		"SELECT a.target, " FORWARD_PATH ", " REVERSE_PATH ", a.at"
 		" FROM attempt a JOIN envelope e USING(seq, n)"
 		" JOIN message m USING(seq) WHERE a.at >= ?2 AND e.plan = ?1"
 		" AND (a.outcome = 2 OR a.uncertain) ORDER BY a.at DESC"
@@ -599,8 +599,12 @@ static struct json *recent(sqlite3 *db, const struct index_select *select,
 	sqlite3_bind_int64(stmt, 2, select->ended_since_ms);
 	sqlite3_bind_int(stmt, 3, INDEX_RECENT_MAX);
 	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
-		struct json *row = json_object();
+		struct json *row;
 
+		/* Sealed, and the key is gone: nobody can tell whose it was. */
+		if (!text_at(stmt, 1) || !text_at(stmt, 2))
+			continue;
+		row = json_object();
 		json_put_text(row, "target", text_at(stmt, 0));
 		json_put_text(row, "forward_path", text_at(stmt, 1));
 		json_put_text(row, "reverse_path", text_at(stmt, 2));

@@ -320,10 +320,11 @@ class World:
         host = hosts[0][1]
         return host, self.ports[host]
 
-    def start_daemon(self):
+    def start_daemon(self, *options):
         self.daemon = peers.Child(
             self.folder, f"tideoverd-{time.monotonic_ns()}",
-            f"{ROOT}/build/{VARIANT}/tideoverd", "--state", self.state)
+            f"{ROOT}/build/{VARIANT}/tideoverd", "--state", self.state,
+            *options)
         wait_for("tideoverd answers", lambda: self.tideover("status")[0] != 4)
 
     def kill_daemon(self):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Limits per mailbox and per pair of sender and mailbox (TAP)."""
+import json
 import os
 
 from cutover import Tap
@@ -71,7 +72,7 @@ def pair(tap, s):
            "the pair's limit is kept, in order")
 
 
-def restart(tap, s, box, spoil):
+def restart(tap, s, box, spoil, options=()):
     senders = [b"s%d@a.example" % n for n in range(MAILBOX + 1)]
     send_all(s, [(box, one) for one in senders])
     wait_for("it is at its limit",
@@ -79,7 +80,7 @@ def restart(tap, s, box, spoil):
     s.world.must(0, "stop")
     if spoil:
         os.remove(f"{s.world.state}/index.sqlite")
-    s.world.start_daemon()
+    s.world.start_daemon(*options)
     wait_for("the valve opens", lambda: s.valve()["state"] == "open")
     if not spoil:
         named = wait_for("status names it", lambda: exhausted(s))
@@ -112,6 +113,26 @@ def run(tap):
         s.close(not tap.bad)
 
 
+def sealed(tap):
+    """Addresses are sealed in the index; limits need them all the same."""
+    s = Standing(mailbox_limit=f"{MAILBOX}/{SPAN}s")
+    try:
+        with open(s.world.plan, encoding="ascii") as plan:
+            document = json.load(plan)
+        with open(s.world.plan, "w", encoding="ascii") as plan:
+            json.dump({**document, "encrypt": True}, plan)
+        master = f"{s.world.folder}/master.key"
+        with open(master, "w", encoding="ascii") as key:
+            key.write("0123456789abcdef" * 4 + "\n")
+        os.chmod(master, 0o600)
+        s.world.start_daemon("--master-key", master)
+        s.start()
+        restart(tap, s, "box30", False, ("--master-key", master))
+        s.world.must(0, "stop")
+    finally:
+        s.close(not tap.bad)
+
+
 def main():
     tap = Tap()
     gone = missing()
@@ -119,6 +140,7 @@ def main():
         tap.skip("limits", "missing: " + ", ".join(gone))
     else:
         run(tap)
+        sealed(tap)
     tap.end()
 
 

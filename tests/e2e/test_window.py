@@ -149,6 +149,7 @@ def up_and_down(tap):
         tap.ok(answer(world) == 451 and kept(world) == ["once"],
                "then it has what came meanwhile, and is asked itself again")
     finally:
+        world.tideover("stop")
         world.close()
         if not tap.bad and sys.exc_info()[0] is None:
             shutil.rmtree(world.folder, ignore_errors=True)
