@@ -490,6 +490,7 @@ tls_privatekey = {key}
 smtp_accept_max = 200
 smtp_accept_queue_per_connection = 0
 message_size_limit = 60M
+received_headers_max = 100
 acl_smtp_rcpt = rcpt
 acl_smtp_data = data
 begin acl
