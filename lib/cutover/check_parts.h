@@ -35,10 +35,7 @@ struct json *check_vantage_json(const struct dns_vantage *vantage);
 /* "2026-12-05 22:00 UTC" */
 const char *check_time(int64_t wall_ms, char text[CLOCK_TEXT]);
 
-/*
- * Whether any listener can be reached from elsewhere.  Where none can, no mail
- * of strangers comes, and a row may warn about what a real plan must know.
- */
+/* Whether any listener can be reached from elsewhere. */
 bool check_is_public(const struct plan *plan);
 /*
  * Says that something is not known: `unknown`, or a warning with the reason on

@@ -58,7 +58,7 @@ def evidence(tap, world):
         out.write("[]")
     got = finding(world, "finish", "domain-verified")
     tap.ok(got["verdict"] == "warn" and "UTF-16" in got["remedy"] and
-           "loopback" in got["summary"],
+           "rehearsal" in got["summary"],
            f"a file that cannot be read proves nothing: {got['remedy'][:80]}")
 
 
