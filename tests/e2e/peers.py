@@ -41,7 +41,7 @@ def free_port(kinds=(socket.SOCK_STREAM, socket.SOCK_DGRAM)):
             return port
 
 
-def wait_for(what, condition, seconds=30):
+def wait_for(what, condition, seconds=60):
     """Until the condition holds; an error that names it if it never does."""
     end = time.monotonic() + seconds
     while True:

@@ -159,7 +159,7 @@ def slow(tap, s):
 
 
 def run(tap):
-    s = Standing(timing={"data_reply": "1500ms", "stuck_after": "2s"})
+    s = Standing(timing={"data_reply": "6s", "stuck_after": "2s"})
     try:
         s.start()
         closing(tap, s)
