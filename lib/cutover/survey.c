@@ -518,6 +518,7 @@ struct json *facts_json(const struct facts *facts)
 	json_put_time(json, "at", facts->now.wall_ms);
 	json_put_text(json, "phase", phase_name(facts->phase));
 	json_put(json, "domains", domains);
+	json_put(json, "records", records_json(facts->records));
 	json_put(json, "queue",
 		 facts->queue_probed ? probe_json(&facts->queue_probe) : NULL);
 	return json;

@@ -447,6 +447,25 @@ void dns_answer_copy(struct dns_answer *to, const struct dns_answer *from)
 	to->authority = copy_records(from->authority, from->authority_count);
 }
 
+bool dns_reverse_name(const char *address, char out[DNS_NAME])
+{
+	unsigned char raw[16];
+	size_t len = 0;
+
+	if (inet_pton(AF_INET, address, raw) == 1) {
+		snprintf(out, DNS_NAME, "%u.%u.%u.%u.in-addr.arpa", raw[3],
+			 raw[2], raw[1], raw[0]);
+		return true;
+	}
+	if (inet_pton(AF_INET6, address, raw) != 1)
+		return false;
+	for (size_t i = sizeof(raw); i-- > 0;)
+		len += (size_t)snprintf(out + len, DNS_NAME - len, "%x.%x.",
+					raw[i] & 15u, raw[i] >> 4);
+	snprintf(out + len, DNS_NAME - len, "ip6.arpa");
+	return true;
+}
+
 int64_t dns_signature_time(uint32_t time_s, int64_t now_s)
 {
 	/* RFC 1982: the nearer way around. */

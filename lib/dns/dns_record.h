@@ -72,6 +72,9 @@ void dns_answer_copy(struct dns_answer *to, const struct dns_answer *from);
 /* RFC 4034 section 3.1.5: the time in seconds since 1970 that is meant, the one
  * within 68 years of `now_s`. */
 int64_t dns_signature_time(uint32_t time_s, int64_t now_s);
+/* Where the PTR of an address is: "1.2.0.192.in-addr.arpa" (RFC 1035 section
+ * 3.5), "...ip6.arpa" (RFC 3596 section 2.5); false: no address. */
+bool dns_reverse_name(const char *address, char out[DNS_NAME]);
 const char *dns_rcode_name(unsigned rcode);
 const char *dns_type_name(unsigned type);
 /* A DNS name as tideover keeps it: lower case, no final dot; false: no name. */

@@ -246,6 +246,19 @@ static void srv_and_rrsig_keep_what_is_judged(void **state)
 	dns_answer_release(&answer);
 }
 
+static void an_address_names_its_place_in_the_reverse_tree(void **state)
+{
+	char name[DNS_NAME] = "untouched";
+
+	assert_false(dns_reverse_name("mx.example", name));
+	assert_string_equal(name, "untouched");
+	assert_true(dns_reverse_name("192.0.2.1", name));
+	assert_string_equal(name, "1.2.0.192.in-addr.arpa");
+	assert_true(dns_reverse_name("2001:db8::567:89ab", name));
+	assert_string_equal(name, "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0."
+				  "0.0.8.b.d.0.1.0.0.2.ip6.arpa");
+}
+
 static void times_of_signatures_go_on_past_32_bits(void **state)
 {
 	assert_int_equal(dns_signature_time(1780000000, 1779999999),
@@ -446,6 +459,8 @@ int main(void)
 		cmocka_unit_test(hashes_are_hex_beside_what_they_are_of),
 		cmocka_unit_test(caa_has_its_tag_in_lower_case_and_its_value),
 		cmocka_unit_test(srv_and_rrsig_keep_what_is_judged),
+		cmocka_unit_test(
+			an_address_names_its_place_in_the_reverse_tree),
 		cmocka_unit_test(times_of_signatures_go_on_past_32_bits),
 		cmocka_unit_test(upper_bits_of_the_rcode_come_from_opt),
 		cmocka_unit_test(strange_label_bytes_are_escaped),
