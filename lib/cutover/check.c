@@ -239,12 +239,10 @@ void finding_fingerprint(const struct finding *finding, char text[DIGEST_TEXT])
 	buf_release(&whole);
 }
 
-bool finding_blocks(const struct finding *finding, enum gate gate)
+bool finding_blocks(const struct finding *finding)
 {
-	if (finding->verdict == VERDICT_FAIL)
-		return true;
-	return finding->verdict == VERDICT_UNKNOWN &&
-	       (finding->check->run || gate == GATE_DETACH);
+	return finding->verdict == VERDICT_FAIL ||
+	       finding->verdict == VERDICT_UNKNOWN;
 }
 
 int check_waivable(const struct finding *finding, struct err *err)
@@ -308,16 +306,7 @@ static void ask(const struct check *check, const struct facts *facts,
 		enum gate gate, struct finding *finding)
 {
 	*finding = (struct finding){ .check = check };
-	if (check->run) {
-		check->run(facts, gate, finding);
-	} else {
-		finding_set(finding, VERDICT_UNKNOWN, "not in this version");
-		finding_remedy(finding,
-			       "look yourself; where it blocks, "
-			       "attest: tideover waive PLAN %s --gate %s "
-			       "--attest --by NAME --reason TEXT",
-			       check->id, gate_name(gate));
-	}
+	check->run(facts, gate, finding);
 	if (!finding->remedy)
 		finding->remedy = mem_dup("");
 	if (!finding->evidence)
@@ -343,7 +332,7 @@ void check_gate(const struct facts *facts, enum gate gate, const char *only,
 			continue;
 		ask(check, facts, gate, finding);
 		apply_waivers(facts, gate, waivers, waiver_count, finding);
-		if (finding_blocks(finding, gate))
+		if (finding_blocks(finding))
 			findings->open = false;
 		findings->count++;
 	}
@@ -388,7 +377,7 @@ struct json *findings_json(const struct findings *findings)
 		const struct finding *finding = &findings->at[i];
 
 		json_add(all, finding_json(finding));
-		if (finding_blocks(finding, findings->gate))
+		if (finding_blocks(finding))
 			json_add_text(blocking, finding->check->id);
 	}
 	json_put_text(json, "gate", gate_name(findings->gate));
