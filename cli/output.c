@@ -141,17 +141,9 @@ static void print_finding(const struct json *finding)
 	}
 }
 
-static bool is_built(const struct json *finding)
-{
-	const char *summary = json_get_text(finding, "summary");
-
-	return !summary || strcmp(summary, "not in this version") != 0;
-}
-
 void output_gate(const struct json *gate, bool everything)
 {
 	const struct json *findings = json_get(gate, "findings");
-	size_t unbuilt = 0;
 
 	printf("gate %s: %s\n", json_get_text(gate, "gate"),
 	       json_get_bool(gate, "open") ? ink(INK_GOOD, "open") :
@@ -160,21 +152,9 @@ void output_gate(const struct json *gate, bool everything)
 	     finding = json_next(finding)) {
 		const char *verdict = json_get_text(finding, "verdict");
 
-		if (!is_built(finding))
-			unbuilt++;
-		else if (everything ||
-			 (verdict && strcmp(verdict, "pass") != 0))
+		if (everything || (verdict && strcmp(verdict, "pass") != 0))
 			print_finding(finding);
 	}
-	if (unbuilt == 0)
-		return;
-	printf("  %s", ink(INK_DIM, "unknown "));
-	printf(" not in this version:");
-	for (const struct json *finding = json_first(findings); finding;
-	     finding = json_next(finding))
-		if (!is_built(finding))
-			printf(" %s", json_get_text(finding, "check"));
-	putchar('\n');
 }
 
 void output_progress(const char *text)

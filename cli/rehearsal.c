@@ -1,9 +1,11 @@
 #include "cli/rehearsal.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/id.h"
 #include "base/map.h"
 #include "cli/spawn.h"
 #include "lab/lab_mail.h"
+#include "net/tls_chain.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -281,6 +283,30 @@ static int make_world(struct rehearsal *r, struct err *err)
 	return make_zones(r, err);
 }
 
+/* Of the queue's key, and of one to come, as RFC 7671 section 8.4 has it. */
+static int publish_tlsa(struct rehearsal *r, const char *certificate,
+			struct err *err)
+{
+	char *name = mem_printf("_25._tcp.%s", r->queue_host);
+	char digest[DIGEST_TEXT], *values[2];
+	struct tls_chain chain;
+	int result = tls_chain_read(certificate, &chain, err);
+
+	if (result == 0) {
+		digest_text(chain.at[0].key.sha256, digest);
+		values[0] = mem_printf("3 1 1 %s", digest);
+		random_bytes(chain.at[0].key.sha256, DIGEST_LEN);
+		digest_text(chain.at[0].key.sha256, digest);
+		values[1] = mem_printf("3 1 1 %s", digest);
+		result = lab_dns_set(r->dns, name, DNS_TLSA, 300,
+				     (const char *const *)values, 2, err);
+		free(values[0]);
+		free(values[1]);
+	}
+	free(name);
+	return result;
+}
+
 /* The plan with this world's addresses. */
 static int make_plan(struct rehearsal *r, struct err *err)
 {
@@ -291,7 +317,8 @@ static int make_plan(struct rehearsal *r, struct err *err)
 	char *text = NULL;
 	int result = -1;
 
-	if (tls_selfsigned_write(r->queue_host, certificate, key, err) < 0)
+	if (tls_selfsigned_write(r->queue_host, certificate, key, err) < 0 ||
+	    publish_tlsa(r, certificate, err) < 0)
 		goto out;
 	for (size_t i = 0; i < REHEARSAL_RESOLVERS; i++)
 		resolvers[i] = addr_format(lab_resolver_addr(r->resolvers[i]),

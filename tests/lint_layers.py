@@ -25,7 +25,7 @@ LAYERS["lab"] = set(ALL)
 LIBRARIES = [
     (r"^cjson/", ["lib/base/json.c"]),
     (r"^openssl/", ["lib/base/digest.c", "lib/base/seal.c", "lib/net/tls.c",
-                    "lib/net/stream.c", "lib/mail/"]),
+                    "lib/net/stream.c", "lib/net/tls_chain.c", "lib/mail/"]),
     (r"^event2/", ["lib/net/"]),
     (r"^curl/", ["lib/net/http.c"]),
     (r"^ares", ["lib/dns/"]),

@@ -37,19 +37,19 @@ const struct check checks[] = {
 	{ "negative-cache", "negative answers are not cached for long", P, true,
 	  true, check_negative_cache },
 	{ "dnssec", "the zone is signed validly, or unsigned", P | F | C | W,
-	  true, true, NULL },
+	  true, true, check_dnssec },
 	{ "mta-sts-union", "the MTA-STS policy lists old, queue and new",
 	  P | S | F | C, true, true, check_mta_sts_union },
 	{ "queue-cert", "the queue's certificate is trusted and names it",
 	  P | S | W, true, true, check_queue_cert },
 	{ "queue-tlsa", "the queue's TLSA records match its certificate",
-	  P | S | W, true, true, NULL },
+	  P | S | W, true, true, check_queue_tlsa },
 	{ "dane-standby", "no secondary MX beside inbound DANE", P, true, true,
-	  NULL },
+	  check_dane_standby },
 	{ "caa", "CAA permits the queue's certificate authority", P, true, true,
-	  NULL },
+	  check_caa },
 	{ "queue-identity", "PTR, forward and HELO name of the queue agree",
-	  P | S, true, true, NULL },
+	  P | S, true, true, check_queue_identity },
 	{ "queue-reachable", "port 25 of the queue can be reached from outside",
 	  P | S | W, true, true, check_queue_reachable },
 	{ "no-open-relay", "the queue refuses mail for foreign domains", S | W,
@@ -239,12 +239,10 @@ void finding_fingerprint(const struct finding *finding, char text[DIGEST_TEXT])
 	buf_release(&whole);
 }
 
-bool finding_blocks(const struct finding *finding, enum gate gate)
+bool finding_blocks(const struct finding *finding)
 {
-	if (finding->verdict == VERDICT_FAIL)
-		return true;
-	return finding->verdict == VERDICT_UNKNOWN &&
-	       (finding->check->run || gate == GATE_DETACH);
+	return finding->verdict == VERDICT_FAIL ||
+	       finding->verdict == VERDICT_UNKNOWN;
 }
 
 int check_waivable(const struct finding *finding, struct err *err)
@@ -308,16 +306,7 @@ static void ask(const struct check *check, const struct facts *facts,
 		enum gate gate, struct finding *finding)
 {
 	*finding = (struct finding){ .check = check };
-	if (check->run) {
-		check->run(facts, gate, finding);
-	} else {
-		finding_set(finding, VERDICT_UNKNOWN, "not in this version");
-		finding_remedy(finding,
-			       "look yourself; where it blocks, "
-			       "attest: tideover waive PLAN %s --gate %s "
-			       "--attest --by NAME --reason TEXT",
-			       check->id, gate_name(gate));
-	}
+	check->run(facts, gate, finding);
 	if (!finding->remedy)
 		finding->remedy = mem_dup("");
 	if (!finding->evidence)
@@ -343,7 +332,7 @@ void check_gate(const struct facts *facts, enum gate gate, const char *only,
 			continue;
 		ask(check, facts, gate, finding);
 		apply_waivers(facts, gate, waivers, waiver_count, finding);
-		if (finding_blocks(finding, gate))
+		if (finding_blocks(finding))
 			findings->open = false;
 		findings->count++;
 	}
@@ -388,7 +377,7 @@ struct json *findings_json(const struct findings *findings)
 		const struct finding *finding = &findings->at[i];
 
 		json_add(all, finding_json(finding));
-		if (finding_blocks(finding, findings->gate))
+		if (finding_blocks(finding))
 			json_add_text(blocking, finding->check->id);
 	}
 	json_put_text(json, "gate", gate_name(findings->gate));

@@ -2,14 +2,9 @@
  * check.h - questions, answers, gates
  *
  * The catalogue is one table (check.c): a row is a check; the functions are in
- * check_dns.c, check_system.c and check_queue.c.  A check judges facts and
- * asks nothing itself.  A row that this version does not build is `unknown`,
- * "not in this version"; it is never absent.
+ * check_*.c.  A check judges facts and asks nothing itself.
  *
- * What shuts a gate is a fail, or the unknown of a row that is built.  A row
- * that is not built shuts `detach` alone, until somebody attests to it:
- * detaching is the point of no return, while behind start, finish, rollback and
- * close the mail stays kept and the way back stays open.
+ * What shuts a gate is a fail or an unknown, until somebody waives or attests.
  */
 #ifndef CUTOVER_CHECK_H
 #define CUTOVER_CHECK_H
@@ -54,8 +49,7 @@ struct check {
 	unsigned when;	   /* gates, and GATE_WATCHED */
 	bool waivable;
 	bool plain; /* asked for a plain standby plan too */
-	/* NULL: not in this version.  Fills verdict, summary, remedy,
-	 * evidence. */
+	/* Fills verdict, summary, remedy, evidence. */
 	void (*run)(const struct facts *facts, enum gate gate,
 		    struct finding *finding);
 };
@@ -91,8 +85,8 @@ void check_gate(const struct facts *facts, enum gate gate, const char *only,
 		const struct waiver *waivers, size_t waiver_count,
 		struct findings *findings);
 void findings_release(struct findings *findings);
-/* Whether this finding shuts this gate (see above). */
-bool finding_blocks(const struct finding *finding, enum gate gate);
+/* Whether this finding shuts its gate (see above). */
+bool finding_blocks(const struct finding *finding);
 /*
  * SHA-256 over check, verdict and summary: changes when the finding does.  So a
  * summary holds no times, counts-down or texts of replies: those belong into

@@ -74,6 +74,10 @@ check_run_fn check_ttl_elapsed, check_retention_clock, check_pacing, check_ramp,
 /* check_ready.c */
 check_run_fn check_clock, check_recipients, check_recipients_proven,
 	check_queue_cert, check_mta_sts_union;
+/* check_trust.c */
+check_run_fn check_dnssec, check_queue_tlsa, check_dane_standby;
+/* check_host.c */
+check_run_fn check_caa, check_queue_identity;
 /*
  * How many listed recipients the new tenant's export lacks; 0 where either is
  * not known.  The first few go to `names`, all as objects to `all` (or NULL).

@@ -27,8 +27,25 @@ struct facts_sts {
 	int64_t seen_ms; /* wall, this id was seen first; 0: not kept */
 };
 
+enum {
+	FACTS_RESOLVERS = 8
+};
+
+/* What one resolver says of a domain's SOA: checked, then unchecked. */
+struct facts_signed {
+	char resolver[ADDR_TEXT];
+	char error[64]; /* no answer came; "" one did */
+	unsigned rcode;
+	bool ad;	/* it validated (RFC 4035 section 3.2.3) */
+	bool unchecked; /* an answer came with CD, after a SERVFAIL without */
+	int64_t begins_s, ends_s; /* of the SOA's signature; 0: none came */
+	int64_t asked_ms;	  /* wall */
+};
+
 struct facts_domain {
 	struct facts_sts sts;
+	struct facts_signed dnssec[FACTS_RESOLVERS];
+	size_t dnssec_count;   /* 0: unsigned, or the DS was not asked */
 	struct dns_domain dns; /* latest survey */
 	bool surveyed;
 	struct dns_horizon horizon; /* for the old set */

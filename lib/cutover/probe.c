@@ -229,6 +229,7 @@ static void on_tls(void *ctx)
 	struct probe *probe = ctx;
 
 	stream_tls_info(probe->stream, &probe->result.tls);
+	stream_tls_chain(probe->stream, &probe->result.chain);
 	smtp_client_tls_started(probe->client);
 	flush(probe);
 }
@@ -435,8 +436,10 @@ static struct json *reply_json(const struct smtp_reply *reply)
 	return json;
 }
 
-static struct json *tls_json(const struct tls_info *tls)
+static struct json *tls_json(const struct tls_info *tls,
+			     const struct tls_chain *chain)
 {
+	char digest[DIGEST_TEXT];
 	struct json *json;
 
 	if (!tls->active)
@@ -448,6 +451,11 @@ static struct json *tls_json(const struct tls_info *tls)
 	json_put_text(json, "verdict", tls->verdict);
 	json_put_text(json, "subject", tls->subject);
 	json_put_time(json, "not_after", tls->not_after_ms);
+	json_put_text(json, "issuer", chain->issuer[0] ? chain->issuer : NULL);
+	/* As a TLSA record 3 1 1 has it. */
+	if (chain->count > 0)
+		json_put_text(json, "key_sha256",
+			      digest_text(chain->at[0].key.sha256, digest));
 	return json;
 }
 
@@ -477,7 +485,7 @@ struct json *probe_json(const struct probe_result *result)
 	json_put_bool(json, "starttls",
 		      result->offers.starttls || result->tls.active);
 	json_put_number(json, "max_size", (double)result->offers.max_size);
-	json_put(json, "tls", tls_json(&result->tls));
+	json_put(json, "tls", tls_json(&result->tls, &result->chain));
 	for (size_t i = 0; i < result->rcpt_count; i++)
 		json_add(rcpt, rcpt_json(&result->rcpt[i]));
 	json_put(json, "rcpt", rcpt);

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "dns/dns_resolver.h"
 #include "net/tls.h"
+#include "net/tls_chain.h"
 #include "smtp/smtp_client.h"
 
 #define PROBE_RCPT_MAX 8
@@ -31,6 +32,7 @@ struct probe_result {
 	struct smtp_reply greeting;
 	struct smtp_offers offers;
 	struct tls_info tls;
+	struct tls_chain chain;
 	struct probe_rcpt rcpt[PROBE_RCPT_MAX];
 	size_t rcpt_count;
 	/* Healthy: greeted 220, EHLO 250, MAIL 250 (RCPT is judged apart). */

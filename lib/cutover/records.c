@@ -59,17 +59,25 @@ const struct record_answer *records_get(const struct records *records,
 	return map_get(&records->by_question, slice(key));
 }
 
-const char *record_text(const struct record_answer *answer, size_t i)
+const struct dns_record *record_of(const struct record_answer *answer,
+				   unsigned type, size_t i)
 {
 	if (!answer || !answer->answered)
 		return NULL;
 	for (size_t at = 0; at < answer->answer.answer_count; at++) {
 		const struct dns_record *record = &answer->answer.answers[at];
 
-		if (record->type == DNS_TXT && i-- == 0)
-			return record->text ? record->text : "";
+		if (record->type == type && i-- == 0)
+			return record;
 	}
 	return NULL;
+}
+
+const char *record_text(const struct record_answer *answer, size_t i)
+{
+	const struct dns_record *record = record_of(answer, DNS_TXT, i);
+
+	return !record ? NULL : record->text ? record->text : "";
 }
 
 const char *record_cname(const struct record_answer *answer)
@@ -91,6 +99,21 @@ static void add_value(struct json *values, const struct dns_record *record)
 	switch (record->type) {
 	case DNS_TXT:
 		text = mem_printf("TXT %s", record->text ? record->text : "");
+		break;
+	case DNS_DS:
+		text = mem_printf("DS %s", record->text);
+		break;
+	case DNS_CAA:
+		text = mem_printf("CAA %u %s", record->flags, record->text);
+		break;
+	case DNS_TLSA:
+		text = mem_printf("TLSA %u %u %u %s", record->usage,
+				  record->selector, record->matching,
+				  record->text);
+		break;
+	case DNS_SRV:
+		text = mem_printf("SRV %u %u %s", record->preference,
+				  record->port, record->target);
 		break;
 	case DNS_A:
 	case DNS_AAAA:
@@ -124,9 +147,27 @@ struct json *record_json(const struct record_answer *answer, const char *name,
 		return json;
 	}
 	json_put_text(json, "rcode", dns_rcode_name(answer->answer.rcode));
+	if (answer->answer.ad)
+		json_put_bool(json, "ad", true);
 	values = json_array();
 	for (size_t i = 0; i < answer->answer.answer_count; i++)
 		add_value(values, &answer->answer.answers[i]);
 	json_put(json, "answer", values);
 	return json;
+}
+
+static void add_answer(void *ctx, struct slice key, void *value)
+{
+	const struct record_answer *answer = value;
+
+	json_add(ctx, record_json(answer, answer->name, answer->type));
+}
+
+struct json *records_json(const struct records *records)
+{
+	struct json *all = json_array();
+
+	if (records)
+		map_each(&records->by_question, add_answer, all);
+	return all;
 }

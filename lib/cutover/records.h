@@ -32,6 +32,11 @@ const struct record_answer *records_get(const struct records *records,
 					const char *name, unsigned type);
 /* The i-th TXT of its answer section, whatever CNAME led there; or NULL. */
 const char *record_text(const struct record_answer *answer, size_t i);
+/* The i-th record of a type in its answer section; or NULL. */
+const struct dns_record *record_of(const struct record_answer *answer,
+				   unsigned type, size_t i);
+/* Every answer, as record_json() has it, in no order. */
+struct json *records_json(const struct records *records);
 /* Where its name leads by CNAME within the answer; "" if nowhere. */
 const char *record_cname(const struct record_answer *answer);
 /* {"asked": "acme.example TXT", "of", "at", "answer": [..] or "error"}; of one

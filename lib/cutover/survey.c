@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "cutover/check_parts.h"
 #include "cutover/survey_records.h"
+#include "cutover/survey_trust.h"
 #include "cutover/sts.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct survey {
 	bool wants_records;
 	struct dns_survey *dns;
 	struct survey_records *records;
+	struct survey_trust *trust;
 	struct sts *sts;      /* after the records */
 	struct addr resolver; /* for the targets' names */
 	bool has_resolver;
@@ -44,6 +46,7 @@ static void survey_free(struct survey *survey)
 {
 	dns_survey_cancel(survey->dns);
 	survey_records_cancel(survey->records);
+	survey_trust_cancel(survey->trust);
 	sts_cancel(survey->sts);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
@@ -55,8 +58,9 @@ static void survey_free(struct survey *survey)
 
 static void look_whether_done(struct survey *survey)
 {
-	if (!survey->dns && !survey->records && !survey->sts &&
-	    survey->job_open == 0 && survey->job_next == survey->job_count)
+	if (!survey->dns && !survey->records && !survey->trust &&
+	    !survey->sts && survey->job_open == 0 &&
+	    survey->job_next == survey->job_count)
 		loop_timer_arm(survey->tell, 0);
 }
 
@@ -72,6 +76,36 @@ static void tell(void *ctx)
 }
 
 /* DNS. */
+
+static void trust_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->trust = NULL;
+	look_whether_done(survey);
+}
+
+/* Every resolver of the plan that has an address. */
+static void start_trust(struct survey *survey)
+{
+	const struct plan_strings *named = &survey->facts->plan->dns.resolvers;
+	struct addr resolvers[FACTS_RESOLVERS];
+	size_t count = 0;
+
+	for (size_t i = 0; i < named->count && count < FACTS_RESOLVERS; i++) {
+		int found = strcmp(named->at[i], "system") == 0 ?
+				    dns_system_server(&resolvers[count], NULL) :
+				    addr_parse(slice(named->at[i]), 53,
+					       &resolvers[count], NULL);
+
+		count += found == 0;
+	}
+	if (named->count == 0 && survey->has_resolver)
+		resolvers[count++] = survey->resolver;
+	survey->trust =
+		survey_trust_start(survey->loop, survey->facts, resolvers,
+				   count, trust_came, survey);
+}
 
 static void sts_came(void *ctx)
 {
@@ -122,6 +156,8 @@ static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 			survey->loop, facts,
 			survey->has_resolver ? &survey->resolver : NULL,
 			records_came, survey);
+	/* After the records, which begin anew. */
+	start_trust(survey);
 	look_whether_done(survey);
 }
 
@@ -389,6 +425,8 @@ static void on_deadline(void *ctx)
 	}
 	survey_records_cancel(survey->records);
 	survey->records = NULL;
+	survey_trust_cancel(survey->trust);
+	survey->trust = NULL;
 	sts_cancel(survey->sts);
 	survey->sts = NULL;
 	for (size_t i = 0; i < survey->job_count; i++) {
@@ -513,6 +551,7 @@ struct json *facts_json(const struct facts *facts)
 	json_put_time(json, "at", facts->now.wall_ms);
 	json_put_text(json, "phase", phase_name(facts->phase));
 	json_put(json, "domains", domains);
+	json_put(json, "records", records_json(facts->records));
 	json_put(json, "queue",
 		 facts->queue_probed ? probe_json(&facts->queue_probe) : NULL);
 	return json;

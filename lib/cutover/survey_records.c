@@ -1,7 +1,9 @@
 #include "cutover/survey_records.h"
+#include "cutover/survey_trust.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "dns/dns_resolver.h"
+#include "dns/dns_vantage.h"
 #include "mail/spf_record.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +11,9 @@
 enum {
 	AT_ONCE = 16,
 	PER_DOMAIN = 60,
-	CNAMES_MAX = 4 /* followed by hand */
+	CNAMES_MAX = 4,	 /* followed by hand */
+	REVERSE_MAX = 8, /* addresses of the queue host, of a family */
+	CLIMB_MAX = 10	 /* labels, from a name to its top-level domain */
 };
 
 struct server {
@@ -26,6 +30,7 @@ struct ask {
 	unsigned type;
 	bool authority; /* asked directly */
 	bool spf;	/* its includes are wanted too */
+	bool reverse;	/* the PTR of its addresses, too */
 	unsigned cnames;
 	char from[80];
 };
@@ -62,27 +67,6 @@ static struct server *server_at(struct survey_records *all,
 	return server;
 }
 
-static bool is_of(const char *name, const char *domain)
-{
-	size_t n = strlen(name), d = strlen(domain);
-
-	return strcmp(name, domain) == 0 || (n > d && name[n - d - 1] == '.' &&
-					     strcmp(name + n - d, domain) == 0);
-}
-
-/* An authority of the domain that answered for its MX set. */
-static bool authority_of(const struct facts_domain *domain, struct addr *addr)
-{
-	for (size_t i = 0; i < domain->dns.vantage_count; i++) {
-		const struct dns_vantage *at = &domain->dns.vantages[i];
-
-		if (at->authority && !at->error[0] &&
-		    addr_parse(slice(at->address), 53, addr, NULL) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void put_error(struct ask *ask, const char *why)
 {
 	struct record_answer answer = { .type = ask->type,
@@ -108,8 +92,8 @@ static struct ask *add(struct survey_records *all, size_t domain,
 	ask->domain = domain;
 	ask->type = type;
 	snprintf(ask->name, sizeof(ask->name), "%s", name);
-	ask->authority =
-		is_of(ask->name, all->facts->plan->domains[domain].name);
+	ask->authority = dns_name_is_in(ask->name,
+					all->facts->plan->domains[domain].name);
 	/* Once asked it is known, and not asked twice. */
 	put_error(ask, "timeout");
 	list_append(&all->waiting, &ask->link);
@@ -144,21 +128,36 @@ static void follow_spf(const struct ask *ask, const char *text)
 	}
 }
 
+static void follow_addresses(const struct ask *ask,
+			     const struct record_answer *answer)
+{
+	const struct dns_record *record;
+	char name[DNS_NAME];
+
+	for (size_t i = 0;
+	     i < REVERSE_MAX && (record = record_of(answer, ask->type, i)); i++)
+		if (dns_reverse_name(record->address, name))
+			add(ask->all, ask->domain, name, DNS_PTR);
+}
+
 static void follow(const struct ask *ask, const struct record_answer *answer)
 {
 	const char *target = record_cname(answer), *text;
 	struct ask *next;
 
+	if (ask->reverse)
+		follow_addresses(ask, answer);
 	for (size_t i = 0; ask->spf && (text = record_text(answer, i)); i++)
 		if (spf_is_record(slice(text)))
 			follow_spf(ask, text);
-	if (!*target || ask->type == DNS_CNAME || record_text(answer, 0) ||
-	    ask->cnames == CNAMES_MAX)
+	if (!*target || ask->type == DNS_CNAME ||
+	    record_of(answer, ask->type, 0) || ask->cnames == CNAMES_MAX)
 		return;
 	next = add(ask->all, ask->domain, target, ask->type);
 	if (next) {
 		next->cnames = ask->cnames + 1;
 		next->spf = ask->spf;
+		next->reverse = ask->reverse;
 	}
 }
 
@@ -210,7 +209,7 @@ static void start(struct ask *ask)
 	const char *why = NULL;
 
 	if (ask->authority &&
-	    !authority_of(&all->facts->domains[ask->domain], &addr))
+	    !survey_authority(&all->facts->domains[ask->domain], &addr))
 		why = "no authoritative server answers";
 	else if (!ask->authority && !all->has_resolver)
 		why = "the plan names no resolver";
@@ -265,6 +264,58 @@ static void pump(void *ctx)
 	}
 }
 
+/* The domain that a name is in, if the plan has it; else any. */
+static size_t domain_of(const struct survey_records *all, const char *name)
+{
+	for (size_t i = 0; i < all->facts->plan->domain_count; i++)
+		if (dns_name_is_in(name, all->facts->plan->domains[i].name))
+			return i;
+	return 0;
+}
+
+/* RFC 8659 section 3: from the name up, the first set that is not empty. */
+static void add_caa(struct survey_records *all, size_t at, const char *name)
+{
+	for (int i = 0; name && i < CLIMB_MAX; i++) {
+		add(all, at, name, DNS_CAA);
+		name = strchr(name, '.');
+		name = name ? name + 1 : NULL;
+	}
+}
+
+/* Who the queue says it is. */
+static void add_queue(struct survey_records *all)
+{
+	const char *host = all->facts->plan->queue_mx.host;
+	size_t at = domain_of(all, host);
+	static const unsigned types[] = { DNS_A, DNS_AAAA };
+
+	for (size_t i = 0; i < COUNT(types); i++) {
+		struct ask *ask = add(all, at, host, types[i]);
+
+		if (ask)
+			ask->reverse = true;
+	}
+	add_caa(all, at, host);
+}
+
+/* Whether an MX of Exchange Online has inbound DANE. */
+static void add_tlsa(struct survey_records *all, size_t at)
+{
+	const struct plan *plan = all->facts->plan;
+	const struct plan_domain *domain = &plan->domains[at];
+	char name[DNS_NAME];
+
+	for (int s = 0; s < (plan->plain ? 1 : 2); s++)
+		for (size_t i = 0; i < domain->systems[s].mx.count; i++)
+			if (provider_may_have_dane(
+				    domain->systems[s].mx.at[i])) {
+				survey_tlsa_name(domain->systems[s].mx.at[i],
+						 name);
+				add(all, at, name, DNS_TLSA);
+			}
+}
+
 /* What a domain has, whoever its providers are. */
 static void add_domain(struct survey_records *all, size_t at)
 {
@@ -276,6 +327,7 @@ static void add_domain(struct survey_records *all, size_t at)
 		{ "_smtp._tls.", DNS_TXT },
 		{ "_mta-sts.", DNS_TXT },
 		{ "autodiscover.", DNS_CNAME },
+		{ "_autodiscover._tcp.", DNS_SRV },
 	};
 	const struct plan *plan = all->facts->plan;
 	const struct plan_domain *domain = &plan->domains[at];
@@ -289,6 +341,10 @@ static void add_domain(struct survey_records *all, size_t at)
 			 domain->name);
 		add(all, at, name, names[i].type);
 	}
+	snprintf(name, sizeof(name), "mta-sts.%s", domain->name);
+	add_caa(all, at, name);
+	if (plan->strategy == STRATEGY_STANDBY)
+		add_tlsa(all, at);
 	for (int s = 0; s < (plan->plain ? 1 : 2); s++) {
 		const char *const *selector =
 			domain->systems[s].provider->dkim_selectors;
@@ -322,6 +378,7 @@ struct survey_records *survey_records_start(struct loop *loop,
 	list_init(&all->flying);
 	all->asked = mem_alloc(facts->plan->domain_count * sizeof(unsigned));
 	all->pump = loop_timer_new(loop, pump, all);
+	add_queue(all);
 	for (size_t i = 0; i < facts->plan->domain_count; i++)
 		if (facts->domains[i].surveyed)
 			add_domain(all, i);

@@ -4,8 +4,8 @@
  * Part of a survey, once the authorities are known.  A name of the plan's own
  * domains is asked of one of them (RD=0), so that no resolver keeps a negative
  * answer because of us (RFC 2308); where they refer further, and for names of
- * others (the includes of SPF, the targets of CNAMEs), the plan's first
- * resolver is asked.  Bounded: so many questions per domain, so many at once.
+ * others (the includes of SPF, the targets of CNAMEs, the queue host, the reverse
+ * tree, what is above a domain), the plan's first resolver is asked.  Bounded: so many questions per domain, so many at once.
  */
 #ifndef CUTOVER_SURVEY_RECORDS_H
 #define CUTOVER_SURVEY_RECORDS_H

@@ -23,7 +23,9 @@ static const struct {
 } wanted[] = {
 	{ "dns-authority", ALWAYS, false, false },
 	{ "mx-horizon", HOLDING | ENDING, true, false },
+	{ "dnssec", ALWAYS, false, false },
 	{ "queue-cert", ALWAYS, false, false },
+	{ "queue-tlsa", ALWAYS, false, false },
 	{ "no-open-relay", ALWAYS, false, false },
 	{ "queue-capacity", ALWAYS, false, false },
 	{ "daemon-supervised", ALWAYS, false, false },
@@ -57,7 +59,7 @@ bool watch_wants(const struct check *check, const struct plan *plan,
 {
 	int i = index_of(check);
 
-	return i >= 0 && check->run && (check->when & GATE_WATCHED) &&
+	return i >= 0 && (check->when & GATE_WATCHED) &&
 	       (wanted[i].phases & BIT(phase)) &&
 	       (!plan->plain || check->plain) &&
 	       (!wanted[i].park_only || plan->strategy == STRATEGY_PARK);

@@ -1,4 +1,5 @@
 #include "dns/dns_record.h"
+#include "base/encode.h"
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,6 +135,75 @@ static int read_text(struct reader *in, struct dns_record *record,
 	return 0;
 }
 
+/* What is left of the data, as hex: a hash. */
+static void read_hash(struct reader *in, struct dns_record *record)
+{
+	struct buf text = BUF_INIT;
+
+	if (!in->bad)
+		encode_hex(slice_from(in->packet, in->at), &text);
+	in->at = in->packet.len;
+	record->text = text.p ? buf_take(&text) : mem_dup("");
+}
+
+/* RFC 8659, section 4.1: a tag is letters and digits, at least one. */
+static int read_caa(struct reader *in, struct dns_record *record,
+		    struct err *err)
+{
+	struct buf text = BUF_INIT;
+	unsigned size;
+
+	record->flags = read_u8(in);
+	size = read_u8(in);
+	if (size == 0 || size > in->packet.len - in->at)
+		return err_set(err, "a CAA tag runs past its record");
+	while (size-- > 0) {
+		unsigned c = read_u8(in);
+
+		if (c >= 'A' && c <= 'Z')
+			c += 'a' - 'A';
+		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9')) {
+			buf_release(&text);
+			return err_set(err, "a CAA tag is not of letters and "
+					    "digits");
+		}
+		buf_addc(&text, (char)c);
+	}
+	buf_addc(&text, ' ');
+	while (in->at < in->packet.len) {
+		unsigned c = read_u8(in);
+
+		buf_addc(&text, c ? (char)c : '?');
+	}
+	record->text = buf_take(&text);
+	return 0;
+}
+
+static int read_srv(struct reader *in, struct dns_record *record,
+		    struct err *err)
+{
+	record->preference = read_u16(in);
+	read_u16(in); /* weight */
+	record->port = read_u16(in);
+	return read_name(in, record->target, err);
+}
+
+static int read_rrsig(struct reader *in, struct dns_record *record,
+		      struct err *err)
+{
+	record->covers = read_u16(in);
+	read_u16(in); /* algorithm, labels */
+	read_u32(in); /* original TTL */
+	record->ends_s = read_u32(in);
+	record->begins_s = read_u32(in);
+	read_u16(in); /* key tag */
+	if (read_name(in, record->target, err) < 0)
+		return -1;
+	if (!in->bad)
+		in->at = in->packet.len; /* the signature itself */
+	return 0;
+}
+
 static int read_soa(struct reader *in, struct dns_record *record,
 		    struct err *err)
 {
@@ -189,6 +259,28 @@ static int read_data(struct reader *in, struct dns_record *record,
 		break;
 	case DNS_TXT:
 		if (read_text(in, record, err) < 0)
+			return -1;
+		break;
+	case DNS_TLSA:
+		record->usage = read_u8(in);
+		record->selector = read_u8(in);
+		record->matching = read_u8(in);
+		read_hash(in, record);
+		break;
+	case DNS_DS:
+		read_u32(in); /* key tag, algorithm, kind of hash */
+		read_hash(in, record);
+		break;
+	case DNS_CAA:
+		if (read_caa(in, record, err) < 0)
+			return -1;
+		break;
+	case DNS_SRV:
+		if (read_srv(in, record, err) < 0)
+			return -1;
+		break;
+	case DNS_RRSIG:
+		if (read_rrsig(in, record, err) < 0)
 			return -1;
 		break;
 	default:
@@ -355,6 +447,31 @@ void dns_answer_copy(struct dns_answer *to, const struct dns_answer *from)
 	to->authority = copy_records(from->authority, from->authority_count);
 }
 
+bool dns_reverse_name(const char *address, char out[DNS_NAME])
+{
+	unsigned char raw[16];
+	size_t len = 0;
+
+	if (inet_pton(AF_INET, address, raw) == 1) {
+		snprintf(out, DNS_NAME, "%u.%u.%u.%u.in-addr.arpa", raw[3],
+			 raw[2], raw[1], raw[0]);
+		return true;
+	}
+	if (inet_pton(AF_INET6, address, raw) != 1)
+		return false;
+	for (size_t i = sizeof(raw); i-- > 0;)
+		len += (size_t)snprintf(out + len, DNS_NAME - len, "%x.%x.",
+					raw[i] & 15u, raw[i] >> 4);
+	snprintf(out + len, DNS_NAME - len, "ip6.arpa");
+	return true;
+}
+
+int64_t dns_signature_time(uint32_t time_s, int64_t now_s)
+{
+	/* RFC 1982: the nearer way around. */
+	return now_s + (int32_t)(time_s - (uint32_t)now_s);
+}
+
 const char *dns_rcode_name(unsigned rcode)
 {
 	static const char *const names[] = {
@@ -378,7 +495,9 @@ const char *dns_type_name(unsigned type)
 		{ DNS_CNAME, "CNAME" }, { DNS_SOA, "SOA" },
 		{ DNS_PTR, "PTR" },	{ DNS_MX, "MX" },
 		{ DNS_TXT, "TXT" },	{ DNS_AAAA, "AAAA" },
-		{ DNS_OPT, "OPT" },
+		{ DNS_SRV, "SRV" },	{ DNS_OPT, "OPT" },
+		{ DNS_DS, "DS" },	{ DNS_RRSIG, "RRSIG" },
+		{ DNS_TLSA, "TLSA" },	{ DNS_CAA, "CAA" },
 	};
 
 	for (size_t i = 0; i < COUNT(names); i++)

@@ -12,14 +12,19 @@
 #define UDP_MAX	   1232
 #define HOST_ADDRS 16
 
+/* Bits of the fourth byte of a packet, and of the OPT record's flags. */
+#define AD 0x20
+#define CD 0x10
+#define DO 0x80
+
 struct question {
 	struct list link; /* open: with c-ares; ready: its answer came */
 	struct dns_resolver *resolver;
 	char name[DNS_NAME];
 	unsigned type;
-	bool recurse;
-	bool plain; /* without OPT, after a FORMERR */
-	bool again; /* to be sent once more, not delivered */
+	unsigned how; /* DNS_ASK_... */
+	bool plain;   /* without OPT, after a FORMERR */
+	bool again;   /* to be sent once more, not delivered */
 	dns_done_fn *done;
 	void *ctx;
 	bool answered;
@@ -183,16 +188,22 @@ static void send_question(struct question *question)
 
 	random_bytes(&id, sizeof(id));
 	status = ares_create_query(question->name[0] ? question->name : ".", 1,
-				   (int)question->type, id, question->recurse,
-				   &packet, &size,
-				   question->plain ? 0 : UDP_MAX);
+				   (int)question->type, id,
+				   question->how & DNS_ASK_RECURSE, &packet,
+				   &size, question->plain ? 0 : UDP_MAX);
 	if (status != ARES_SUCCESS) {
 		err_set(&question->why, "%s", status_text(status));
 		make_ready(question);
 		return;
 	}
-	if (question->recurse)
-		packet[3] |= 0x20; /* AD, RFC 6840 section 5.7 */
+	if (question->how & DNS_ASK_RECURSE)
+		packet[3] |= AD; /* RFC 6840 section 5.7 */
+	if (question->how & DNS_ASK_UNCHECKED)
+		packet[3] |= CD;
+	/* c-ares ends the packet with the OPT: type, size, rcode and version,
+	 * flags, no options. */
+	if ((question->how & DNS_ASK_SIGNED) && !question->plain)
+		packet[size - 4] |= DO;
 	ares_send(resolver->channel, packet, size, on_answer, question);
 	ares_free_string(packet);
 	arm_timeout(resolver);
@@ -345,11 +356,19 @@ void dns_resolver_free(struct dns_resolver *resolver)
 void dns_resolver_ask(struct dns_resolver *resolver, const char *name,
 		      unsigned type, bool recurse, dns_done_fn *done, void *ctx)
 {
+	dns_resolver_ask_how(resolver, name, type,
+			     recurse ? DNS_ASK_RECURSE : 0, done, ctx);
+}
+
+void dns_resolver_ask_how(struct dns_resolver *resolver, const char *name,
+			  unsigned type, unsigned how, dns_done_fn *done,
+			  void *ctx)
+{
 	struct question *question = mem_alloc(sizeof(*question));
 
 	question->resolver = resolver;
 	question->type = type;
-	question->recurse = recurse;
+	question->how = how;
 	question->done = done;
 	question->ctx = ctx;
 	list_append(&resolver->open, &question->link);

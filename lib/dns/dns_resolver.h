@@ -21,6 +21,19 @@ typedef void dns_done_fn(void *ctx, const struct dns_answer *answer,
 struct dns_resolver *
 dns_resolver_new(struct loop *loop, const struct addr *server, struct err *err);
 void dns_resolver_free(struct dns_resolver *resolver);
+/*
+ * How to ask.  DNS_ASK_SIGNED: with the signatures (DO, RFC 3225);
+ * DNS_ASK_UNCHECKED: also what a validating resolver finds bogus (CD, RFC 4035
+ * section 3.2.2).
+ */
+enum {
+	DNS_ASK_RECURSE = 1,
+	DNS_ASK_SIGNED = 2,
+	DNS_ASK_UNCHECKED = 4
+};
+void dns_resolver_ask_how(struct dns_resolver *resolver, const char *name,
+			  unsigned type, unsigned how, dns_done_fn *done,
+			  void *ctx);
 /* `recurse`: RD=1 for resolvers, 0 for authoritative servers.  TCP on TC. */
 void dns_resolver_ask(struct dns_resolver *resolver, const char *name,
 		      unsigned type, bool recurse, dns_done_fn *done,

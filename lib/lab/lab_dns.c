@@ -1,4 +1,5 @@
 #include "lab/lab_dns.h"
+#include "base/encode.h"
 #include "lab/lab_port.h"
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -28,16 +29,16 @@ struct lab_dns {
 
 /* Wire. */
 
-static void put_u16(struct buf *out, unsigned value)
+static void add_u16(struct buf *out, unsigned value)
 {
 	buf_addc(out, (char)(value >> 8));
 	buf_addc(out, (char)value);
 }
 
-static void put_u32(struct buf *out, uint32_t value)
+static void add_u32(struct buf *out, uint32_t value)
 {
-	put_u16(out, value >> 16);
-	put_u16(out, value & 0xffff);
+	add_u16(out, value >> 16);
+	add_u16(out, value & 0xffff);
 }
 
 /* Uncompressed, as everything that we write. */
@@ -58,11 +59,11 @@ static void put_soa(struct buf *out, const struct entry *entry)
 {
 	put_name(out, entry->target);
 	put_name(out, "hostmaster.invalid");
-	put_u32(out, entry->serial);
-	put_u32(out, 3600); /* refresh, retry, expire */
-	put_u32(out, 600);
-	put_u32(out, 604800);
-	put_u32(out, entry->minimum);
+	add_u32(out, entry->serial);
+	add_u32(out, 3600); /* refresh, retry, expire */
+	add_u32(out, 600);
+	add_u32(out, 604800);
+	add_u32(out, entry->minimum);
 }
 
 static void put_record(struct buf *out, const struct entry *entry, uint32_t ttl)
@@ -75,10 +76,10 @@ static void put_record(struct buf *out, const struct entry *entry, uint32_t ttl)
 		data = &soa;
 	}
 	put_name(out, entry->name);
-	put_u16(out, entry->type);
-	put_u16(out, 1);
-	put_u32(out, ttl);
-	put_u16(out, (unsigned)data->len);
+	add_u16(out, entry->type);
+	add_u16(out, 1);
+	add_u32(out, ttl);
+	add_u16(out, (unsigned)data->len);
 	buf_add(out, buf_slice(data));
 	buf_release(&soa);
 }
@@ -144,6 +145,55 @@ static void take_text(struct slice *rest, struct buf *data)
 	} while (rest->len > 0);
 }
 
+static bool take_number(struct slice *rest, uint32_t max, unsigned bytes,
+			struct buf *data)
+{
+	uint32_t value;
+
+	if (!take_u32(rest, &value) || value > max)
+		return false;
+	if (bytes == 2)
+		add_u16(data, value);
+	else
+		buf_addc(data, (char)value);
+	return true;
+}
+
+static bool take_hex(struct slice *rest, struct buf *data)
+{
+	struct slice word;
+
+	return take_word(rest, &word) && decode_hex(word, data);
+}
+
+static bool take_tlsa(struct slice *rest, struct buf *data)
+{
+	return take_number(rest, 255, 1, data) &&
+	       take_number(rest, 255, 1, data) &&
+	       take_number(rest, 255, 1, data) && take_hex(rest, data);
+}
+
+static bool take_ds(struct slice *rest, struct buf *data)
+{
+	return take_number(rest, 65535, 2, data) &&
+	       take_number(rest, 255, 1, data) &&
+	       take_number(rest, 255, 1, data) && take_hex(rest, data);
+}
+
+static bool take_caa(struct slice *rest, struct buf *data)
+{
+	struct slice tag;
+
+	if (!take_number(rest, 255, 1, data) || !take_word(rest, &tag) ||
+	    tag.len > 15)
+		return false;
+	buf_addc(data, (char)tag.len);
+	buf_add(data, tag);
+	buf_add(data, *rest);
+	*rest = slice_from(*rest, rest->len);
+	return true;
+}
+
 static bool take_value(struct slice *rest, struct entry *entry)
 {
 	uint32_t preference;
@@ -156,6 +206,18 @@ static bool take_value(struct slice *rest, struct entry *entry)
 	case DNS_TXT:
 		take_text(rest, &entry->data);
 		return true;
+	case DNS_TLSA:
+		return take_tlsa(rest, &entry->data);
+	case DNS_DS:
+		return take_ds(rest, &entry->data);
+	case DNS_CAA:
+		return take_caa(rest, &entry->data);
+	case DNS_SRV:
+		if (!take_number(rest, 65535, 2, &entry->data) ||
+		    !take_number(rest, 65535, 2, &entry->data) ||
+		    !take_number(rest, 65535, 2, &entry->data))
+			return false;
+		break;
 	case DNS_SOA:
 		return take_name(rest, entry->target) &&
 		       take_u32(rest, &entry->serial) &&
@@ -163,7 +225,7 @@ static bool take_value(struct slice *rest, struct entry *entry)
 	case DNS_MX:
 		if (!take_u32(rest, &preference) || preference > 65535)
 			return false;
-		put_u16(&entry->data, preference);
+		add_u16(&entry->data, preference);
 		break;
 	case DNS_NS:
 	case DNS_CNAME:
@@ -180,10 +242,9 @@ static bool take_value(struct slice *rest, struct entry *entry)
 
 static unsigned type_of(struct slice word)
 {
-	static const unsigned types[] = {
-		DNS_A,	 DNS_NS, DNS_CNAME, DNS_SOA,
-		DNS_PTR, DNS_MX, DNS_TXT,   DNS_AAAA
-	};
+	static const unsigned types[] = { DNS_A,   DNS_NS, DNS_CNAME, DNS_SOA,
+					  DNS_PTR, DNS_MX, DNS_TXT,   DNS_AAAA,
+					  DNS_SRV, DNS_DS, DNS_TLSA,  DNS_CAA };
 
 	for (size_t i = 0; i < COUNT(types); i++)
 		if (slice_is_nocase(word, dns_type_name(types[i])))
@@ -369,12 +430,12 @@ static const char *add_answers(struct reply *reply, const char *name,
 static void put_message(struct buf *out, const struct lab_query *query, bool aa,
 			unsigned rcode, unsigned answers, unsigned authorities)
 {
-	put_u16(out, 0);
-	put_u16(out, 0x8000 | (aa ? 0x0400 : 0) | rcode);
-	put_u16(out, 1);
-	put_u16(out, answers);
-	put_u16(out, authorities);
-	put_u16(out, 0);
+	add_u16(out, 0);
+	add_u16(out, 0x8000 | (aa ? 0x0400 : 0) | rcode);
+	add_u16(out, 1);
+	add_u16(out, answers);
+	add_u16(out, authorities);
+	add_u16(out, 0);
 	buf_add(out, query->question);
 }
 
@@ -403,6 +464,8 @@ static void put_reply(const struct lab_dns *lab, const struct lab_query *query,
 		zone = NULL;
 	put_message(out, query, lab->mood != LAB_DNS_LAME, rcode, reply.count,
 		    zone ? 1 : 0);
+	if (lab->mood == LAB_DNS_SECURE)
+		out->p[3] |= 0x20; /* AD */
 	buf_add(out, buf_slice(&reply.answers));
 	if (zone)
 		put_record(out, zone,
@@ -434,8 +497,15 @@ static void on_query(void *ctx, const struct lab_query *query,
 		else
 			put_reply(lab, query, &out);
 		break;
+	case LAB_DNS_BOGUS:
+		if (query->unchecked)
+			put_reply(lab, query, &out);
+		else
+			put_message(&out, query, false, DNS_SERVFAIL, 0, 0);
+		break;
 	case LAB_DNS_WELL:
 	case LAB_DNS_LAME:
+	case LAB_DNS_SECURE:
 		put_reply(lab, query, &out);
 	}
 	lab_asker_answer(asker, buf_slice(&out));

@@ -18,7 +18,9 @@ struct lab_dns;
 
 /*
  * How it behaves as a whole.  LAB_DNS_LAME answers without AA; LAB_DNS_OLD
- * knows no OPT record and answers FORMERR to it.
+ * knows no OPT record and answers FORMERR to it.  As validating resolvers are
+ * seen: LAB_DNS_SECURE answers with AD, LAB_DNS_BOGUS answers SERVFAIL where
+ * CD is not set.
  */
 enum lab_dns_mood {
 	LAB_DNS_WELL,
@@ -26,7 +28,9 @@ enum lab_dns_mood {
 	LAB_DNS_SERVFAIL,
 	LAB_DNS_REFUSED,
 	LAB_DNS_LAME,
-	LAB_DNS_OLD
+	LAB_DNS_OLD,
+	LAB_DNS_SECURE,
+	LAB_DNS_BOGUS
 };
 
 /* `listen` with port 0 takes a free port: see lab_dns_addr(). */
@@ -44,9 +48,13 @@ const struct addr *lab_dns_addr(const struct lab_dns *lab);
  *   acme.example 300 MX 0 .
  *   acme.example 300 TXT v=spf1 include:_spf.google.com -all
  *   ns1.acme.example 300 A 127.0.0.1
+ *   acme.example 300 CAA 0 issue letsencrypt.org
+ *   acme.example 300 DS 12345 13 2 c0ffee
+ *   _25._tcp.ns1.acme.example 300 TLSA 3 1 1 c0ffee
+ *   _autodiscover._tcp.acme.example 300 SRV 10 0 443 ns1.acme.example
  *
- * A SOA is mname, serial and minimum; a TXT is the rest of the line.  On an
- * error nothing is added.
+ * A SOA is mname, serial and minimum; a TXT and the value of a CAA are the rest
+ * of the line.  On an error nothing is added.
  */
 int lab_dns_add(struct lab_dns *lab, const char *lines, struct err *err);
 /*

@@ -181,6 +181,7 @@ static int parse_query(struct slice packet, struct lab_query *query)
 	query->type = get16(packet.p + end);
 	query->question = slice_of(packet.p + HEADER, end + 4 - HEADER);
 	query->recurse = packet.p[2] & 1;
+	query->unchecked = packet.p[3] & 0x10;
 	query->udp_max = UDP_PLAIN;
 	if (get16(packet.p + 10) == 0)
 		return end + 4 == packet.len ? 0 : -1;

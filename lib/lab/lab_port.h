@@ -20,7 +20,8 @@ struct lab_query {
 	unsigned type;
 	struct slice question; /* its bytes: name, type, class */
 	uint16_t id;
-	bool recurse; /* RD */
+	bool recurse;	/* RD */
+	bool unchecked; /* CD */
 	bool edns;
 	unsigned udp_max; /* what the asker takes over UDP */
 };

@@ -706,6 +706,13 @@ void stream_tls_info(struct stream *stream, struct tls_info *info)
 		 X509_verify_cert_error_string(verdict));
 }
 
+void stream_tls_chain(struct stream *stream, struct tls_chain *chain)
+{
+	*chain = (struct tls_chain){ 0 };
+	if (stream->tls_active)
+		tls_chain_take(bufferevent_openssl_get_ssl(stream->bev), chain);
+}
+
 void stream_peer(struct stream *stream, struct addr *addr)
 {
 	*addr = (struct addr){ .len = sizeof(addr->sa) };

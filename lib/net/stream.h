@@ -12,6 +12,7 @@
 #include "net/addr.h"
 #include "net/loop.h"
 #include "net/tls.h"
+#include "net/tls_chain.h"
 
 struct stream;
 
@@ -65,6 +66,8 @@ void stream_starttls_client(struct stream *stream, struct tls_client *tls,
 			    const char *server_name);
 /* What TLS gave; `active` false in clear text. */
 void stream_tls_info(struct stream *stream, struct tls_info *info);
+/* The certificates that the server showed; none in clear text. */
+void stream_tls_chain(struct stream *stream, struct tls_chain *chain);
 void stream_peer(struct stream *stream, struct addr *addr);
 void stream_local(struct stream *stream, struct addr *addr);
 

@@ -29,8 +29,9 @@ enum {
 };
 
 static const char *const no_names[] = { NULL };
+#define M365_SIGNED ".mx.microsoft"
 static const char *const m365_mx[] = { ".mail.protection.outlook.com",
-				       ".mx.microsoft", NULL };
+				       M365_SIGNED, NULL };
 static const char *const m365_dkim[] = { "selector1", "selector2", NULL };
 static const char *const workspace_mx[] = { "smtp.google.com",
 					    "aspmx.l.google.com",
@@ -549,4 +550,9 @@ const char *reply_scope_name(enum reply_scope scope)
 	};
 
 	return names[scope];
+}
+
+bool provider_may_have_dane(const char *mx)
+{
+	return slice_ends_nocase(slice(mx), M365_SIGNED);
 }

@@ -32,6 +32,13 @@ const struct provider *provider_find(const char *name); /* or NULL */
 /* The table, ended by a NULL name. */
 extern const struct provider providers[];
 
+/*
+ * Whether an MX host is of Exchange Online's signed zone: a domain with such a
+ * name may have inbound DANE, and has if the host has TLSA records (Microsoft
+ * Learn, "How SMTP DANE works").
+ */
+bool provider_may_have_dane(const char *mx);
+
 enum reply_act {
 	ACT_DELIVERED,
 	ACT_DEFER,

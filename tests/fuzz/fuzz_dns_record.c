@@ -23,6 +23,12 @@ static void check_name(const char *name)
 		check(name[0] != '.' && name[strlen(name) - 1] != '.');
 }
 
+static bool has_text(unsigned type)
+{
+	return type == DNS_TXT || type == DNS_TLSA || type == DNS_DS ||
+	       type == DNS_CAA;
+}
+
 static void check_records(const struct dns_record *records, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -33,11 +39,20 @@ static void check_records(const struct dns_record *records, size_t count)
 		check(memchr(record->address, '\0', sizeof(record->address)) !=
 		      NULL);
 		check(record->preference <= UINT16_MAX);
+		check(record->port <= UINT16_MAX);
+		check((record->usage | record->selector | record->matching |
+		       record->flags) <= UINT8_MAX);
 		check(dns_type_name(record->type)[0] != '\0');
 		if (record->type == DNS_OPT)
 			continue;
 		check(record->ttl <= INT32_MAX);
-		check(!record->text == (record->type != DNS_TXT));
+		check(!record->text == !has_text(record->type));
+		if (record->type == DNS_TLSA || record->type == DNS_DS)
+			check(strspn(record->text, "0123456789abcdef") ==
+			      strlen(record->text));
+		/* A tag of letters and digits, then a space. */
+		if (record->type == DNS_CAA)
+			check(strchr(record->text, ' ') > record->text);
 		check(!record->address[0] ==
 		      (record->type != DNS_A && record->type != DNS_AAAA));
 	}

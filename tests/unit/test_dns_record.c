@@ -79,9 +79,32 @@ static const struct packet dotted =
 	      "a.b\\c\0 d"
 	      "\0");
 
+/* Two TLSA, a DS. */
+static const struct packet hashes =
+	BYTES("\0\0\x84\0\0\x01\0\x03\0\0\0\0" Q_MX AT_ACME
+	      "\0\x34\0\x01\0\0\0\x3c\0\x05"
+	      "\x03\x01\x01\xab\x0f" AT_ACME "\0\x34\0\x01\0\0\0\x3c\0\x03"
+	      "\x02\0\0" AT_ACME "\0\x2b\0\x01\0\0\0\x3c\0\x06"
+	      "\x12\x34\x08\x02\xbe\xef");
+/* Of a tag in capitals, and one without a value. */
+static const struct packet caa =
+	BYTES("\0\0\x84\0\0\x01\0\x02\0\0\0\0" Q_MX AT_ACME
+	      "\x01\x01\0\x01\0\0\0\x3c\0\x11"
+	      "\x80\x05ISSUEca.example" AT_ACME "\x01\x01\0\x01\0\0\0\x3c\0\x07"
+	      "\0\x05issue");
+static const struct packet srv =
+	BYTES("\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+	      "\0\x21\0\x01\0\0\0\x3c\0\x08"
+	      "\0\x0a\0\x05\x01\xbb" AT_ACME);
+static const struct packet rrsig =
+	BYTES("\0\0\x84\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+	      "\0\x2e\0\x01\0\0\0\x3c\0\x17"
+	      "\0\x06\x08\x02\0\0\x0e\x10"
+	      "\x6a\0\0\0\x69\0\0\0\x12\x34" AT_ACME "sig");
+
 static const struct packet *const valid[] = {
-	&mx,	    &null_mx, &alias,	&nodata, &nxdomain,
-	&addresses, &text,    &badvers, &dotted,
+	&mx,	  &null_mx, &alias,  &nodata, &nxdomain, &addresses, &text,
+	&badvers, &dotted,  &hashes, &caa,    &srv,	 &rrsig,
 };
 
 static struct dns_answer parse(const struct packet *packet)
@@ -178,6 +201,73 @@ static void txt_strings_are_joined_and_no_nul_cuts_them(void **state)
 	dns_answer_release(&answer);
 }
 
+static void hashes_are_hex_beside_what_they_are_of(void **state)
+{
+	struct dns_answer answer = parse(&hashes), copy;
+
+	assert_int_equal(answer.answers[0].type, DNS_TLSA);
+	assert_int_equal(answer.answers[0].usage, 3);
+	assert_int_equal(answer.answers[0].selector, 1);
+	assert_int_equal(answer.answers[0].matching, 1);
+	assert_string_equal(answer.answers[0].text, "ab0f");
+	assert_string_equal(answer.answers[1].text, "");
+	assert_int_equal(answer.answers[2].type, DNS_DS);
+	assert_string_equal(answer.answers[2].text, "beef");
+	dns_answer_copy(&copy, &answer);
+	dns_answer_release(&answer);
+	assert_string_equal(copy.answers[0].text, "ab0f");
+	dns_answer_release(&copy);
+}
+
+static void caa_has_its_tag_in_lower_case_and_its_value(void **state)
+{
+	struct dns_answer answer = parse(&caa);
+
+	assert_int_equal(answer.answers[0].flags, 128);
+	assert_string_equal(answer.answers[0].text, "issue ca.example");
+	assert_int_equal(answer.answers[1].flags, 0);
+	assert_string_equal(answer.answers[1].text, "issue ");
+	dns_answer_release(&answer);
+}
+
+static void srv_and_rrsig_keep_what_is_judged(void **state)
+{
+	struct dns_answer answer = parse(&srv);
+
+	assert_int_equal(answer.answers[0].preference, 10);
+	assert_int_equal(answer.answers[0].port, 443);
+	assert_string_equal(answer.answers[0].target, "acme.example");
+	dns_answer_release(&answer);
+	answer = parse(&rrsig);
+	assert_int_equal(answer.answers[0].covers, DNS_SOA);
+	assert_int_equal(answer.answers[0].ends_s, 0x6a000000);
+	assert_int_equal(answer.answers[0].begins_s, 0x69000000);
+	assert_null(answer.answers[0].text);
+	dns_answer_release(&answer);
+}
+
+static void an_address_names_its_place_in_the_reverse_tree(void **state)
+{
+	char name[DNS_NAME] = "untouched";
+
+	assert_false(dns_reverse_name("mx.example", name));
+	assert_string_equal(name, "untouched");
+	assert_true(dns_reverse_name("192.0.2.1", name));
+	assert_string_equal(name, "1.2.0.192.in-addr.arpa");
+	assert_true(dns_reverse_name("2001:db8::567:89ab", name));
+	assert_string_equal(name, "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0."
+				  "0.0.8.b.d.0.1.0.0.2.ip6.arpa");
+}
+
+static void times_of_signatures_go_on_past_32_bits(void **state)
+{
+	assert_int_equal(dns_signature_time(1780000000, 1779999999),
+			 1780000000);
+	assert_int_equal(dns_signature_time(5, 4294967290), 4294967301);
+	assert_int_equal(dns_signature_time(4294967290, 4294967301),
+			 4294967290);
+}
+
 static void upper_bits_of_the_rcode_come_from_opt(void **state)
 {
 	struct dns_answer answer = parse(&badvers);
@@ -250,6 +340,22 @@ static const struct {
 		"\x02"
 		"a"),
 	  "a TXT string runs past its record" },
+	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+		"\x01\x01\0\x01\0\0\0\x3c\0\x04"
+		"\0\x05is"),
+	  "a CAA tag runs past its record" },
+	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+		"\x01\x01\0\x01\0\0\0\x3c\0\x04"
+		"\0\x02i "),
+	  "a CAA tag is not of letters and digits" },
+	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+		"\0\x34\0\x01\0\0\0\x3c\0\x02"
+		"\x03\x01"),
+	  "the data of a TLSA record have the wrong length" },
+	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
+		"\0\x2e\0\x01\0\0\0\x3c\0\x0c"
+		"\0\x06\x08\x02\0\0\x0e\x10\x6a\0\0\0"),
+	  "a name runs past the end" },
 	{ BYTES("\0\0\x80\0\0\x01\0\x01\0\0\0\0" Q_MX AT_ACME
 		"\0\x01\0\x03\0\0\0\x3c\0\x04"
 		"\xc0\0\x02\x35"),
@@ -350,6 +456,12 @@ int main(void)
 		cmocka_unit_test(nxdomain_names_the_zone_that_says_so),
 		cmocka_unit_test(addresses_are_text_and_a_negative_ttl_is_none),
 		cmocka_unit_test(txt_strings_are_joined_and_no_nul_cuts_them),
+		cmocka_unit_test(hashes_are_hex_beside_what_they_are_of),
+		cmocka_unit_test(caa_has_its_tag_in_lower_case_and_its_value),
+		cmocka_unit_test(srv_and_rrsig_keep_what_is_judged),
+		cmocka_unit_test(
+			an_address_names_its_place_in_the_reverse_tree),
+		cmocka_unit_test(times_of_signatures_go_on_past_32_bits),
 		cmocka_unit_test(upper_bits_of_the_rcode_come_from_opt),
 		cmocka_unit_test(strange_label_bytes_are_escaped),
 		cmocka_unit_test(packet_cut_at_any_length_is_an_error),

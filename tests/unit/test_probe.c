@@ -383,6 +383,10 @@ static void starttls_is_used_and_its_verdict_kept(void **state)
 	assert_true(run.result.tls.active);
 	assert_false(run.result.tls.trusted);
 	assert_true(run.result.tls.verdict[0] != '\0');
+	/* What TLSA and CAA are held against. */
+	assert_int_equal(run.result.chain.count, 1);
+	assert_true(run.result.chain.self_signed);
+	assert_string_equal(run.result.chain.issuer, "mx.example");
 	assert_non_null(strstr(buf_text(&run.server.said),
 			       "|STARTTLS|(tls)|EHLO hold.example|MAIL"));
 	json = probe_json(&run.result);

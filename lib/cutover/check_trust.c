@@ -1,0 +1,318 @@
+/* What DNSSEC and DANE say: of the domains, of the queue, of the new system. */
+
+#include "cutover/check_parts.h"
+#include "base/encode.h"
+#include "cutover/survey_trust.h"
+#include <stdlib.h>
+
+#define DAY_S  ((int64_t)24 * 3600)
+#define SOON_S (7 * DAY_S)
+
+/* dnssec */
+
+static bool is_bogus(const struct facts_signed *said)
+{
+	return !said->error[0] && said->rcode == DNS_SERVFAIL &&
+	       said->unchecked;
+}
+
+static struct json *signed_json(const struct facts_signed *said,
+				const char *domain)
+{
+	struct json *json = json_object();
+	char *asked = mem_printf("%s SOA, with signatures", domain);
+
+	json_put_text(json, "asked", asked);
+	json_put_text(json, "of", said->resolver);
+	json_put_time(json, "at", said->asked_ms);
+	free(asked);
+	if (said->error[0]) {
+		json_put_text(json, "error", said->error);
+		return json;
+	}
+	json_put_text(json, "rcode", dns_rcode_name(said->rcode));
+	json_put_bool(json, "ad", said->ad);
+	if (said->rcode == DNS_SERVFAIL)
+		json_put_bool(json, "answers_unchecked", said->unchecked);
+	if (said->ends_s) {
+		json_put_time(json, "signed_from", said->begins_s * 1000);
+		json_put_time(json, "signed_until", said->ends_s * 1000);
+	}
+	return json;
+}
+
+/*
+ * What is signed anew every day always ends within a week; late is what has
+ * little left of its own span.
+ */
+static bool ends_soon(const struct facts_signed *said, int64_t now_s)
+{
+	int64_t left_s = said->ends_s - now_s;
+
+	return said->ends_s != 0 && left_s < SOON_S &&
+	       left_s < (said->ends_s - said->begins_s) / 4;
+}
+
+static void judge_signed(const struct facts *facts, size_t at,
+			 struct tally *tally)
+{
+	const struct facts_domain *domain = &facts->domains[at];
+	const char *name = facts->plan->domains[at].name;
+	bool validated = false, answered = false, late = false;
+
+	for (size_t i = 0; i < domain->dnssec_count; i++) {
+		const struct facts_signed *said = &domain->dnssec[i];
+
+		json_add(tally->evidence, signed_json(said, name));
+		if (is_bogus(said)) {
+			tally_add(tally, VERDICT_FAIL,
+				  mem_printf("%s is signed, and wrongly: "
+					     "validating resolvers refuse it",
+					     name),
+				  mem_printf("repair the DS at the parent or "
+					     "the keys before any change; "
+					     "dig +cd +dnssec %s SOA shows "
+					     "what is served",
+					     name));
+			return;
+		}
+		answered |= !said->error[0] && said->rcode == DNS_NOERROR;
+		validated |= said->ad;
+		late |= ends_soon(said, facts->now.wall_ms / 1000);
+	}
+	if (validated && late)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("the signatures of %s end within 7 days",
+				     name),
+			  mem_printf("sign %s anew, and see why nothing does",
+				     name));
+	else if (!validated)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s has a DS, and %s", name,
+				     answered ? "none of the plan's resolvers "
+						"validates" :
+						"no resolver answers"),
+			  mem_dup("name a validating resolver under "
+				  "dns.resolvers"));
+}
+
+static void judge_dnssec(const struct facts *facts, size_t at,
+			 struct tally *tally)
+{
+	const struct facts_domain *domain = &facts->domains[at];
+	const char *name = facts->plan->domains[at].name;
+	const struct record_answer *ds =
+		records_get(facts->records, name, DNS_DS);
+	bool bogus = false;
+
+	json_add(tally->evidence, record_json(ds, name, DNS_DS));
+	for (size_t i = 0; i < domain->dnssec_count; i++)
+		bogus |= is_bogus(&domain->dnssec[i]);
+	if (record_of(ds, DNS_DS, 0) || bogus) {
+		judge_signed(facts, at, tally);
+	} else if (!ds || !ds->answered) {
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("whether %s is signed is not known", name),
+			  mem_printf("%s: ask again when it answers: dig %s DS",
+				     ds ? ds->error : "not asked", name));
+	}
+}
+
+void check_dnssec(const struct facts *facts, enum gate gate,
+		  struct finding *finding)
+{
+	struct tally tally;
+
+	tally_init(&tally);
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		judge_dnssec(facts, i, &tally);
+	tally_end(&tally, finding, "signed validly, or unsigned");
+	check_excuse(facts, finding);
+}
+
+/* queue-tlsa */
+
+struct tlsa_count {
+	size_t all, usable, matching;
+};
+
+/* RFC 7672 section 3.1: what else a record says, SMTP has no use for it. */
+static bool is_usable(const struct dns_record *record)
+{
+	return (record->usage == 2 || record->usage == 3) &&
+	       record->selector <= 1 && record->matching <= 2;
+}
+
+static struct tlsa_count count_tlsa(const struct record_answer *answer,
+				    const struct tls_chain *chain)
+{
+	struct tlsa_count count = { 0 };
+	const struct dns_record *record;
+
+	while ((record = record_of(answer, DNS_TLSA, count.all))) {
+		struct buf data = BUF_INIT;
+
+		count.all++;
+		count.usable += is_usable(record);
+		if (decode_hex(slice(record->text), &data) &&
+		    tls_chain_matches(chain, record->usage, record->selector,
+				      record->matching, buf_slice(&data)))
+			count.matching++;
+		buf_release(&data);
+	}
+	return count;
+}
+
+/* The record that a sender would find right, word for word. */
+static void tlsa_remedy(struct finding *finding, const char *name,
+			const struct tls_chain *chain)
+{
+	char digest[DIGEST_TEXT];
+
+	finding_remedy(finding,
+		       "publish %s. TLSA 3 1 1 %s, and the same of the next "
+		       "key before the certificate changes",
+		       name, digest_text(chain->at[0].key.sha256, digest));
+}
+
+static void judge_tlsa(const struct facts *facts, const char *name,
+		       const struct record_answer *answer,
+		       struct finding *finding)
+{
+	const struct probe_result *probe = &facts->queue_probe;
+	struct tlsa_count count = count_tlsa(answer, &probe->chain);
+
+	if (!facts->queue_probed || !probe->connected) {
+		check_not_known(facts, finding,
+				"%s has TLSA records, and the certificate of "
+				"the queue was not seen",
+				facts->plan->queue_mx.host);
+		finding_remedy(finding, "ask again while tideoverd runs");
+		return;
+	}
+	json_add(finding->evidence, probe_json(probe));
+	if (probe->chain.count == 0) {
+		finding_set(finding, VERDICT_FAIL,
+			    "%s has TLSA records, and the queue does no "
+			    "STARTTLS",
+			    facts->plan->queue_mx.host);
+		finding_remedy(finding,
+			       "name its certificate in the plan "
+			       "(queue_mx.tls), or take %s out of DNS",
+			       name);
+	} else if (count.usable == 0) {
+		finding_set(finding, VERDICT_WARN,
+			    "no TLSA record of %s is of use for SMTP (RFC 7672 "
+			    "section 3.1)",
+			    facts->plan->queue_mx.host);
+		tlsa_remedy(finding, name, &probe->chain);
+	} else if (count.matching == 0) {
+		finding_set(finding, VERDICT_FAIL,
+			    "no TLSA record of %s matches its certificate",
+			    facts->plan->queue_mx.host);
+		tlsa_remedy(finding, name, &probe->chain);
+	} else if (count.usable == 1) {
+		finding_set(finding, VERDICT_WARN,
+			    "%s has one TLSA record: the next key will not "
+			    "match",
+			    facts->plan->queue_mx.host);
+		finding_remedy(finding,
+			       "publish a second %s. TLSA 3 1 1 for the next "
+			       "key, two TTLs before the certificate changes",
+			       name);
+	} else {
+		finding_set(finding, VERDICT_PASS,
+			    "a TLSA record of %s matches its certificate",
+			    facts->plan->queue_mx.host);
+	}
+}
+
+void check_queue_tlsa(const struct facts *facts, enum gate gate,
+		      struct finding *finding)
+{
+	const char *host = facts->plan->queue_mx.host;
+	const struct record_answer *answer;
+	char name[DNS_NAME];
+
+	survey_tlsa_name(host, name);
+	answer = records_get(facts->records, name, DNS_TLSA);
+	finding->evidence = json_array();
+	json_add(finding->evidence, record_json(answer, name, DNS_TLSA));
+	if (!answer || !answer->answered) {
+		check_not_known(facts, finding,
+				"whether %s has TLSA records is not known",
+				host);
+		finding_remedy(finding, "%s: ask again: dig %s TLSA",
+			       answer ? answer->error : "not asked", name);
+	} else if (record_of(answer, DNS_TLSA, 0)) {
+		judge_tlsa(facts, name, answer, finding);
+	} else if (*record_cname(answer)) {
+		check_not_known(facts, finding,
+				"%s leads to %s, which was not asked", name,
+				record_cname(answer));
+		finding_remedy(finding,
+			       "compare it with the certificate: "
+			       "dig %s TLSA",
+			       name);
+	} else {
+		finding_set(finding, VERDICT_PASS, "%s has no TLSA record",
+			    host);
+	}
+}
+
+/* dane-standby */
+
+static void judge_mx(const struct facts *facts, const char *domain,
+		     const char *mx, struct tally *tally)
+{
+	const struct record_answer *answer;
+	char name[DNS_NAME];
+
+	survey_tlsa_name(mx, name);
+	answer = records_get(facts->records, name, DNS_TLSA);
+	json_add(tally->evidence, record_json(answer, name, DNS_TLSA));
+	if (!answer || !answer->answered)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("whether %s has inbound DANE is not known",
+				     domain),
+			  mem_printf("%s: ask again: dig %s TLSA",
+				     answer ? answer->error : "not asked",
+				     name));
+	else if (record_of(answer, DNS_TLSA, 0))
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s has inbound DANE (%s), which knows no "
+				     "secondary MX",
+				     domain, mx),
+			  mem_printf("use the strategy park, or turn it off "
+				     "in time: Disable-SmtpDaneInbound "
+				     "-DomainName %s",
+				     domain));
+}
+
+void check_dane_standby(const struct facts *facts, enum gate gate,
+			struct finding *finding)
+{
+	const struct plan *plan = facts->plan;
+	struct tally tally;
+
+	tally_init(&tally);
+	if (plan->strategy != STRATEGY_STANDBY)
+		json_add(tally.evidence, json_new_text("strategy: park"));
+	for (size_t d = 0;
+	     plan->strategy == STRATEGY_STANDBY && d < plan->domain_count; d++)
+		for (int s = 0; s < (plan->plain ? 1 : 2); s++) {
+			const struct plan_strings *mx =
+				&plan->domains[d].systems[s].mx;
+
+			for (size_t i = 0; i < mx->count; i++)
+				if (provider_may_have_dane(mx->at[i]))
+					judge_mx(facts, plan->domains[d].name,
+						 mx->at[i], &tally);
+		}
+	tally_end(&tally, finding,
+		  plan->strategy == STRATEGY_STANDBY ?
+			  "no domain with inbound DANE stands beside the "
+			  "queue" :
+			  "in a parked plan the queue is the only MX");
+	check_excuse(facts, finding);
+}
