@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define NEGATIVE_MAX_S 3600 /* of RFC 2308, section 5: one to three hours */
+#define CNAMES_MAX     8
 
 static const struct record_answer *ask(const struct facts *facts,
 				       struct tally *tally, const char *prefix,
@@ -44,6 +45,54 @@ static size_t texts_with(const struct record_answer *answer, const char *tag,
 			*first = text;
 	}
 	return count;
+}
+
+/*
+ * What a question for TXT met in the end: CNAMEs out of a zone were asked for
+ * one by one.  NULL: it leads to what was not asked for, or in circles.
+ */
+static const struct record_answer *end_of(const struct facts *facts,
+					  const struct record_answer *answer,
+					  struct tally *tally)
+{
+	for (int i = 0; answer && !record_text(answer, 0); i++) {
+		const char *target = record_cname(answer);
+
+		if (!*target)
+			break;
+		if (i == CNAMES_MAX)
+			return NULL;
+		answer = records_get(facts->records, target, DNS_TXT);
+		json_add(tally->evidence, record_json(answer, target, DNS_TXT));
+	}
+	return answer;
+}
+
+static void say_lost(struct tally *tally, const char *prefix,
+		     const char *domain, const char *target,
+		     const struct record_answer *last)
+{
+	tally_add(tally, VERDICT_UNKNOWN,
+		  mem_printf("where %s%s leads to did not answer", prefix,
+			     domain),
+		  mem_printf("%s: ask again when it answers: dig %s TXT",
+			     last ? last->error : "not asked", target));
+}
+
+/* ask() for TXT, which somebody else may keep behind a CNAME. */
+static const struct record_answer *ask_text(const struct facts *facts,
+					    struct tally *tally,
+					    const char *prefix,
+					    const char *domain)
+{
+	const struct record_answer *answer =
+		ask(facts, tally, prefix, domain, DNS_TXT);
+	const struct record_answer *last = end_of(facts, answer, tally);
+
+	if (!answer || (last && last->answered))
+		return last;
+	say_lost(tally, prefix, domain, record_cname(answer), last);
+	return NULL;
 }
 
 /* negative-cache */
@@ -154,21 +203,25 @@ static void walk_name(struct spf_walk *walk, struct slice domain,
 		      unsigned depth)
 {
 	const struct record_answer *answer;
-	const char *text, *target;
+	const char *text;
 	char name[DNS_NAME];
 	size_t count;
 
-	if (!dns_name_normal(domain, name))
+	/* Of no name the result is "none", which an include makes an error
+	 * (RFC 7208 sections 4.3 and 5.2). */
+	if (!dns_name_normal(domain, name)) {
+		if (!walk->wrong)
+			walk->wrong = mem_printf("'%.*s' is no name",
+						 (int)domain.len, domain.p);
 		return;
+	}
 	walk->has_old |=
 		walk->old_include && strcmp(name, walk->old_include) == 0;
 	walk->has_new |=
 		walk->new_include && strcmp(name, walk->new_include) == 0;
 	answer = records_get(walk->facts->records, name, DNS_TXT);
-	target = record_cname(answer);
-	if (answer && !record_text(answer, 0) && *target)
-		answer = records_get(walk->facts->records, target, DNS_TXT);
 	json_add(walk->tally->evidence, record_json(answer, name, DNS_TXT));
+	answer = end_of(walk->facts, answer, walk->tally);
 	if (!answer || !answer->answered) {
 		walk->unknown = true;
 		return;
@@ -196,6 +249,9 @@ static void walk_record(struct spf_walk *walk, const char *text, unsigned depth)
 		bool calls = term->kind == SPF_INCLUDE ||
 			     (term->kind == SPF_REDIRECT && !record.has_all);
 
+		/* Mechanisms behind it are ignored: RFC 7208 section 5.1. */
+		if (term->kind == SPF_ALL)
+			break;
 		if (term->kind == SPF_REDIRECT && record.has_all)
 			continue;
 		walk->lookups += term->looks_up;
@@ -205,14 +261,28 @@ static void walk_record(struct spf_walk *walk, const char *text, unsigned depth)
 	}
 }
 
-/* The record with the new include before its last word. */
+/* "all", "-all" and so on, up to the next space. */
+static bool is_all(const char *word)
+{
+	struct slice one = slice_of(word, strcspn(word, " "));
+
+	if (one.len == 4 && strchr("+-~?", one.p[0]))
+		one = slice_from(one, 1);
+	return slice_is_nocase(one, "all");
+}
+
+/* The record with the new include before its "all", or at the end. */
 static char *merged(const char *text, const char *include)
 {
-	const char *all = strrchr(text, ' ');
+	const char *all = text;
 
-	if (!all)
-		return mem_printf("%s include:%s -all", text, include);
-	return mem_printf("%.*s include:%s%s", (int)(all - text), text, include,
+	while (*all && !is_all(all)) {
+		all += strcspn(all, " ");
+		all += strspn(all, " ");
+	}
+	if (!*all)
+		return mem_printf("%s include:%s", text, include);
+	return mem_printf("%.*sinclude:%s %s", (int)(all - text), text, include,
 			  all);
 }
 
@@ -349,20 +419,56 @@ static bool names_tenant(const char *target, struct slice tenant)
 	return found;
 }
 
-static bool has_key(const struct facts *facts,
-		    const struct record_answer *answer)
+/* The value of a tag of "v=DMARC1; p=none; rua=...": RFC 6376 section 3.2, which
+ * RFC 7489 section 6.4 follows. */
+static struct slice tag_of(const char *text, const char *tag)
 {
-	const char *target = record_cname(answer), *text;
+	struct slice rest = slice(text);
 
-	if (!record_text(answer, 0) && *target)
-		answer = records_get(facts->records, target, DNS_TXT);
-	for (size_t i = 0; (text = record_text(answer, i)); i++) {
-		const char *key = strstr(text, "p=");
+	while (rest.len > 0) {
+		ptrdiff_t semicolon = slice_find(rest, ';');
+		struct slice one = semicolon < 0 ?
+					   rest :
+					   slice_of(rest.p, (size_t)semicolon);
+		ptrdiff_t equals = slice_find(one, '=');
 
-		/* An empty p= is a key that was taken back (RFC 6376 3.6.1). */
-		if (key && key[2] && key[2] != ';')
-			return true;
+		if (equals > 0 &&
+		    slice_is_nocase(slice_trim(slice_of(one.p, (size_t)equals)),
+				    tag))
+			return slice_trim(slice_from(one, (size_t)equals + 1));
+		if (semicolon < 0)
+			break;
+		rest = slice_from(rest, (size_t)semicolon + 1);
 	}
+	return slice_of("", 0);
+}
+
+/* An empty p= is a key that was taken back (RFC 6376 section 3.6.1). */
+static bool has_key(const struct record_answer *answer)
+{
+	const char *text;
+
+	for (size_t i = 0; (text = record_text(answer, i)); i++)
+		if (tag_of(text, "p").len > 0)
+			return true;
+	return false;
+}
+
+/*
+ * The first name that it leads to tells the tenant, or the last; the domain's
+ * own tell none, as a tenant may be called the same.
+ */
+static bool leads_to(const struct plan_system *system, const char *domain,
+		     const struct record_answer *first,
+		     const struct record_answer *last)
+{
+	const char *const names[] = { record_cname(first),
+				      last ? last->name : "" };
+
+	for (size_t i = 0; i < COUNT(names); i++)
+		if (!slice_ends_nocase(slice(names[i]), domain) &&
+		    names_tenant(names[i], tenant_of(system)))
+			return true;
 	return false;
 }
 
@@ -376,30 +482,28 @@ static void judge_selector(const struct facts *facts,
 	char *prefix = mem_printf("%s._domainkey.", selector);
 	const struct record_answer *answer =
 		ask(facts, tally, prefix, domain->name, DNS_TXT);
+	const struct record_answer *last = end_of(facts, answer, tally);
 	const char *target = record_cname(answer);
 
 	if (!answer)
 		goto out;
-	if (*target)
-		json_add(tally->evidence,
-			 record_json(records_get(facts->records, target,
-						 DNS_TXT),
-				     target, DNS_TXT));
-	if (names_tenant(target, tenant_of(old)) &&
-	    !names_tenant(target, tenant_of(new)))
+	if (leads_to(old, domain->name, answer, last) &&
+	    !leads_to(new, domain->name, answer, last))
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s%s leads to the old tenant", prefix,
 				     domain->name),
 			  mem_printf("publish the CNAME that the new tenant "
 				     "gives; now it is %s",
 				     target));
-	else if (!has_key(facts, answer))
+	else if (!last || !last->answered)
+		say_lost(tally, prefix, domain->name, target, last);
+	else if (!has_key(last))
 		tally_add(tally, first ? VERDICT_FAIL : VERDICT_WARN,
 			  mem_printf("%s%s has no key", prefix, domain->name),
 			  mem_printf("publish the record that %s gives for it",
 				     new->provider->title));
 	else if (strcmp(old->provider->name, new->provider->name) == 0 &&
-		 !names_tenant(target, tenant_of(new)))
+		 !leads_to(new, domain->name, answer, last))
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s%s has a key, whose tenant cannot be "
 				     "told",
@@ -433,27 +537,22 @@ void check_dkim(const struct facts *facts, enum gate gate,
 
 /* dmarc */
 
-/* The value of a tag of "v=DMARC1; p=none; rua=...": RFC 7489 section 6.4. */
-static struct slice tag_of(const char *text, const char *tag)
+/* Its texts whose first tag is v= with this value, to the letter. */
+static size_t texts_of(const struct record_answer *answer, const char *version,
+		       const char **first)
 {
-	struct slice rest = slice(text);
+	const char *text;
+	size_t count = 0;
 
-	while (rest.len > 0) {
-		ptrdiff_t semicolon = slice_find(rest, ';');
-		struct slice one = semicolon < 0 ?
-					   rest :
-					   slice_of(rest.p, (size_t)semicolon);
-		ptrdiff_t equals = slice_find(one, '=');
+	*first = NULL;
+	for (size_t i = 0; (text = record_text(answer, i)); i++) {
+		struct slice name = slice_of(text, strcspn(text, "=;"));
 
-		if (equals > 0 &&
-		    slice_is_nocase(slice_trim(slice_of(one.p, (size_t)equals)),
-				    tag))
-			return slice_trim(slice_from(one, (size_t)equals + 1));
-		if (semicolon < 0)
-			break;
-		rest = slice_from(rest, (size_t)semicolon + 1);
+		if (slice_is_nocase(slice_trim(name), "v") &&
+		    slice_is(tag_of(text, "v"), version) && count++ == 0)
+			*first = text;
 	}
-	return slice_of("", 0);
+	return count;
 }
 
 static bool dkim_fails(const struct facts *facts)
@@ -505,12 +604,12 @@ void check_dmarc(const struct facts *facts, enum gate gate,
 	for (size_t i = 0; i < plan->domain_count; i++) {
 		const char *domain = plan->domains[i].name, *text;
 		const struct record_answer *answer =
-			ask(facts, &tally, "_dmarc.", domain, DNS_TXT);
+			ask_text(facts, &tally, "_dmarc.", domain);
 		size_t count;
 
 		if (!answer)
 			continue;
-		count = texts_with(answer, "v=DMARC1", &text);
+		count = texts_of(answer, "DMARC1", &text);
 		if (count == 1)
 			judge_dmarc(facts, domain, text, gate, &tally);
 		else if (count == 0)
@@ -557,6 +656,27 @@ static bool reports_stay_inside(const struct plan *plan, struct slice rua)
 	return false;
 }
 
+static void judge_reports(const struct plan *plan, const char *domain,
+			  struct slice rua, struct tally *tally)
+{
+	if (rua.len == 0)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("the TLS-RPT record of %s names nobody "
+				     "to report to",
+				     domain),
+			  mem_printf("name a mailbox of another domain in "
+				     "rua= of _smtp._tls.%s",
+				     domain));
+	else if (reports_stay_inside(plan, rua))
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("TLS reports about %s go to the domain "
+				     "that moves",
+				     domain),
+			  mem_printf("name a mailbox of another domain in "
+				     "_smtp._tls.%s (RFC 8460 section 3)",
+				     domain));
+}
+
 void check_tls_rpt(const struct facts *facts, enum gate gate,
 		   struct finding *finding)
 {
@@ -567,11 +687,16 @@ void check_tls_rpt(const struct facts *facts, enum gate gate,
 	for (size_t i = 0; i < plan->domain_count; i++) {
 		const char *domain = plan->domains[i].name, *text;
 		const struct record_answer *answer =
-			ask(facts, &tally, "_smtp._tls.", domain, DNS_TXT);
+			ask_text(facts, &tally, "_smtp._tls.", domain);
+		size_t count;
 
 		if (!answer)
 			continue;
-		if (texts_with(answer, "v=TLSRPTv1", &text) == 0)
+		count = texts_of(answer, "TLSRPTv1", &text);
+		if (count == 1)
+			judge_reports(plan, domain, tag_of(text, "rua"),
+				      &tally);
+		else if (count == 0)
 			tally_add(&tally, VERDICT_WARN,
 				  mem_printf("%s asks for no TLS reports",
 					     domain),
@@ -579,14 +704,13 @@ void check_tls_rpt(const struct facts *facts, enum gate gate,
 					     "\"v=TLSRPTv1; rua=mailto:...\" "
 					     "with a mailbox of another domain",
 					     domain));
-		else if (reports_stay_inside(plan, tag_of(text, "rua")))
+		else
 			tally_add(&tally, VERDICT_WARN,
-				  mem_printf("TLS reports about %s go to the "
-					     "domain that moves",
-					     domain),
-				  mem_printf("name a mailbox of another domain "
-					     "in _smtp._tls.%s (RFC 8460 "
-					     "section 3)",
+				  mem_printf("%s has %zu TLS-RPT records: none "
+					     "of them counts",
+					     domain, count),
+				  mem_printf("leave one at _smtp._tls.%s (RFC "
+					     "8460 section 3)",
 					     domain));
 	}
 	tally_end(&tally, finding,

@@ -24,6 +24,7 @@ enum move {
 	GOOGLE_TO_M365,
 	M365_TO_GOOGLE,
 	M365_TO_M365,
+	ACME_TO_M365, /* a tenant called as the domain is */
 	OWN_TO_OWN
 };
 
@@ -34,6 +35,8 @@ static const char *const systems[][4] = {
 			     "workspace", "smtp.google.com" },
 	[M365_TO_M365] = { "m365", "acmeold.mail.protection.outlook.com",
 			   "m365", "acmenew.mail.protection.outlook.com" },
+	[ACME_TO_M365] = { "m365", "acme.mail.protection.outlook.com", "m365",
+			   "acmenew.mail.protection.outlook.com" },
 	[OWN_TO_OWN] = { "custom", "mail.old.example", "custom",
 			 "mail.new.example" },
 };
@@ -89,6 +92,36 @@ static const struct {
 	{ "spf", GATE_CLOSE, GOOGLE_TO_M365,
 	  OWN "include:_spf.google.com ~all\n" GOOGLE, VERDICT_FAIL,
 	  "lacks include:spf.protection.outlook.com" },
+	/* Nobody reads on behind "all" (5.1): neither what is wanted there, */
+	{ "spf", GATE_CLOSE, GOOGLE_TO_M365,
+	  OWN "mx -all include:spf.protection.outlook.com\n" OUTLOOK,
+	  VERDICT_FAIL, "lacks include:spf.protection.outlook.com" },
+	/* nor what costs lookups; */
+	{ "spf", GATE_PLAN, OWN_TO_OWN,
+	  OWN "-all a a a a a a a a a a a include:gone.example\n"
+	      "gone.example TXT\n",
+	  VERDICT_PASS, NULL },
+	/* and what is published goes before it. */
+	{ "spf", GATE_CLOSE, GOOGLE_TO_M365, OWN "mx -all exp=why.example\n",
+	  VERDICT_FAIL,
+	  "\"v=spf1 mx include:spf.protection.outlook.com -all "
+	  "exp=why.example\"" },
+	{ "spf", GATE_PLAN, OWN_TO_OWN, OWN "include:a..example -all\n",
+	  VERDICT_FAIL, "a..example" },
+	/* A chain of CNAMEs of several zones, asked one by one. */
+	{ "spf", GATE_PLAN, OWN_TO_OWN,
+	  OWN "include:a.example -all\n"
+	      "a.example TXT ->b.example\nb.example TXT ->c.example\n"
+	      "c.example TXT v=spf1 ip4:192.0.2.1 -all\n",
+	  VERDICT_PASS, NULL },
+	{ "spf", GATE_PLAN, OWN_TO_OWN,
+	  OWN "include:a.example -all\n"
+	      "a.example TXT ->b.example\nb.example TXT !timeout\n",
+	  VERDICT_UNKNOWN, "did not answer" },
+	{ "spf", GATE_PLAN, OWN_TO_OWN,
+	  OWN "include:a.example -all\n"
+	      "a.example TXT ->b.example\nb.example TXT ->a.example\n",
+	  VERDICT_UNKNOWN, "did not answer" },
 	{ "spf", GATE_CLOSE, GOOGLE_TO_M365, "acme.example TXT\n", VERDICT_WARN,
 	  "no SPF record" },
 	{ "spf", GATE_CLOSE, GOOGLE_TO_M365,
@@ -147,6 +180,37 @@ static const struct {
 	  VERDICT_WARN, "cannot be told" },
 	{ "dkim", GATE_CLOSE, GOOGLE_TO_M365, NEW(1), VERDICT_UNKNOWN,
 	  "selector2" },
+	{ "dkim", GATE_CLOSE, GOOGLE_TO_M365,
+	  SELECTOR(1) "->b.acme.example\n"
+		      "b.acme.example TXT ->c.acmenew.onmicrosoft.com\n"
+		      "c.acmenew.onmicrosoft.com TXT " KEY NEW(2),
+	  VERDICT_PASS, NULL },
+	/* Where it leads to did not answer: that is not "no key". */
+	{ "dkim", GATE_CLOSE, GOOGLE_TO_M365,
+	  SELECTOR(1) "->s._domainkey.acmenew.onmicrosoft.com\n"
+		      "s._domainkey.acmenew.onmicrosoft.com TXT "
+		      "!timeout\n" NEW(2),
+	  VERDICT_UNKNOWN, "timeout" },
+	/* Its tenant is told by where it leads, whoever answers. */
+	{ "dkim", GATE_CLOSE, M365_TO_M365,
+	  SELECTOR(1) "->s._domainkey.acmeold.onmicrosoft.com\n"
+		      "s._domainkey.acmeold.onmicrosoft.com TXT "
+		      "!timeout\n" NEW(2),
+	  VERDICT_FAIL, "old tenant" },
+	/* The domain's own names tell no tenant. */
+	{ "dkim", GATE_CLOSE, ACME_TO_M365, SELECTOR(1) KEY NEW(2),
+	  VERDICT_WARN, "cannot be told" },
+	{ "dkim", GATE_CLOSE, ACME_TO_M365,
+	  SELECTOR(1) "->b.acme.example\nb.acme.example TXT " KEY NEW(2),
+	  VERDICT_WARN, "cannot be told" },
+	{ "dkim", GATE_CLOSE, ACME_TO_M365,
+	  SELECTOR(1) "->s._domainkey.acme.onmicrosoft.com\n"
+		      "s._domainkey.acme.onmicrosoft.com TXT " KEY NEW(2),
+	  VERDICT_FAIL, "old tenant" },
+	/* The notes of a key that was taken back are no key. */
+	{ "dkim", GATE_CLOSE, M365_TO_GOOGLE,
+	  "google._domainkey.acme.example TXT v=DKIM1; n=old p=x; p=\n",
+	  VERDICT_FAIL, "no key" },
 	{ "dkim", GATE_CLOSE, OWN_TO_OWN, "", VERDICT_PASS, NULL },
 	/* dmarc */
 	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
@@ -172,7 +236,34 @@ static const struct {
 	  VERDICT_PASS, NULL },
 	{ "dmarc", GATE_PLAN, OWN_TO_OWN, "_dmarc.acme.example TXT !timeout\n",
 	  VERDICT_UNKNOWN, "timeout" },
+	/* RFC 7489 6.4: blanks around "=" are fine, another version is not. */
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT v = DMARC1 ; p = reject\n", VERDICT_PASS,
+	  NULL },
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT v=DMARC10; p=reject\n"
+	  "_dmarc.acme.example TXT v=DMARC1; p=reject\n",
+	  VERDICT_PASS, NULL },
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT p=reject; v=DMARC1\n", VERDICT_WARN,
+	  "no DMARC record" },
+	/* Kept by somebody else, behind a CNAME. */
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT ->acme.reports.example\n"
+	  "acme.reports.example TXT v=DMARC1; p=reject\n",
+	  VERDICT_PASS, NULL },
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT ->acme.reports.example\n"
+	  "acme.reports.example TXT !timeout\n",
+	  VERDICT_UNKNOWN, "timeout" },
 	/* tls-rpt */
+	{ "tls-rpt", GATE_PLAN, OWN_TO_OWN,
+	  "_smtp._tls.acme.example TXT ->acme.reports.example\n"
+	  "acme.reports.example TXT v=TLSRPTv1; rua=mailto:t@b.example\n",
+	  VERDICT_PASS, NULL },
+	{ "tls-rpt", GATE_PLAN, OWN_TO_OWN,
+	  "_smtp._tls.acme.example TXT ->acme.reports.example\n",
+	  VERDICT_UNKNOWN, "not asked" },
 	{ "tls-rpt", GATE_PLAN, OWN_TO_OWN,
 	  "_smtp._tls.acme.example TXT v=TLSRPTv1; rua=mailto:t@b.example\n",
 	  VERDICT_PASS, NULL },
@@ -183,6 +274,17 @@ static const struct {
 	{ "tls-rpt", GATE_PLAN, OWN_TO_OWN, "_smtp._tls.acme.example TXT\n",
 	  VERDICT_WARN, "asks for no TLS reports" },
 	{ "tls-rpt", GATE_PLAN, OWN_TO_OWN, "", VERDICT_UNKNOWN, NULL },
+	/* RFC 8460 section 3: of several none counts. */
+	{ "tls-rpt", GATE_PLAN, OWN_TO_OWN,
+	  "_smtp._tls.acme.example TXT v=TLSRPTv1; rua=mailto:t@b.example\n"
+	  "_smtp._tls.acme.example TXT v=TLSRPTv1; rua=mailto:u@b.example\n",
+	  VERDICT_WARN, "2 TLS-RPT records" },
+	{ "tls-rpt", GATE_PLAN, OWN_TO_OWN,
+	  "_smtp._tls.acme.example TXT v=TLSRPTv1; rua=\n", VERDICT_WARN,
+	  "names nobody" },
+	{ "tls-rpt", GATE_PLAN, OWN_TO_OWN,
+	  "_smtp._tls.acme.example TXT v=TLSRPTv12; rua=mailto:t@b.example\n",
+	  VERDICT_WARN, "asks for no TLS reports" },
 	/* autodiscover */
 	{ "autodiscover", GATE_CLOSE, GOOGLE_TO_M365,
 	  "autodiscover.acme.example CNAME autodiscover.outlook.com\n",
