@@ -88,7 +88,8 @@ class Child:
 
 
 class Knot:
-    """knotd with the zone of the domain, and one of the MX hosts."""
+    """knotd with the zone of the domain, the one above, and one of the MX
+    hosts."""
 
     def __init__(self, folder, domain, hosts, ttl):
         self.folder = os.path.join(folder, "knot")
@@ -122,11 +123,22 @@ template:
 zone:
   - domain: {domain}
   - domain: hosts.example
+  - domain: example
 """)
+        self.write_parent()
         self.write_hosts()
         self.write([])
         self.child = Child(folder, "knot", "knotd", "-c", self.conf)
         wait_for("knot answers", lambda: answers(self.port, domain, "SOA"))
+
+    def write_parent(self):
+        """Unsigned delegations."""
+        with open(f"{self.folder}/example.zone", "w",
+                  encoding="ascii") as out:
+            out.write("@ 300 SOA ns.hosts admin 1 60 60 3600 1\n"
+                      "@ 300 NS ns.hosts\nns.hosts 300 A 127.0.0.1\n"
+                      "hosts 300 NS ns.hosts\n"
+                      f"{self.domain}. 300 NS ns.hosts\n")
 
     def write_hosts(self):
         with open(f"{self.folder}/hosts.example.zone", "w",
@@ -159,7 +171,7 @@ zone:
 
 
 class Unbound:
-    """A caching resolver that asks knot for the two zones."""
+    """A caching resolver that asks knot for its zones."""
 
     def __init__(self, folder, name, knot):
         self.port = free_port()
@@ -180,7 +192,7 @@ server:
     do-not-query-localhost: no
     do-ip6: no
 """)
-            for zone in (knot.domain, "hosts.example"):
+            for zone in (knot.domain, "hosts.example", "example"):
                 out.write(f"""
 stub-zone:
     name: "{zone}"
