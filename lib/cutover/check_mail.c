@@ -192,12 +192,26 @@ struct spf_walk {
 	struct tally *tally;
 	const char *old_include, *new_include;
 	bool has_old, has_new, unknown;
-	unsigned lookups;
+	unsigned lookups, voids;
 	char *wrong; /* why it is a permerror */
 };
 
-static void walk_record(struct spf_walk *walk, const char *text,
-			unsigned depth);
+static void walk_record(struct spf_walk *walk, const char *name,
+			const char *text, unsigned depth);
+
+/* RFC 7208 section 4.5: how many, and the first. */
+static size_t spf_records(const struct record_answer *answer,
+			  const char **first)
+{
+	const char *text;
+	size_t count = 0;
+
+	*first = NULL;
+	for (size_t i = 0; (text = record_text(answer, i)); i++)
+		if (spf_is_record(slice(text)) && count++ == 0)
+			*first = text;
+	return count;
+}
 
 static void walk_name(struct spf_walk *walk, struct slice domain,
 		      unsigned depth)
@@ -226,15 +240,41 @@ static void walk_name(struct spf_walk *walk, struct slice domain,
 		walk->unknown = true;
 		return;
 	}
-	count = texts_with(answer, "v=spf1", &text);
+	count = spf_records(answer, &text);
 	if (count == 1)
-		walk_record(walk, text, depth + 1);
+		walk_record(walk, name, text, depth + 1);
 	else if (!walk->wrong)
 		walk->wrong = mem_printf("%s has %zu SPF records", name, count);
 }
 
-/* RFC 7208 section 4.6.4: what is called counts with what calls it. */
-static void walk_record(struct spf_walk *walk, const char *text, unsigned depth)
+/* RFC 7208 section 4.6.4: lookups that find nothing, and hosts of an mx. */
+static void look_up(struct spf_walk *walk, const char *self,
+		    const struct spf_term *term)
+{
+	unsigned type = term->kind == SPF_MX ? DNS_MX : DNS_A;
+	const struct record_answer *answer;
+	char name[DNS_NAME];
+	size_t count = 0;
+
+	if ((term->kind != SPF_A && term->kind != SPF_MX) || term->macro ||
+	    !dns_name_normal(term->domain.len ? term->domain : slice(self),
+			     name))
+		return;
+	answer = records_get(walk->facts->records, name, type);
+	if (!answer || !answer->answered || *record_cname(answer))
+		return;
+	json_add(walk->tally->evidence, record_json(answer, name, type));
+	while (record_of(answer, type, count))
+		count++;
+	walk->voids += count == 0;
+	if (type == DNS_MX && count > SPF_LOOKUPS_MAX && !walk->wrong)
+		walk->wrong = mem_printf("mx of %s has more than %d hosts",
+					 name, SPF_LOOKUPS_MAX);
+}
+
+/* What is called counts with what calls it. */
+static void walk_record(struct spf_walk *walk, const char *name,
+			const char *text, unsigned depth)
 {
 	struct spf_record record;
 	struct err err = ERR_INIT;
@@ -255,6 +295,7 @@ static void walk_record(struct spf_walk *walk, const char *text, unsigned depth)
 		if (term->kind == SPF_REDIRECT && record.has_all)
 			continue;
 		walk->lookups += term->looks_up;
+		look_up(walk, name, term);
 		if (calls && !term->macro && walk->lookups <= SPF_LOOKUPS_MAX &&
 		    depth < SPF_LOOKUPS_MAX)
 			walk_name(walk, term->domain, depth);
@@ -310,6 +351,16 @@ static void judge_spf(struct spf_walk *walk, const char *domain,
 				  "more (RFC 7208 section 4.6.4)"));
 		return;
 	}
+	if (walk->voids > SPF_VOIDS_MAX) {
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("the SPF record of %s has more than %d "
+				     "lookups that find nothing",
+				     domain, SPF_VOIDS_MAX),
+			  mem_dup("take out the names that are gone; the "
+				  "evidence has them (RFC 7208 section "
+				  "4.6.4)"));
+		return;
+	}
 	if (walk->unknown)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_printf("a record that the SPF of %s includes did "
@@ -356,7 +407,7 @@ static void look_at_spf(const struct facts *facts, size_t at, enum gate gate,
 	if (walk.old_include && walk.new_include &&
 	    strcmp(walk.old_include, walk.new_include) == 0)
 		walk.old_include = NULL;
-	count = texts_with(answer, "v=spf1", &text);
+	count = spf_records(answer, &text);
 	if (count > 1) {
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s has %zu SPF records: none of them "
@@ -372,7 +423,7 @@ static void look_at_spf(const struct facts *facts, size_t at, enum gate gate,
 				     walk.new_include ? "include:" : "mx",
 				     walk.new_include ? walk.new_include : ""));
 	} else {
-		walk_record(&walk, text, 0);
+		walk_record(&walk, domain->name, text, 0);
 		judge_spf(&walk, domain->name, text, gate);
 		free(walk.wrong);
 	}

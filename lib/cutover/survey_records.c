@@ -108,24 +108,41 @@ static void end_ask(struct ask *ask)
 
 /* What an answer makes us ask. */
 
+static void follow_term(const struct ask *ask, const struct spf_term *term)
+{
+	struct slice domain =
+		term->domain.len ? term->domain : slice(ask->name);
+	char name[DNS_NAME];
+	struct ask *next;
+
+	if (term->macro || !dns_name_normal(domain, name))
+		return;
+	switch (term->kind) {
+	case SPF_INCLUDE:
+	case SPF_REDIRECT:
+		next = add(ask->all, ask->domain, name, DNS_TXT);
+		if (next)
+			next->spf = true;
+		break;
+	case SPF_A:
+		add(ask->all, ask->domain, name, DNS_A);
+		break;
+	case SPF_MX:
+		add(ask->all, ask->domain, name, DNS_MX);
+		break;
+	default:
+		break;
+	}
+}
+
 static void follow_spf(const struct ask *ask, const char *text)
 {
 	struct spf_record record;
 
 	if (spf_record_parse(slice(text), &record, NULL) < 0)
 		return;
-	for (size_t i = 0; i < record.count; i++) {
-		const struct spf_term *term = &record.terms[i];
-		char name[DNS_NAME];
-		struct ask *next;
-
-		if ((term->kind != SPF_INCLUDE && term->kind != SPF_REDIRECT) ||
-		    term->macro || !dns_name_normal(term->domain, name))
-			continue;
-		next = add(ask->all, ask->domain, name, DNS_TXT);
-		if (next)
-			next->spf = true;
-	}
+	for (size_t i = 0; i < record.count; i++)
+		follow_term(ask, &record.terms[i]);
 }
 
 static void follow_addresses(const struct ask *ask,

@@ -12,7 +12,8 @@
 
 enum {
 	SPF_TERMS_MAX = 256,
-	SPF_LOOKUPS_MAX = 10 /* RFC 7208 section 4.6.4 */
+	SPF_LOOKUPS_MAX = 10, /* RFC 7208 section 4.6.4 */
+	SPF_VOIDS_MAX = 2
 };
 
 enum spf_kind {

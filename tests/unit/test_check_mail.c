@@ -147,6 +147,18 @@ static const struct {
 	/* A loop ends by the count. */
 	{ "spf", GATE_PLAN, OWN_TO_OWN, OWN "include:acme.example -all\n",
 	  VERDICT_FAIL, "more than 10 lookups" },
+	/* Other texts that begin so are none. */
+	{ "spf", GATE_PLAN, OWN_TO_OWN, OWN "-all\nacme.example TXT v=spf10\n",
+	  VERDICT_PASS, NULL },
+	/* What finds nothing: two at most. */
+	{ "spf", GATE_PLAN, OWN_TO_OWN,
+	  OWN "a:g.example a:h.example mx -all\ng.example A\nh.example A\n"
+	      "acme.example MX 10 mx.example\n",
+	  VERDICT_PASS, NULL },
+	{ "spf", GATE_PLAN, OWN_TO_OWN,
+	  OWN "a:g.example a:h.example mx -all\ng.example A\nh.example A\n"
+	      "acme.example MX\n",
+	  VERDICT_FAIL, "find nothing" },
 	/* verify-txt */
 	{ "verify-txt", GATE_START, GOOGLE_TO_M365,
 	  "acme.example TXT MS=ms12345678\n", VERDICT_PASS, NULL },

@@ -8,9 +8,9 @@
 
 static inline unsigned zone_type(const char *word)
 {
-	static const unsigned types[] = { DNS_TXT,  DNS_CNAME, DNS_A,
-					  DNS_AAAA, DNS_PTR,   DNS_SRV,
-					  DNS_DS,   DNS_TLSA,  DNS_CAA };
+	static const unsigned types[] = { DNS_TXT,  DNS_CNAME, DNS_A,	DNS_MX,
+					  DNS_AAAA, DNS_PTR,   DNS_SRV, DNS_DS,
+					  DNS_TLSA, DNS_CAA };
 
 	for (size_t i = 0; i < COUNT(types); i++)
 		if (strcmp(dns_type_name(types[i]), word) == 0)
@@ -32,6 +32,11 @@ static inline void zone_value(struct dns_record *record, const char *value)
 	case DNS_AAAA:
 		snprintf(record->address, sizeof(record->address), "%.47s",
 			 value);
+		break;
+	case DNS_MX:
+		if (sscanf(value, "%u %255s", &record->preference,
+			   record->target) != 2)
+			abort();
 		break;
 	case DNS_SRV:
 		if (sscanf(value, "%u %*u %u %255s", &record->preference,
