@@ -327,6 +327,52 @@ static char *merged(const char *text, const char *include)
 			  all);
 }
 
+static bool has_word(const struct buf *text, struct slice word)
+{
+	struct slice rest = buf_slice(text);
+
+	while (rest.len > 0)
+		if (slice_equal_nocase(slice_split(&rest, ' '), word))
+			return true;
+	return false;
+}
+
+/* All of several records in one, "all" of the first at the end. */
+static char *united(const struct record_answer *answer, const char *include)
+{
+	struct buf out = BUF_INIT;
+	struct slice all = slice("");
+	const char *text;
+
+	buf_adds(&out, "v=spf1");
+	for (size_t i = 0; (text = record_text(answer, i)); i++) {
+		struct slice rest = slice(text);
+
+		if (!spf_is_record(rest))
+			continue;
+		while (rest.len > 0) {
+			struct slice word = slice_split(&rest, ' ');
+
+			if (slice_ends_nocase(word, "all") && word.len <= 4) {
+				all = all.len ? all : word;
+			} else if (word.len && !has_word(&out, word)) {
+				buf_addc(&out, ' ');
+				buf_add(&out, word);
+			}
+		}
+	}
+	if (include) {
+		char *word = mem_printf("include:%s", include);
+
+		if (!has_word(&out, slice(word)))
+			buf_addf(&out, " %s", word);
+		free(word);
+	}
+	buf_addf(&out, " %.*s", all.len ? (int)all.len : 4,
+		 all.len ? all.p : "-all");
+	return buf_take(&out);
+}
+
 static void judge_spf(struct spf_walk *walk, const char *domain,
 		      const char *text, enum gate gate)
 {
@@ -409,12 +455,15 @@ static void look_at_spf(const struct facts *facts, size_t at, enum gate gate,
 		walk.old_include = NULL;
 	count = spf_records(answer, &text);
 	if (count > 1) {
+		char *one = united(answer, walk.new_include);
+
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s has %zu SPF records: none of them "
 				     "counts",
 				     domain->name, count),
 			  mem_printf("merge them into one: %s. TXT \"%s\"",
-				     domain->name, text));
+				     domain->name, one));
+		free(one);
 	} else if (count == 0) {
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s has no SPF record", domain->name),
@@ -774,6 +823,59 @@ void check_tls_rpt(const struct facts *facts, enum gate gate,
 /* Microsoft Learn, "Autodiscover for Exchange": the CNAME of Exchange Online. */
 #define AUTODISCOVER_M365 "autodiscover.outlook.com"
 
+static bool is_m365(const char *target)
+{
+	return strcmp(target, AUTODISCOVER_M365) == 0 ||
+	       strcmp(target, "outlook.office365.com") == 0;
+}
+
+/* Outlook asks for the SRV where the CNAME leads nowhere. */
+static void judge_service(const struct facts *facts,
+			  const struct plan_domain *domain, bool m365,
+			  struct tally *tally)
+{
+	const struct record_answer *answer =
+		ask(facts, tally, "_autodiscover._tcp.", domain->name, DNS_SRV);
+	const struct dns_record *record = record_of(answer, DNS_SRV, 0);
+
+	if (!record || is_m365(record->target) == m365)
+		return;
+	tally_add(tally, VERDICT_WARN,
+		  mem_printf("the SRV _autodiscover._tcp.%s leads to %s",
+			     domain->name, record->target),
+		  mem_printf("delete _autodiscover._tcp.%s. SRV",
+			     domain->name));
+}
+
+static void judge_autodiscover(const struct facts *facts,
+			       const struct plan_domain *domain, bool m365,
+			       struct tally *tally)
+{
+	const struct record_answer *answer =
+		ask(facts, tally, "autodiscover.", domain->name, DNS_CNAME);
+
+	if (!answer || is_m365(record_cname(answer)) == m365)
+		return;
+	if (m365)
+		tally_add(
+			tally, VERDICT_WARN,
+			mem_printf("autodiscover.%s does not lead to "
+				   "Microsoft 365",
+				   domain->name),
+			mem_printf(
+				"publish autodiscover.%s. CNAME " AUTODISCOVER_M365
+				".",
+				domain->name));
+	else
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("autodiscover.%s still leads to "
+				     "Microsoft 365",
+				     domain->name),
+			  mem_printf("delete autodiscover.%s, or point it to "
+				     "the new system",
+				     domain->name));
+}
+
 void check_autodiscover(const struct facts *facts, enum gate gate,
 			struct finding *finding)
 {
@@ -785,31 +887,9 @@ void check_autodiscover(const struct facts *facts, enum gate gate,
 		const struct plan_domain *domain = &plan->domains[i];
 		bool m365 =
 			strcmp(domain->systems[1].provider->name, "m365") == 0;
-		const struct record_answer *answer =
-			ask(facts, &tally, "autodiscover.", domain->name,
-			    DNS_CNAME);
-		const char *target = record_cname(answer);
 
-		if (!answer || (strcmp(target, AUTODISCOVER_M365) == 0) == m365)
-			continue;
-		if (m365)
-			tally_add(
-				&tally, VERDICT_WARN,
-				mem_printf("autodiscover.%s does not lead to "
-					   "Microsoft 365",
-					   domain->name),
-				mem_printf(
-					"publish autodiscover.%s. CNAME " AUTODISCOVER_M365
-					".",
-					domain->name));
-		else
-			tally_add(&tally, VERDICT_WARN,
-				  mem_printf("autodiscover.%s still leads to "
-					     "Microsoft 365",
-					     domain->name),
-				  mem_printf("delete autodiscover.%s, or point "
-					     "it to the new system",
-					     domain->name));
+		judge_autodiscover(facts, domain, m365, &tally);
+		judge_service(facts, domain, m365, &tally);
 	}
 	tally_end(&tally, finding, "autodiscover leads to the new system");
 }

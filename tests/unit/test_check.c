@@ -169,6 +169,7 @@ static const char good_zone[] =
 	"selector1._domainkey.acme.example TXT v=DKIM1; p=a2V5\n"
 	"selector2._domainkey.acme.example TXT v=DKIM1; p=a2V5\n"
 	"autodiscover.acme.example CNAME autodiscover.outlook.com\n"
+	"_autodiscover._tcp.acme.example SRV\n"
 	"acme.example DS\n"
 	"_25._tcp." QUEUE " TLSA\n" QUEUE " CAA 0 issue letsencrypt.org\n" QUEUE
 	" A 192.0.2.9\n" QUEUE " AAAA\n"

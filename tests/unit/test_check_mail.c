@@ -52,6 +52,8 @@ static const char *const systems[][4] = {
 	SELECTOR(n)                                      \
 	"->s" #n "._domainkey.acmenew.onmicrosoft.com\n" \
 	"s" #n "._domainkey.acmenew.onmicrosoft.com TXT " KEY
+#define SRV    "_autodiscover._tcp.acme.example SRV "
+#define NO_SRV SRV "\n"
 #define ONE(n) "x" #n ".example TXT v=spf1 ip4:192.0.2.1 -all\n"
 
 static const struct {
@@ -128,6 +130,11 @@ static const struct {
 	  OWN "include:spf.protection.outlook.com -all\n" OWN
 	      "mx -all\n" OUTLOOK,
 	  VERDICT_FAIL, "2 SPF records" },
+	{ "spf", GATE_CLOSE, GOOGLE_TO_M365,
+	  OWN "mx include:x.example ~all\n" OWN "-all mx ip4:192.0.2.1\n",
+	  VERDICT_FAIL,
+	  "acme.example. TXT \"v=spf1 mx include:x.example ip4:192.0.2.1 "
+	  "include:spf.protection.outlook.com ~all\"" },
 	{ "spf", GATE_PLAN, OWN_TO_OWN, OWN "mx incldue:x -all\n", VERDICT_FAIL,
 	  "permanent error" },
 	{ "spf", GATE_PLAN, OWN_TO_OWN,
@@ -299,19 +306,34 @@ static const struct {
 	  VERDICT_WARN, "asks for no TLS reports" },
 	/* autodiscover */
 	{ "autodiscover", GATE_CLOSE, GOOGLE_TO_M365,
-	  "autodiscover.acme.example CNAME autodiscover.outlook.com\n",
+	  "autodiscover.acme.example CNAME autodiscover.outlook.com\n" NO_SRV,
 	  VERDICT_PASS, NULL },
 	{ "autodiscover", GATE_CLOSE, GOOGLE_TO_M365,
-	  "autodiscover.acme.example CNAME\n", VERDICT_WARN,
+	  "autodiscover.acme.example CNAME\n" NO_SRV, VERDICT_WARN,
 	  "publish autodiscover.acme.example. CNAME "
 	  "autodiscover.outlook.com." },
 	{ "autodiscover", GATE_CLOSE, M365_TO_GOOGLE,
-	  "autodiscover.acme.example CNAME autodiscover.outlook.com\n",
+	  "autodiscover.acme.example CNAME autodiscover.outlook.com\n" NO_SRV,
 	  VERDICT_WARN, "still leads to Microsoft 365" },
 	{ "autodiscover", GATE_CLOSE, M365_TO_GOOGLE,
-	  "autodiscover.acme.example CNAME\n", VERDICT_PASS, NULL },
+	  "autodiscover.acme.example CNAME\n" NO_SRV, VERDICT_PASS, NULL },
 	{ "autodiscover", GATE_CLOSE, M365_TO_GOOGLE, "", VERDICT_UNKNOWN,
 	  NULL },
+	{ "autodiscover", GATE_CLOSE, GOOGLE_TO_M365,
+	  "autodiscover.acme.example CNAME autodiscover.outlook.com\n" SRV
+	  "10 0 443 mail.acme.example\n",
+	  VERDICT_WARN, "delete _autodiscover._tcp.acme.example. SRV" },
+	{ "autodiscover", GATE_CLOSE, GOOGLE_TO_M365,
+	  "autodiscover.acme.example CNAME autodiscover.outlook.com\n" SRV
+	  "10 0 443 outlook.office365.com\n",
+	  VERDICT_PASS, NULL },
+	{ "autodiscover", GATE_CLOSE, M365_TO_GOOGLE,
+	  "autodiscover.acme.example CNAME\n" SRV
+	  "10 0 443 outlook.office365.com\n",
+	  VERDICT_WARN, "leads to outlook.office365.com" },
+	{ "autodiscover", GATE_CLOSE, M365_TO_GOOGLE,
+	  "autodiscover.acme.example CNAME\n" SRV "!SERVFAIL\n",
+	  VERDICT_UNKNOWN, "SERVFAIL" },
 };
 
 static void each_situation_has_its_verdict(void **state)
