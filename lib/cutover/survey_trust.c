@@ -168,12 +168,28 @@ static void take_soa(struct ask *ask, const struct dns_answer *answer,
 			ask->resolver;
 }
 
+/* A resolver that is away is no reason to know nothing. */
+static bool ask_the_next(struct ask *ask)
+{
+	if (ask->authority || ask->what == ASK_SOA ||
+	    ask->what == ASK_UNCHECKED ||
+	    ask->resolver + 1 >= ask->all->resolver_count)
+		return false;
+	ask->resolver++;
+	list_remove(&ask->link);
+	list_append(&ask->all->waiting, &ask->link);
+	loop_timer_arm(ask->all->pump, 0);
+	return true;
+}
+
 static void came(void *ctx, const struct dns_answer *answer, const char *why)
 {
 	struct ask *ask = ctx;
 	struct survey_trust *all = ask->all;
 
 	all->in_flight--;
+	if (!answer && ask_the_next(ask))
+		return;
 	switch (ask->what) {
 	case ASK_DS:
 		take_ds(ask, answer, why);

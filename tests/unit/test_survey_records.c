@@ -9,6 +9,7 @@
 #include "lab/lab_dns.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const char plan_text[] =
 	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
@@ -273,6 +274,32 @@ static void an_unsigned_zone_costs_one_question(void **state)
 	world_release(&w);
 }
 
+static void a_resolver_that_is_away_leaves_it_to_the_next(void **state)
+{
+	struct addr resolvers[2];
+	struct world w;
+	int fd;
+
+	world_make(&w, "hold.example.net");
+	/* A port that is closed. */
+	assert_int_equal(
+		addr_parse(slice("127.0.0.1:0"), 0, &resolvers[0], NULL), 0);
+	fd = addr_listen(&resolvers[0], 1, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(addr_of_socket(fd, &resolvers[0], NULL), 0);
+	close(fd);
+	resolvers[1] = *lab_dns_addr(w.resolver);
+	survey_trust_start(w.loop, w.facts, resolvers, 2, on_done, &w);
+	loop_run(w.loop);
+	assert_int_equal(w.done, 1);
+	expect(&w, "acme.example", DNS_DS, "(resolver)", 1);
+	expect(&w, "_25._tcp.hold.example.net", DNS_TLSA, "(resolver)", 0);
+	assert_int_equal(w.facts->domains[0].dnssec_count, 2);
+	assert_string_not_equal(w.facts->domains[0].dnssec[0].error, "");
+	assert_string_equal(w.facts->domains[0].dnssec[1].error, "");
+	world_release(&w);
+}
+
 static void what_was_cancelled_was_not_answered(void **state)
 {
 	const struct record_answer *answer;
@@ -311,6 +338,7 @@ int main(void)
 		cmocka_unit_test(
 			a_zone_is_asked_for_checked_and_where_that_fails_unchecked),
 		cmocka_unit_test(an_unsigned_zone_costs_one_question),
+		cmocka_unit_test(a_resolver_that_is_away_leaves_it_to_the_next),
 		cmocka_unit_test(what_was_cancelled_was_not_answered),
 	};
 
