@@ -33,6 +33,8 @@ static const struct limit {
 	size_t offset;
 	double least, most, preset;
 } limits[] = {
+	LIMIT("queue_in_memory", COUNT_OF, queue_in_memory, 10, 100000000,
+	      50000),
 	LIMIT("sessions", COUNT_OF, network.sessions, 1, 1000000, 15000),
 	LIMIT("sessions_per_network", COUNT_OF, network.sessions_per_network, 0,
 	      1000000, 2000),

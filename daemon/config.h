@@ -20,6 +20,7 @@ struct config {
 	char *master_key; /* file with the key of data keys, or NULL */
 	char *postmaster; /* takes mail for the bare <postmaster>, or NULL */
 	enum tls_floor tls_floor;
+	unsigned queue_in_memory; /* envelopes of a plan (backlog.h) */
 	struct network_limits network;
 	struct session_limits session;
 };

@@ -33,6 +33,7 @@ struct work {
 	struct selection selection;
 	bool dry_run, is_streaming;
 	size_t selected;
+	uint64_t youngest; /* the last sequence of what was selected */
 	struct key *keys;
 	size_t key_count;
 	struct queue_envelope **envelopes;
@@ -49,6 +50,7 @@ struct verb {
 	const char *name, *what;
 	enum envelope_state state; /* what envelopes become */
 	bool needs_reason;
+	bool reaches; /* what is not in memory (backlog.h) as well */
 	bool (*is_possible)(const struct queue_envelope *envelope,
 			    enum envelope_state state);
 	/* Everything is selected, looked at and journalled. */
@@ -58,6 +60,7 @@ struct verb {
 static void work_free(struct work *work)
 {
 	job_end(&work->job);
+	backlog_reach_cancel(work->call->daemon->backlog, work);
 	act_cancel(&work->act);
 	bounce_cancel(work->bounce);
 	resend_free(work->resend);
@@ -411,6 +414,7 @@ static bool take_row(void *ctx, const struct json *row)
 {
 	struct work *work = ctx;
 	struct key *key;
+	uint64_t sequence;
 
 	work->selected++;
 	if (work->rows && work->selected > BOUNCED_MAX)
@@ -422,6 +426,9 @@ static bool take_row(void *ctx, const struct json *row)
 			mem_grow(work->keys,
 				 (work->key_count ? work->key_count * 2 : 1) *
 					 sizeof(*work->keys));
+	if (slice_u64(slice(json_get_text(row, "sequence")), &sequence) &&
+	    sequence > work->youngest)
+		work->youngest = sequence;
 	key = &work->keys[work->key_count++];
 	key->envelope = (uint32_t)json_get_number(row, "envelope", 0);
 	if (!id_parse(slice(json_get_text(row, "id")), &key->id))
@@ -462,10 +469,43 @@ static void choose(struct work *work)
 	begin_answer(work);
 }
 
-static void gathered(void *ctx, const struct err *failed)
+/* A released mailbox frees its whole line, wherever it is. */
+static bool has_held_rest(const struct work *work)
+{
+	const struct cutover *cutover = work->call->cutover;
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct queue_domain *domain = cutover->domains[i].queue;
+
+		if (domain->ledger.held > domain->here_held)
+			return true;
+	}
+	return false;
+}
+
+static void reached(void *ctx, const struct err *failed)
 {
 	struct work *work = ctx;
 	struct err err = ERR_INIT;
+
+	if (failed) {
+		work_reply(work, 500, failed->text);
+		return;
+	}
+	choose(work);
+	if (work->dry_run || work->count == 0)
+		work_reply(work, 200, NULL);
+	else if (note(work, work->count, &err) < 0)
+		work_reply(work, 500, err.text);
+	else
+		work->verb->run(work);
+}
+
+static void gathered(void *ctx, const struct err *failed)
+{
+	struct work *work = ctx;
+	bool is_release =
+		work->verb->state == ENVELOPE_WAITING && work->verb->reaches;
 
 	if (failed) {
 		work_reply(work, 500, failed->text);
@@ -477,13 +517,14 @@ static void gathered(void *ctx, const struct err *failed)
 			   "in parts");
 		return;
 	}
-	choose(work);
-	if (work->dry_run || work->count == 0)
-		work_reply(work, 200, NULL);
-	else if (note(work, work->count, &err) < 0)
-		work_reply(work, 500, err.text);
+	if (work->verb->reaches)
+		backlog_reach(work->call->daemon->backlog, work->call->plan,
+			      is_release && has_held_rest(work) ?
+				      UINT64_MAX :
+				      work->youngest,
+			      reached, work);
 	else
-		work->verb->run(work);
+		reached(work, NULL);
 }
 
 /* The verbs. */
@@ -580,19 +621,25 @@ static void run_bounce(struct work *work)
 		work_reply(work, 500, err.text);
 }
 
-static const struct verb verb_release = { "release",	    "a release",
-					  ENVELOPE_WAITING, true,
-					  act_is_possible,  run_act };
-static const struct verb verb_hold = { "hold", "a hold",	ENVELOPE_HELD,
-				       true,   act_is_possible, run_act };
-static const struct verb verb_retry = { "retry", "a retry", ENVELOPE_WAITING,
-					false,	 may_retry, run_retry };
-static const struct verb verb_discard = { "discard",	      "a discard",
-					  ENVELOPE_DISCARDED, true,
-					  act_is_possible,    run_act };
-static const struct verb verb_bounce = { "bounce",	   "a bounce",
-					 ENVELOPE_BOUNCED, true,
-					 act_is_possible,  run_bounce };
+static const struct verb verb_release = {
+	"release", "a release",	    ENVELOPE_WAITING, true,
+	true,	   act_is_possible, run_act
+};
+static const struct verb verb_hold = { "hold", "a hold", ENVELOPE_HELD,
+				       true,   true,	 act_is_possible,
+				       run_act };
+/* What is not in memory is due anyway. */
+static const struct verb verb_retry = { "retry",  "a retry", ENVELOPE_WAITING,
+					false,	  false,     may_retry,
+					run_retry };
+static const struct verb verb_discard = {
+	"discard",	 "a discard", ENVELOPE_DISCARDED, true, true,
+	act_is_possible, run_act
+};
+static const struct verb verb_bounce = {
+	"bounce", "a bounce",	   ENVELOPE_BOUNCED, true,
+	true,	  act_is_possible, run_bounce
+};
 static const struct verb verb_resend = { .name = "resend", .what = "a resend" };
 
 static struct work *work_new(struct call *call, const struct verb *verb)

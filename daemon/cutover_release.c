@@ -159,6 +159,8 @@ static void ramp(struct cutover_domain *domain)
 		}
 	}
 	domain->ramp_took = 0;
+	if (domain->queue->here == 0 && domain->queue->ledger.waiting > 0)
+		return; /* its first mailboxes come into memory */
 	if (domain->ramp_stage < plan->replay.ramp_count &&
 	    queue_waiting_mailboxes(domain->queue) > 0) {
 		size_t size = stage_size(domain);
@@ -329,8 +331,10 @@ static bool domain_is_drained(const struct cutover_domain *domain)
 	const struct queue_envelope *first;
 	int64_t now = clock_wall_ms();
 
-	if (list_is_empty(&domain->queue->waiting))
+	if (domain->queue->ledger.waiting == 0)
 		return true;
+	if (list_is_empty(&domain->queue->waiting))
+		return false; /* not in memory yet */
 	first = list_entry(domain->queue->waiting.next, struct queue_envelope,
 			   all);
 	if (first->message->sequence <= cutover->release_mark)

@@ -135,7 +135,8 @@ static struct json *domain_json(struct cutover *cutover, size_t at)
 static struct json *queue_json(struct cutover *cutover)
 {
 	struct json *json = json_object();
-	uint64_t waiting = 0, held = 0, bytes = 0, oldest = 0, due = 0;
+	uint64_t waiting = 0, held = 0, bytes = 0, here = 0, oldest = 0,
+		 due = 0;
 	int in_flight = 0;
 
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
@@ -145,6 +146,7 @@ static struct json *queue_json(struct cutover *cutover)
 		waiting += queue->ledger.waiting;
 		held += queue->ledger.held;
 		bytes += queue->bytes;
+		here += queue->here + queue->here_held;
 		due += queue->ready.count;
 		if (first && (!oldest || first < oldest))
 			oldest = first;
@@ -153,6 +155,7 @@ static struct json *queue_json(struct cutover *cutover)
 		in_flight += replay_in_flight(cutover->targets[i]->replay);
 	json_put_number(json, "waiting", (double)waiting);
 	json_put_number(json, "held", (double)held);
+	json_put_number(json, "in_memory", (double)here);
 	json_put_number(json, "bytes", (double)bytes);
 	json_put_time(json, "oldest", (int64_t)oldest);
 	json_put_number(json, "oldest_age_ms",

@@ -19,7 +19,6 @@ enum {
 	SPACE_EVERY_MS = 2000,
 	SHUTDOWN_MS = 3000,
 	CERTIFICATE_EVERY_MS = 10000,
-	LOAD_ENVELOPES = 1000,	/* between two looks at the sockets */
 	OUR_FIELDS = 64 * 1024, /* kept free below a target's limit */
 	INODES_RESERVE = 1000,
 };
@@ -183,50 +182,14 @@ static void hold_behind(struct daemon *daemon, struct queue_envelope *envelope)
 	queue_hold(envelope, true);
 }
 
-/* Whether its mailbox is held is known once the queue is loaded. */
-static void remember_early(struct daemon *daemon,
-			   const struct queue_envelope *envelope)
-{
-	daemon->early = mem_grow(daemon->early, (daemon->early_count + 1) *
-							sizeof(*daemon->early));
-	daemon->early[daemon->early_count++] = (struct daemon_early){
-		.id = envelope->message->id,
-		.envelope = envelope->index,
-	};
-}
-
 static void accepted(void *ctx, const struct record_message *message,
 		     const struct spool_place *place)
 {
 	struct daemon *daemon = ctx;
 	char *plan = slice_dup(message->plan);
 	struct cutover *cutover = daemon_find(daemon, plan);
-	struct queue_message *kept =
-		queue_add_message(daemon->queue, &message->id,
-				  message->sequence, message->accepted_ms,
-				  message->reverse_path);
 
-	kept->body_bytes = message->body_bytes;
-	kept->eightbit = message->eightbit;
-	kept->utf8 = message->utf8;
-	queue_set_place(daemon->queue, kept, place);
-	for (size_t i = 0; i < message->envelope_count; i++) {
-		struct slice path = message->forward_paths[i];
-		struct slice domain =
-			slice_from(path, (size_t)slice_rfind(path, '@') + 1);
-		char name[DNS_NAME];
-		struct queue_domain *queue;
-		struct queue_envelope *envelope;
-
-		dns_name_normal(domain, name);
-		queue = queue_domain(daemon->queue, plan, name);
-		queue->ledger.accepted++;
-		envelope = queue_add_envelope(queue, kept, (uint32_t)i, path);
-		if (!daemon->ready)
-			remember_early(daemon, envelope);
-		else if (envelope->mailbox->is_held)
-			hold_behind(daemon, envelope);
-	}
+	backlog_accept(daemon->backlog, message, place);
 	if (cutover) {
 		cutover_arrived(cutover, message->sequence, message->body_bytes,
 				message->envelope_count);
@@ -498,36 +461,21 @@ static void settle_uncertain(struct daemon *daemon,
 	queue_hold(envelope, false);
 }
 
-static void load_live(void *ctx, const struct index_live *live)
+static void on_envelope(void *ctx, struct queue_envelope *envelope,
+			const struct index_live *live)
 {
 	struct daemon *daemon = ctx;
-	struct queue_message *message = queue_find(daemon->queue, &live->id);
-	struct slice path = slice(live->forward_path);
-	struct queue_envelope *envelope;
-	char domain[DNS_NAME];
 
-	if (!message) {
-		message = queue_add_message(daemon->queue, &live->id,
-					    live->sequence, live->accepted_ms,
-					    slice(live->reverse_path));
-		message->body_bytes = live->body_bytes;
-		queue_set_place(daemon->queue, message, &live->place);
-		message->eightbit = live->eightbit;
-		message->utf8 = live->utf8;
+	if (live) {
+		envelope->attempts = live->attempts;
+		envelope->uncertain = live->uncertain;
+		if (live->next_ms > 0 && !envelope->held)
+			queue_defer(envelope, live->next_ms);
+		if (live->begin)
+			settle_uncertain(daemon, envelope);
 	}
-	dns_name_normal(slice_from(path, (size_t)slice_rfind(path, '@') + 1),
-			domain);
-	envelope = queue_add_envelope(queue_domain(daemon->queue, live->plan,
-						   domain),
-				      message, live->envelope, path);
-	envelope->attempts = live->attempts;
-	envelope->uncertain = live->uncertain;
-	if (live->state == ENVELOPE_HELD)
-		queue_hold(envelope, live->mailbox_held);
-	else if (live->next_ms > 0)
-		queue_defer(envelope, live->next_ms);
-	if (live->begin)
-		settle_uncertain(daemon, envelope);
+	if (!envelope->held && envelope->mailbox->is_held)
+		hold_behind(daemon, envelope);
 }
 
 struct ledger_load {
@@ -535,7 +483,7 @@ struct ledger_load {
 	char *plan;
 };
 
-/* Final states have no envelope in memory: their counts come from the index. */
+/* What came since the question counted itself. */
 static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
 {
 	struct ledger_load *load = ctx;
@@ -551,6 +499,8 @@ static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
 				 ->ledger;
 		int64_t last;
 
+		ledger->waiting += (uint64_t)json_get_number(row, "waiting", 0);
+		ledger->held += (uint64_t)json_get_number(row, "held", 0);
 		ledger->delivered +=
 			(uint64_t)json_get_number(row, "delivered", 0);
 		ledger->bounced += (uint64_t)json_get_number(row, "bounced", 0);
@@ -567,13 +517,29 @@ static void ledger_loaded(void *ctx, struct json *result, const struct err *err)
 	free(load);
 }
 
-static void load_ledger(struct daemon *daemon, const char *plan)
+static void bytes_loaded(void *ctx, struct json *result, const struct err *err)
+{
+	struct ledger_load *load = ctx;
+
+	if (err)
+		log_error("bytes of %s: %s", load->plan, err->text);
+	for (const struct json *row = json_first(result); row;
+	     row = json_next(row))
+		queue_domain(load->daemon->queue, load->plan,
+			     json_get_text(row, "domain"))
+			->bytes += (uint64_t)json_get_number(row, "bytes", 0);
+	json_free(result);
+	free(load->plan);
+	free(load);
+}
+
+static struct ledger_load *load_new(struct daemon *daemon, const char *plan)
 {
 	struct ledger_load *load = mem_alloc(sizeof(*load));
 
 	load->daemon = daemon;
 	load->plan = mem_dup(plan);
-	index_ledger(daemon->store.index, plan, ledger_loaded, load);
+	return load;
 }
 
 static int open_listeners(struct daemon *daemon, struct cutover *cutover,
@@ -605,27 +571,10 @@ static void note_recovered(struct daemon *daemon, struct cutover *cutover)
 		log_error("journal: %s", err.text);
 }
 
-static void settle_early(struct daemon *daemon)
-{
-	for (size_t i = 0; i < daemon->early_count; i++) {
-		struct queue_envelope *envelope =
-			queue_find_envelope(daemon->queue, &daemon->early[i].id,
-					    daemon->early[i].envelope);
-
-		if (envelope && envelope->mailbox->is_held)
-			hold_behind(daemon, envelope);
-	}
-	free(daemon->early);
-	daemon->early = NULL;
-	daemon->early_count = 0;
-}
-
 static void go(void *ctx)
 {
 	struct daemon *daemon = ctx;
 
-	settle_early(daemon);
-	queue_load_end(daemon->queue);
 	daemon->ready = true;
 	for (size_t i = 0; i < daemon->cutover_count; i++) {
 		note_recovered(daemon, daemon->cutovers[i]);
@@ -715,8 +664,12 @@ static void reload_plans(struct daemon *daemon)
 	while (dir && (entry = readdir(dir))) {
 		char *plan = mem_printf("%s/%s/plan.json", path, entry->d_name);
 
-		if (entry->d_name[0] != '.' && file_exists(plan))
+		if (entry->d_name[0] != '.' && file_exists(plan)) {
 			reload_plan(daemon, entry->d_name);
+			/* Its mail lives, be it under way or not. */
+			backlog_load(daemon->backlog, entry->d_name,
+				     daemon->sequence);
+		}
 		free(plan);
 	}
 	if (dir)
@@ -770,20 +723,12 @@ static void open_space(struct daemon *daemon)
 	char *quarantine = mem_printf("%s/quarantine", daemon->state_dir);
 
 	daemon->space =
-		spool_space_new(&daemon->store, daemon->queue, spool, evidence,
-				file_exists(quarantine), &space_owner, daemon);
+		spool_space_new(&daemon->store, daemon->queue, daemon->backlog,
+				spool, evidence, file_exists(quarantine),
+				&space_owner, daemon);
 	free(spool);
 	free(evidence);
 	free(quarantine);
-}
-
-static void loaded(struct daemon *daemon)
-{
-	index_live_end(daemon->loading);
-	daemon->loading = NULL;
-	spool_space_begin(daemon->space);
-	/* Answers of the index come in order: the ledgers are in by then. */
-	index_flush(daemon->store.index, go, daemon);
 }
 
 static void give_up(struct daemon *daemon, const char *why)
@@ -795,43 +740,83 @@ static void give_up(struct daemon *daemon, const char *why)
 	loop_stop(daemon->loop);
 }
 
-static void load_some(void *ctx)
+static void maybe_loaded(struct daemon *daemon)
+{
+	if (daemon->loaded || backlog_loading(daemon->backlog) > 0)
+		return;
+	daemon->loaded = true;
+	spool_space_begin(daemon->space);
+	/* Answers of the index come in order: the ledgers are in by then. */
+	index_flush(daemon->store.index, go, daemon);
+	/* Looks through all of it, so it comes last. */
+	for (size_t i = 0; i < daemon->cutover_count; i++) {
+		const char *plan = daemon->cutovers[i]->plan->name;
+
+		index_live_bytes(daemon->store.index, plan, bytes_loaded,
+				 load_new(daemon, plan));
+	}
+}
+
+static void on_page(void *ctx, const char *plan)
 {
 	struct daemon *daemon = ctx;
-	struct err err = ERR_INIT;
+	struct cutover *cutover = daemon_find(daemon, plan);
 
-	switch (index_live_read(daemon->loading, LOAD_ENVELOPES, load_live,
-				daemon, &err)) {
-	case 1:
-		loop_timer_arm(daemon->load_timer, 0);
-		break;
-	case 0:
-		loaded(daemon);
-		break;
-	default:
-		give_up(daemon, err.text);
+	maybe_loaded(daemon);
+	if (!daemon->ready || !cutover)
+		return;
+	for (size_t i = 0; i < cutover->target_count; i++)
+		replay_kick(cutover->targets[i]->replay);
+	cutover_look(cutover);
+}
+
+static void on_page_error(void *ctx, const char *plan, bool first,
+			  const struct err *err)
+{
+	struct daemon *daemon = ctx;
+
+	if (first || index_health(daemon->store.index) == INDEX_CORRUPT)
+		give_up(daemon, err->text);
+	else
+		log_error("plan %s: younger mail stays in the spool for now: "
+			  "%s",
+			  plan, err->text);
+}
+
+static const struct backlog_owner backlog_owner = {
+	.on_envelope = on_envelope,
+	.on_page = on_page,
+	.on_error = on_page_error,
+};
+
+static void take_up(void *ctx, struct json *result, const struct err *err)
+{
+	struct daemon *daemon = ctx;
+
+	daemon->sequence = (uint64_t)json_get_number(result, "sequence", 0);
+	json_free(result);
+	if (err) {
+		give_up(daemon, err->text);
+		return;
 	}
+	reload_plans(daemon);
+	/* Before new mail comes, which counts itself. */
+	for (size_t i = 0; i < daemon->cutover_count; i++) {
+		const char *plan = daemon->cutovers[i]->plan->name;
+
+		index_ledger(daemon->store.index, plan, ledger_loaded,
+			     load_new(daemon, plan));
+	}
+	open_space(daemon);
+	accept_mail(daemon);
+	maybe_loaded(daemon);
 }
 
 static void indexed(void *ctx)
 {
 	struct daemon *daemon = ctx;
-	struct err err = ERR_INIT;
 
-	daemon->loading =
-		index_live_begin(daemon->store.index, &daemon->sequence, &err);
-	if (!daemon->loading) {
-		give_up(daemon, err.text);
-		return;
-	}
-	queue_load_begin(daemon->queue);
-	reload_plans(daemon);
-	/* Counted before new mail comes, which counts itself. */
-	for (size_t i = 0; i < daemon->cutover_count; i++)
-		load_ledger(daemon, daemon->cutovers[i]->plan->name);
-	open_space(daemon);
-	accept_mail(daemon);
-	loop_timer_arm(daemon->load_timer, 0);
+	index_last(daemon->store.index, take_up, daemon);
 }
 
 static void stop(void *ctx)
@@ -884,6 +869,9 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 	daemon->queue = queue_new();
 	if (open_spool(daemon, err) < 0)
 		goto fail;
+	daemon->backlog =
+		backlog_new(daemon->loop, daemon->store.index, daemon->queue,
+			    config->queue_in_memory, &backlog_owner, daemon);
 	daemon->acceptance = (struct acceptance){
 		.loop = daemon->loop,
 		.store = &daemon->store,
@@ -904,7 +892,6 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 	daemon->certificate_timer =
 		loop_timer_new(daemon->loop, watch_certificates, daemon);
 	watch_certificates(daemon);
-	daemon->load_timer = loop_timer_new(daemon->loop, load_some, daemon);
 	daemon->control = http_server_unix(daemon->loop, socket, control_handle,
 					   daemon, err);
 	if (!daemon->control)
@@ -945,7 +932,6 @@ void daemon_free(struct daemon *daemon)
 	for (size_t i = 0; i < daemon->asked_count; i++)
 		control_stopped(daemon->asked[i]);
 	free(daemon->asked);
-	free(daemon->early);
 	jobs_cancel(&daemon->jobs); /* each answers its request */
 	http_server_free(daemon->control);
 	listeners_free(daemon->listeners);
@@ -953,7 +939,6 @@ void daemon_free(struct daemon *daemon)
 	for (size_t i = 0; i < daemon->cutover_count; i++)
 		cutover_free(daemon->cutovers[i]);
 	free(daemon->cutovers);
-	index_live_end(daemon->loading);
 	/* What becomes durable from here on only the index still learns. */
 	daemon->cutovers = NULL;
 	daemon->cutover_count = 0;
@@ -961,11 +946,11 @@ void daemon_free(struct daemon *daemon)
 		spool_writer_free(daemon->store.spool);
 	if (daemon->store.index)
 		index_close(daemon->store.index);
+	backlog_free(daemon->backlog);
 	spool_space_free(daemon->space);
 	queue_free(daemon->queue);
 	loop_timer_free(daemon->space_timer);
 	loop_timer_free(daemon->certificate_timer);
-	loop_timer_free(daemon->load_timer);
 	notify_free(daemon->notify);
 	if (daemon->loop)
 		loop_free(daemon->loop);
@@ -1148,6 +1133,7 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 		if (daemon->cutovers[i] == cutover)
 			daemon->cutovers[i] =
 				daemon->cutovers[--daemon->cutover_count];
+	backlog_forget(daemon->backlog, plan->name);
 	index_remove_plan(daemon->store.index, plan->name);
 	keyring_forget(daemon->store.keyring, plan->name);
 	dir = mem_dup(cutover->dir);

@@ -10,6 +10,7 @@
 #define DAEMON_DAEMON_H
 
 #include "base/map.h"
+#include "daemon/backlog.h"
 #include "daemon/config.h"
 #include "daemon/cutover.h"
 #include "daemon/job.h"
@@ -25,6 +26,7 @@ struct daemon {
 	int lock_fd;
 	struct store store;
 	struct queue *queue;
+	struct backlog *backlog;
 	struct spool_space *space;
 	struct list jobs; /* job.h */
 	struct acceptance acceptance;
@@ -35,23 +37,18 @@ struct daemon {
 	size_t cutover_count;
 	uint64_t sequence; /* the last one given */
 	int64_t started_ms;
-	bool accepting; /* mail is taken, the queue may still be loading */
-	bool ready;	/* the queue is loaded */
+	bool accepting; /* mail is taken, the queue may not be loaded yet */
+	bool ready;	/* it is, as far as need be (backlog.h) */
+	bool loaded;	/* the first of it, ready will follow */
 	bool failed;	/* it could not be: the end of daemon_run() */
-	struct index_live_reader *loading;
-	/* What came before it was ready: envelopes, and control requests. */
-	struct daemon_early {
-		struct id id;
-		uint32_t envelope;
-	} * early;
-	size_t early_count;
+	/* Control requests that came before it was ready. */
 	struct http_request **asked;
 	size_t asked_count;
 	struct notify *notify;
 	bool supervised;	/* somebody restarts us (systemd) */
 	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */
-	struct loop_timer *space_timer, *certificate_timer, *load_timer;
+	struct loop_timer *space_timer, *certificate_timer;
 	uint64_t space_left; /* above the reserve, less what goes out now */
 	bool space_short;
 	uint64_t damaged, torn; /* ranges found at start */

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/file.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "daemon/index_query.h"
 #include "daemon/index_schema.h"
@@ -25,7 +26,23 @@ enum op_kind {
 	OP_PUT,
 	OP_FLUSH,
 	OP_QUERY,
+	OP_PAGE,
 	OP_REMOVE
+};
+
+/* What is asked of it: a query as JSON, or a page of what lives. */
+struct ask {
+	struct list link; /* of those without an answer, the loop's */
+	struct op *op;
+	enum index_query query;
+	struct index_select select; /* texts of its own */
+	struct json *result;
+	index_json_fn *done;
+	size_t max; /* of a page */
+	struct index_page page;
+	struct index_live *rows;
+	index_page_fn *paged;
+	struct err err;
 };
 
 /* One thing to do on the index thread, in the order of the calls. */
@@ -39,15 +56,10 @@ struct op {
 	size_t len;
 	/* OP_FLUSH */
 	loop_fn *flushed;
-	/* OP_QUERY */
-	struct index *index;
-	enum index_query query;
-	struct index_select select;
-	struct json *result;
-	struct err err;
-	index_json_fn *done;
+	/* OP_QUERY, OP_PAGE */
+	struct ask *ask;
 	void *ctx;
-	char *plan;   /* OP_QUERY, OP_REMOVE */
+	char *plan;   /* OP_QUERY, OP_PAGE, OP_REMOVE */
 	char bytes[]; /* OP_PUT: the payload */
 };
 
@@ -112,6 +124,7 @@ struct index {
 	size_t pending; /* about so many from `first` on */
 	bool urgent;	/* somebody waits for an answer */
 	bool ending;
+	struct list asks; /* the loop's */
 };
 
 /* Opening. */
@@ -456,20 +469,90 @@ static const char **select_text(struct index_select *select, size_t i)
 	return (const char **)(void *)((char *)select + select_texts[i]);
 }
 
+static void ask_free(struct ask *ask)
+{
+	if (!ask)
+		return;
+	for (size_t i = 0; i < ask->page.count; i++) {
+		free((char *)(uintptr_t)ask->rows[i].forward_path);
+		free((char *)(uintptr_t)ask->rows[i].reverse_path);
+	}
+	free(ask->rows);
+	for (size_t i = 0; i < COUNT(select_texts); i++)
+		free((char *)(uintptr_t)*select_text(&ask->select, i));
+	free(ask);
+}
+
 static void op_free(struct op *op)
 {
+	ask_free(op->ask);
 	free(op->plan);
-	for (size_t i = 0; i < COUNT(select_texts); i++)
-		free((char *)(uintptr_t)*select_text(&op->select, i));
 	free(op);
 }
 
 static void answer(void *ctx)
 {
 	struct op *op = ctx;
+	struct ask *ask = op->ask;
+	const struct err *failed = err_is_set(&ask->err) ? &ask->err : NULL;
 
-	op->done(op->ctx, op->result, err_is_set(&op->err) ? &op->err : NULL);
+	list_remove(&ask->link);
+	if (op->kind == OP_PAGE)
+		ask->paged(op->ctx, failed ? NULL : &ask->page, failed);
+	else
+		ask->done(op->ctx, ask->result, failed);
 	op_free(op);
+}
+
+/* False once the page is full, or it failed. */
+static bool add_row(struct ask *ask, sqlite3_stmt *stmt)
+{
+	struct index_page *page = &ask->page;
+	struct index_live live, *row;
+
+	if (index_query_live_row(stmt, &live, &ask->err) < 0)
+		return false;
+	if (page->count >= ask->max &&
+	    ask->rows[page->count - 1].sequence != live.sequence) {
+		page->more = true;
+		return false;
+	}
+	if ((page->count & (page->count - 1)) == 0)
+		ask->rows = mem_grow(ask->rows,
+				     (page->count ? page->count * 2 : 1) *
+					     sizeof(*ask->rows));
+	row = &ask->rows[page->count++];
+	*row = live;
+	row->forward_path = mem_dup(live.forward_path);
+	row->reverse_path = mem_dup(live.reverse_path);
+	page->at = ask->rows;
+	return true;
+}
+
+static void read_page(struct index *index, const char *plan, struct ask *ask)
+{
+	sqlite3_stmt *stmt = NULL;
+	int result = SQLITE_ERROR;
+
+	if (index->health != INDEX_WELL) {
+		err_set(&ask->err, "the index does not have all of the mail");
+		return;
+	}
+	if (sqlite3_prepare_v2(index->db, index_query_page, -1, &stmt, NULL) ==
+	    SQLITE_OK) {
+		sqlite3_bind_text(stmt, 1, plan, -1, SQLITE_STATIC);
+		sqlite3_bind_int64(stmt, 2,
+				   (sqlite3_int64)ask->select.after_sequence);
+		while ((result = sqlite3_step(stmt)) == SQLITE_ROW &&
+		       add_row(ask, stmt))
+			;
+	}
+	if (result != SQLITE_ROW && result != SQLITE_DONE) {
+		err_set(&ask->err, "index: %s", sqlite3_errmsg(index->db));
+		if (is_corrupt(index->db))
+			index->health = INDEX_CORRUPT;
+	}
+	sqlite3_finalize(stmt);
 }
 
 static void remove_plan(struct index *index, const char *plan)
@@ -509,9 +592,15 @@ static void run_op(struct index *index, struct op *op)
 		break;
 	case OP_QUERY:
 		commit(index);
-		op->select.plan = op->plan;
-		op->result = index_query_run(index->db, op->query, &op->select,
-					     &op->err);
+		op->ask->select.plan = op->plan;
+		op->ask->result =
+			index_query_run(index->db, op->ask->query,
+					&op->ask->select, &op->ask->err);
+		loop_post(index->loop, answer, op);
+		break;
+	case OP_PAGE:
+		commit(index);
+		read_page(index, op->plan, op->ask);
 		loop_post(index->loop, answer, op);
 		break;
 	case OP_REMOVE:
@@ -603,6 +692,7 @@ struct index *index_open(struct loop *loop, const char *dir,
 	index->keyring = keyring;
 	index->path = mem_printf("%s/index.sqlite", dir);
 	index->last = &index->first;
+	list_init(&index->asks);
 	index->paths = mem_alloc(RECORD_MAX_ENVELOPES * sizeof(struct slice));
 	pthread_mutex_init(&index->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -644,6 +734,13 @@ void index_close(struct index *index)
 	pthread_cond_signal(&index->more);
 	if (index->runs)
 		pthread_join(index->thread, NULL);
+	/* The loop has ended: nobody hears these. */
+	list_each (it, next, &index->asks) {
+		struct ask *ask = list_entry(it, struct ask, link);
+
+		json_free(ask->result);
+		op_free(ask->op);
+	}
 	close_db(index);
 	if (index->health == INDEX_CORRUPT)
 		set_aside(index);
@@ -665,60 +762,6 @@ void index_indexed_up_to(struct index *index, uint32_t *segment,
 enum index_health index_health(struct index *index)
 {
 	return index->health;
-}
-
-struct index_live_reader {
-	struct index *index;
-	sqlite3 *db; /* of its own: the thread's is in use */
-	sqlite3_stmt *rows;
-};
-
-struct index_live_reader *
-index_live_begin(struct index *index, uint64_t *last_sequence, struct err *err)
-{
-	struct index_live_reader *reader = mem_alloc(sizeof(*reader));
-
-	reader->index = index;
-	if (sqlite3_open_v2(index->path, &reader->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-			    NULL) != SQLITE_OK)
-		err_set(err, "cannot open %s: %s", index->path,
-			sqlite3_errmsg(reader->db));
-	else if (index_query_functions(reader->db, index->keyring, err) == 0 &&
-		 index_query_live(reader->db, &reader->rows, last_sequence,
-				  err) == 0)
-		return reader;
-	if (reader->db && is_corrupt(reader->db))
-		index->health = INDEX_CORRUPT;
-	index_live_end(reader);
-	return NULL;
-}
-
-int index_live_read(struct index_live_reader *reader, size_t max,
-		    void (*each)(void *ctx, const struct index_live *live),
-		    void *ctx, struct err *err)
-{
-	int step = SQLITE_ROW;
-
-	while (max-- > 0 && (step = sqlite3_step(reader->rows)) == SQLITE_ROW)
-		if (index_query_live_row(reader->rows, each, ctx, err) < 0)
-			return -1;
-	if (step == SQLITE_ROW)
-		return 1;
-	if (step == SQLITE_DONE)
-		return 0;
-	if (is_corrupt(reader->db))
-		reader->index->health = INDEX_CORRUPT;
-	return err_set(err, "index: %s", sqlite3_errmsg(reader->db));
-}
-
-void index_live_end(struct index_live_reader *reader)
-{
-	if (!reader)
-		return;
-	sqlite3_finalize(reader->rows);
-	sqlite3_close(reader->db);
-	free(reader);
 }
 
 void index_put(struct index *index, const struct scan_record *record)
@@ -751,27 +794,59 @@ void index_flush(struct index *index, loop_fn *done, void *ctx)
 	push(index, op);
 }
 
+static struct op *op_ask(struct index *index, enum op_kind kind,
+			 const char *plan, void *ctx)
+{
+	struct op *op = mem_alloc(sizeof(*op));
+
+	op->kind = kind;
+	op->plan = mem_dup(plan);
+	op->ctx = ctx;
+	op->ask = mem_alloc(sizeof(*op->ask));
+	op->ask->op = op;
+	list_append(&index->asks, &op->ask->link);
+	return op;
+}
+
 static void query(struct index *index, enum index_query which, const char *plan,
 		  const struct index_select *select, index_json_fn *done,
 		  void *ctx)
 {
-	struct op *op = mem_alloc(sizeof(*op));
+	struct op *op = op_ask(index, OP_QUERY, plan, ctx);
 
-	op->kind = OP_QUERY;
-	op->index = index;
-	op->query = which;
-	op->plan = mem_dup(plan);
+	op->ask->query = which;
+	op->ask->done = done;
 	if (select) {
-		op->select = *select;
+		op->ask->select = *select;
 		for (size_t i = 0; i < COUNT(select_texts); i++) {
-			const char **text = select_text(&op->select, i);
+			const char **text = select_text(&op->ask->select, i);
 
 			*text = mem_dup(*text);
 		}
 	}
-	op->done = done;
-	op->ctx = ctx;
 	push(index, op);
+}
+
+void index_page(struct index *index, const char *plan, uint64_t after_sequence,
+		size_t max, index_page_fn *done, void *ctx)
+{
+	struct op *op = op_ask(index, OP_PAGE, plan, ctx);
+
+	op->ask->select.after_sequence = after_sequence;
+	op->ask->max = max;
+	op->ask->paged = done;
+	push(index, op);
+}
+
+void index_last(struct index *index, index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_LAST, "", NULL, done, ctx);
+}
+
+void index_live_bytes(struct index *index, const char *plan,
+		      index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_LIVE_BYTES, plan, NULL, done, ctx);
 }
 
 void index_ledger(struct index *index, const char *plan, index_json_fn *done,

@@ -44,19 +44,14 @@ enum index_health index_health(struct index *index);
 void index_indexed_up_to(struct index *index, uint32_t *segment,
 			 uint64_t *offset);
 
-/*
- * Everything that lives (waiting and held), newest first, as it is when
- * index_live_begin() returns, and the last sequence then.  Each read is of `max`
- * envelopes at most: 1 if there are more, 0 at the end, -1 with err (also when
- * one is sealed and its key is not here).  Begin, read until it is not 1, end.
- */
+/* An envelope that lives: waiting or held. */
 struct index_live {
 	struct id id;
 	uint64_t sequence;
 	uint32_t envelope;
 	enum envelope_state state;
 	bool mailbox_held;
-	const char *plan, *forward_path, *reverse_path;
+	const char *forward_path, *reverse_path;
 	bool eightbit, utf8;
 	int64_t accepted_ms, next_ms;
 	uint32_t attempts, uncertain;
@@ -64,13 +59,21 @@ struct index_live {
 	uint64_t body_bytes;
 	uint64_t begin; /* an attempt began and never ended */
 };
-struct index_live_reader;
-struct index_live_reader *
-index_live_begin(struct index *index, uint64_t *last_sequence, struct err *err);
-int index_live_read(struct index_live_reader *reader, size_t max,
-		    void (*each)(void *ctx, const struct index_live *live),
-		    void *ctx, struct err *err);
-void index_live_end(struct index_live_reader *reader); /* NULL is fine */
+/*
+ * What lives of a plan after a sequence, as it is once everything that was put
+ * before is in: in order, whole messages, about `max` envelopes.  `more`: there
+ * may be others behind the last.  Valid during the call; NULL with err if it
+ * cannot be read, or if the index is behind and may not have it all.
+ */
+struct index_page {
+	const struct index_live *at;
+	size_t count;
+	bool more;
+};
+typedef void index_page_fn(void *ctx, const struct index_page *page,
+			   const struct err *err);
+void index_page(struct index *index, const char *plan, uint64_t after_sequence,
+		size_t max, index_page_fn *done, void *ctx);
 
 /* One record of the spool, in the order of the log.  Copies what it keeps.
  * The same record twice changes nothing (a scan may overlap). */
@@ -87,6 +90,12 @@ typedef void index_json_fn(void *ctx, struct json *result,
 			   const struct err *err);
 void index_ledger(struct index *index, const char *plan, index_json_fn *done,
 		  void *ctx);
+/* The last sequence that any message has: {"sequence"}. */
+void index_last(struct index *index, index_json_fn *done, void *ctx);
+/* Bytes of what lives, once per envelope, domain by domain: [{"domain",
+ * "bytes"}].  Reads through all of it. */
+void index_live_bytes(struct index *index, const char *plan,
+		      index_json_fn *done, void *ctx);
 
 /* Every condition but the plan may be missing: NULL or 0. */
 struct index_select {
@@ -119,12 +128,13 @@ void index_copies(struct index *index, const struct index_select *select,
 /* How many of them, and when the first ended: {"count","first_ms"}. */
 void index_count(struct index *index, const struct index_select *select,
 		 index_json_fn *done, void *ctx);
-/* Per plan with delivered messages in a segment: [{"plan","count","last_ms"}],
- * last_ms of the last that was delivered. */
+/* Per plan with messages in a segment: [{"plan","count","last_ms",
+ * "live_sequence"}]: so many were delivered, the last of them then, and the
+ * sequence of the youngest that lives; 0: none. */
 void index_segment_copies(struct index *index, uint32_t segment,
 			  index_json_fn *done, void *ctx);
-/* Messages that are a side file and of which nothing lives, in the segments
- * from `segment` on: [{"id","plan","last_ms"}], last_ms 0: none delivered. */
+/* Messages that are a side file, in the segments from `segment` on:
+ * [{"id","plan","live","last_ms"}], last_ms 0: none delivered. */
 void index_side_copies(struct index *index, uint32_t segment,
 		       index_json_fn *done, void *ctx);
 /* Counts of replies by (stage, code, enhanced, text) of held and deferred. */

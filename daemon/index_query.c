@@ -469,9 +469,11 @@ static struct json *
 segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 {
 	static const char sql[] =
-		"SELECT m.plan, count(DISTINCT m.seq), max(e.ended)"
+		"SELECT m.plan, count(DISTINCT iif(e.state = 2, m.seq, NULL)),"
+		" max(iif(e.state = 2, e.ended, 0)),"
+		" max(iif(e.state < 2, m.seq, 0))"
 		" FROM message m JOIN envelope e USING(seq)"
-		" WHERE m.segment = ?1 AND e.state = 2 GROUP BY m.plan";
+		" WHERE m.segment = ?1 GROUP BY m.plan";
 	sqlite3_stmt *stmt = NULL;
 	struct json *all;
 	int step;
@@ -486,6 +488,8 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 		json_put_text(row, "plan", text_at(stmt, 0));
 		json_put_number(row, "count", sqlite3_column_double(stmt, 1));
 		json_put_number(row, "last_ms", sqlite3_column_double(stmt, 2));
+		json_put_number(row, "live_sequence",
+				sqlite3_column_double(stmt, 3));
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);
@@ -495,10 +499,9 @@ static struct json *side_copies(sqlite3 *db, const struct index_select *select,
 				struct err *err)
 {
 	static const char sql[] =
-		"SELECT m.id, m.plan, max(iif(e.state = 2, e.ended, 0))"
-		" FROM message m JOIN envelope e USING(seq)"
-		" WHERE m.body = 0 AND m.segment >= ?1 GROUP BY m.seq"
-		" HAVING min(e.state) >= 2";
+		"SELECT m.id, m.plan, max(iif(e.state = 2, e.ended, 0)),"
+		" min(e.state) < 2 FROM message m JOIN envelope e USING(seq)"
+		" WHERE m.body = 0 AND m.segment >= ?1 GROUP BY m.seq";
 	sqlite3_stmt *stmt = NULL;
 	struct json *all;
 	int step;
@@ -513,6 +516,7 @@ static struct json *side_copies(sqlite3 *db, const struct index_select *select,
 		json_put_text(row, "id", text_at(stmt, 0));
 		json_put_text(row, "plan", text_at(stmt, 1));
 		json_put_number(row, "last_ms", sqlite3_column_double(stmt, 2));
+		json_put_bool(row, "live", sqlite3_column_int(stmt, 3));
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);
@@ -614,6 +618,47 @@ static struct json *recent(sqlite3 *db, const struct index_select *select,
 	return finish(db, stmt, step, all, err);
 }
 
+static struct json *last(sqlite3 *db, struct err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	struct json *result;
+	int step;
+
+	if (prepare(db, "SELECT coalesce(max(seq), 0) FROM message", &stmt,
+		    err) < 0)
+		return NULL;
+	result = json_object();
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW)
+		json_put_number(result, "sequence",
+				sqlite3_column_double(stmt, 0));
+	return finish(db, stmt, step, result, err);
+}
+
+static struct json *live_bytes(sqlite3 *db, const struct index_select *select,
+			       struct err *err)
+{
+	static const char sql[] =
+		"SELECT e.domain, sum(m.bytes) FROM envelope e"
+		" JOIN message m USING(seq) WHERE e.state < 2 AND e.plan = ?1"
+		" GROUP BY e.domain";
+	sqlite3_stmt *stmt = NULL;
+	struct json *all;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return NULL;
+	all = json_array();
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = json_object();
+
+		json_put_text(row, "domain", text_at(stmt, 0));
+		json_put_number(row, "bytes", sqlite3_column_double(stmt, 1));
+		json_add(all, row);
+	}
+	return finish(db, stmt, step, all, err);
+}
+
 struct json *index_query_run(sqlite3 *db, enum index_query query,
 			     const struct index_select *select, struct err *err)
 {
@@ -636,49 +681,32 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 		return uncertain(db, select, err);
 	case INDEX_RECENT:
 		return recent(db, select, err);
+	case INDEX_LAST:
+		return last(db, err);
+	case INDEX_LIVE_BYTES:
+		return live_bytes(db, select, err);
 	}
 	return NULL;
 }
 
-int index_query_live(sqlite3 *db, sqlite3_stmt **rows, uint64_t *last_sequence,
-		     struct err *err)
-{
-	/* Both in one picture of the database: mail comes in meanwhile. */
-	static const char sql[] =
-		"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan,"
-		" " FORWARD_PATH ", " REVERSE_PATH ", m.flags, m.accepted,"
-		" e.next,"
-		" e.attempts, e.uncertain, m.segment, m.offset, m.body,"
-		" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)"
-		" WHERE e.state < 2 ORDER BY e.seq DESC, e.n DESC";
-	sqlite3_stmt *last = NULL;
+const char index_query_page[] =
+	"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan,"
+	" " FORWARD_PATH ", " REVERSE_PATH ", m.flags, m.accepted, e.next,"
+	" e.attempts, e.uncertain, m.segment, m.offset, m.body,"
+	" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)"
+	" WHERE e.state < 2 AND e.plan = ?1 AND e.seq > ?2"
+	" ORDER BY e.seq, e.n";
 
-	if (sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
-		return err_set(err, "index: %s", sqlite3_errmsg(db));
-	if (prepare(db, "SELECT coalesce(max(seq), 0) FROM message", &last,
-		    err) < 0)
-		return -1;
-	if (sqlite3_step(last) != SQLITE_ROW) {
-		err_set(err, "index: %s", sqlite3_errmsg(db));
-		sqlite3_finalize(last);
-		return -1;
-	}
-	*last_sequence = (uint64_t)sqlite3_column_int64(last, 0);
-	sqlite3_finalize(last);
-	return prepare(db, sql, rows, err);
-}
-
-int index_query_live_row(sqlite3_stmt *stmt,
-			 void (*each)(void *ctx, const struct index_live *live),
-			 void *ctx, struct err *err)
+int index_query_live_row(sqlite3_stmt *stmt, struct index_live *live,
+			 struct err *err)
 {
 	int flags = sqlite3_column_int(stmt, 8);
-	struct index_live live = {
+
+	*live = (struct index_live){
 		.sequence = (uint64_t)sqlite3_column_int64(stmt, 1),
 		.envelope = (uint32_t)sqlite3_column_int(stmt, 2),
 		.state = (enum envelope_state)sqlite3_column_int(stmt, 3),
 		.mailbox_held = sqlite3_column_int(stmt, 4),
-		.plan = text_at(stmt, 5),
 		.forward_path = text_at(stmt, 6),
 		.reverse_path = text_at(stmt, 7),
 		.eightbit = flags & INDEX_EIGHTBIT,
@@ -694,15 +722,14 @@ int index_query_live_row(sqlite3_stmt *stmt,
 		.body_bytes = (uint64_t)sqlite3_column_int64(stmt, 16),
 		.begin = (uint64_t)sqlite3_column_int64(stmt, 17),
 	};
-
-	if (!live.forward_path || !live.reverse_path)
+	if (!live->forward_path || !live->reverse_path)
 		return err_set(err,
 			       "message %s of plan '%s' is sealed and its "
 			       "data key is not here: put plans/%s/%s of the "
 			       "state folder back from your backup",
-			       text_at(stmt, 0), live.plan, live.plan,
-			       KEY_FILE_NAME);
-	if (id_parse(slice(text_at(stmt, 0)), &live.id))
-		each(ctx, &live);
+			       text_at(stmt, 0), text_at(stmt, 5),
+			       text_at(stmt, 5), KEY_FILE_NAME);
+	if (!id_parse(slice(text_at(stmt, 0)), &live->id))
+		return err_set(err, "index: '%s' is no id", text_at(stmt, 0));
 	return 0;
 }

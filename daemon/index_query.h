@@ -18,7 +18,9 @@ enum index_query {
 	INDEX_SIDE_COPIES,    /* the same */
 	INDEX_REPLIES,
 	INDEX_UNCERTAIN,
-	INDEX_RECENT
+	INDEX_RECENT,
+	INDEX_LAST,
+	INDEX_LIVE_BYTES
 };
 
 /* Bits of message.flags. */
@@ -33,12 +35,11 @@ int index_query_functions(sqlite3 *db, struct keyring *keyring,
 struct json *index_query_run(sqlite3 *db, enum index_query query,
 			     const struct index_select *select,
 			     struct err *err);
-/* The statement whose rows index_query_live_row() reads; see index.h. */
-int index_query_live(sqlite3 *db, sqlite3_stmt **rows, uint64_t *last_sequence,
-		     struct err *err);
-/* -1: it is sealed, and does not open. */
-int index_query_live_row(sqlite3_stmt *stmt,
-			 void (*each)(void *ctx, const struct index_live *live),
-			 void *ctx, struct err *err);
+/* The statement whose rows index_query_live_row() reads, ?1 to ?2 bound by the
+ * caller: plan, and the sequence before the first. */
+extern const char index_query_page[];
+/* Texts of `live` are the row's.  -1: it is sealed, and does not open. */
+int index_query_live_row(sqlite3_stmt *stmt, struct index_live *live,
+			 struct err *err);
 
 #endif

@@ -7,12 +7,12 @@
 #ifndef DAEMON_INDEX_SCHEMA_H
 #define DAEMON_INDEX_SCHEMA_H
 
-#define INDEX_VERSION 1
+#define INDEX_VERSION 2 /* as in the first INSERT below */
 
 static const char index_schema[] =
 	"CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL)"
 	" STRICT, WITHOUT ROWID;"
-	"INSERT INTO meta VALUES('version',1),('segment',0),('offset',0);"
+	"INSERT INTO meta VALUES('version',2),('segment',0),('offset',0);"
 	"CREATE TABLE message(seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
 	" plan TEXT NOT NULL, accepted INTEGER NOT NULL,"
 	" reverse_path TEXT NOT NULL, helo TEXT NOT NULL, peer TEXT NOT NULL,"
@@ -29,7 +29,7 @@ static const char index_schema[] =
 	" begin INTEGER NOT NULL DEFAULT 0, next INTEGER NOT NULL DEFAULT 0,"
 	" ended INTEGER NOT NULL DEFAULT 0,"
 	" PRIMARY KEY(seq, n)) STRICT, WITHOUT ROWID;"
-	"CREATE INDEX live ON envelope(seq, n) WHERE state < 2;"
+	"CREATE INDEX live ON envelope(plan, seq, n) WHERE state < 2;"
 	"CREATE INDEX unsure ON envelope(plan, seq, n) WHERE uncertain > 0;"
 	"CREATE TABLE attempt(seq INTEGER NOT NULL, n INTEGER NOT NULL,"
 	" number INTEGER NOT NULL, at INTEGER NOT NULL, target TEXT NOT NULL,"

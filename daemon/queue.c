@@ -9,7 +9,9 @@ struct queue {
 	struct map messages;	 /* id */
 	struct queue_live *live; /* by number of the segment */
 	size_t live_count;
-	bool loading;
+	uint64_t least;
+	void (*thin)(void *ctx, struct queue_domain *domain);
+	void *thin_ctx;
 	void (*gone)(void *ctx, const struct queue_message *message);
 	void *gone_ctx;
 };
@@ -102,6 +104,29 @@ static void unlimit(struct queue_mailbox *mailbox)
 	list_remove(&mailbox->limited);
 }
 
+static void look_if_thin(struct queue_domain *domain)
+{
+	struct queue *queue = domain->queue;
+
+	if (domain->rest && domain->open && domain->moving < queue->least &&
+	    queue->thin && queue_has_rest(domain))
+		queue->thin(queue->thin_ctx, domain);
+}
+
+/* What is in lines, and in lines that move. */
+static void count_line(struct queue_mailbox *mailbox, bool moves, int change)
+{
+	struct queue_domain *domain = mailbox->domain;
+
+	if (mailbox->moves)
+		domain->moving -= mailbox->waiting;
+	mailbox->waiting += (uint32_t)change;
+	domain->here += (uint64_t)(int64_t)change;
+	mailbox->moves = moves;
+	if (mailbox->moves)
+		domain->moving += mailbox->waiting;
+}
+
 /* Puts the mailbox where its first envelope belongs now. */
 static void mailbox_place(struct queue_mailbox *mailbox)
 {
@@ -111,8 +136,10 @@ static void mailbox_place(struct queue_mailbox *mailbox)
 	heap_remove(mailbox);
 	if (!first || mailbox->is_held)
 		unlimit(mailbox);
-	if (!first || mailbox->busy || mailbox->is_held ||
-	    domain->queue->loading)
+	count_line(mailbox, first && !mailbox->is_held && first->next_ms == 0,
+		   0);
+	look_if_thin(domain);
+	if (!first || mailbox->busy || mailbox->is_held)
 		return;
 	if (domain->ramp && !mailbox->admitted)
 		return;
@@ -153,6 +180,35 @@ static void line_insert(struct queue_envelope *envelope, struct list *line,
 {
 	insert_in_order(envelope, line, offsetof(struct queue_envelope, line));
 	insert_in_order(envelope, all, offsetof(struct queue_envelope, all));
+}
+
+static void line_enter(struct queue_envelope *envelope)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+
+	line_insert(envelope, &mailbox->line, &mailbox->domain->waiting);
+	count_line(mailbox, mailbox->moves, 1);
+}
+
+static void held_enter(struct queue_envelope *envelope)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+
+	line_insert(envelope, &mailbox->held, &mailbox->domain->held);
+	mailbox->domain->here_held++;
+}
+
+/* Out of the line, or from among the held. */
+static void line_leave(struct queue_envelope *envelope)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+
+	list_remove(&envelope->line);
+	list_remove(&envelope->all);
+	if (envelope->held)
+		mailbox->domain->here_held--;
+	else
+		count_line(mailbox, mailbox->moves, -1);
 }
 
 struct queue *queue_new(void)
@@ -223,8 +279,7 @@ static void envelope_drop(struct queue *queue, struct queue_envelope *envelope)
 {
 	struct queue_message *message = envelope->message;
 
-	list_remove(&envelope->line);
-	list_remove(&envelope->all);
+	line_leave(envelope);
 	message->envelopes[envelope->index] = NULL;
 	free(envelope->forward_path);
 	free(envelope);
@@ -270,27 +325,25 @@ void queue_free(struct queue *queue)
 	free(queue);
 }
 
-static void place_mailbox(void *ctx, struct slice key, void *value)
+void queue_on_thin(struct queue *queue, uint64_t least,
+		   void (*thin)(void *ctx, struct queue_domain *domain),
+		   void *ctx)
 {
-	mailbox_place(value);
+	queue->least = least;
+	queue->thin = thin;
+	queue->thin_ctx = ctx;
 }
 
-static void place_mailboxes(void *ctx, struct slice key, void *value)
+void queue_set_open(struct queue_domain *domain, bool open)
 {
-	struct queue_domain *domain = value;
-
-	map_each(&domain->mailboxes, place_mailbox, NULL);
+	domain->open = open;
+	look_if_thin(domain);
 }
 
-void queue_load_begin(struct queue *queue)
+bool queue_has_rest(const struct queue_domain *domain)
 {
-	queue->loading = true;
-}
-
-void queue_load_end(struct queue *queue)
-{
-	queue->loading = false;
-	map_each(&queue->domains, place_mailboxes, NULL);
+	return domain->ledger.waiting > domain->here ||
+	       domain->ledger.held > domain->here_held;
 }
 
 static void domain_key(const char *plan, const char *domain, struct buf *out)
@@ -333,6 +386,54 @@ static void domain_of_plan(void *ctx, struct slice key, void *value)
 
 	if (strcmp(domain->plan, want->plan) == 0)
 		want->found = domain;
+}
+
+struct rest {
+	const char *plan;
+	bool rest;
+	int64_t rest_ms;
+};
+
+static void set_rest(void *ctx, struct slice key, void *value)
+{
+	const struct rest *want = ctx;
+	struct queue_domain *domain = value;
+
+	if (strcmp(domain->plan, want->plan) != 0)
+		return;
+	domain->rest = want->rest;
+	domain->rest_ms = want->rest_ms;
+	look_if_thin(domain);
+}
+
+void queue_set_rest(struct queue *queue, const char *plan, bool rest,
+		    int64_t rest_ms)
+{
+	struct rest want = { plan, rest, rest_ms };
+
+	map_each(&queue->domains, set_rest, &want);
+}
+
+struct here {
+	const char *plan;
+	uint64_t count;
+};
+
+static void count_here(void *ctx, struct slice key, void *value)
+{
+	const struct queue_domain *domain = value;
+	struct here *here = ctx;
+
+	if (strcmp(domain->plan, here->plan) == 0)
+		here->count += domain->here + domain->here_held;
+}
+
+uint64_t queue_here(const struct queue *queue, const char *plan)
+{
+	struct here here = { plan, 0 };
+
+	map_each(&queue->domains, count_here, &here);
+	return here.count;
 }
 
 void queue_remove_plan(struct queue *queue, const char *plan)
@@ -397,27 +498,69 @@ static struct queue_mailbox *mailbox_find(struct queue_domain *domain,
 	return mailbox;
 }
 
-struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
-					  struct queue_message *message,
-					  uint32_t index,
-					  struct slice forward_path)
+/* A mailbox is held while one of its held envelopes holds it. */
+static void mailbox_recount(struct queue_mailbox *mailbox)
+{
+	mailbox->is_held = false;
+	list_each (it, next, &mailbox->held)
+		if (list_entry(it, struct queue_envelope, line)->mailbox_held)
+			mailbox->is_held = true;
+}
+
+static struct queue_envelope *envelope_new(struct queue_domain *domain,
+					   struct queue_message *message,
+					   uint32_t index,
+					   struct slice forward_path)
 {
 	struct queue_envelope *envelope = mem_alloc(sizeof(*envelope));
-	struct queue_mailbox *mailbox = mailbox_find(domain, forward_path);
 
 	envelope->message = message;
-	envelope->mailbox = mailbox;
+	envelope->mailbox = mailbox_find(domain, forward_path);
 	envelope->index = index;
 	envelope->forward_path = slice_dup(forward_path);
 	envelopes_reserve(message, index + 1);
 	message->envelopes[index] = envelope;
 	message->envelope_count++;
-	line_insert(envelope, &mailbox->line, &domain->waiting);
-	domain->ledger.waiting++;
-	domain->bytes += message->body_bytes;
+	return envelope;
+}
+
+struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
+					  struct queue_message *message,
+					  uint32_t index,
+					  struct slice forward_path)
+{
+	struct queue_envelope *envelope =
+		envelope_new(domain, message, index, forward_path);
+	struct queue_mailbox *mailbox = envelope->mailbox;
+
+	line_enter(envelope);
 	if (!mailbox->heap || line_first(&mailbox->line) == envelope)
 		mailbox_place(mailbox);
 	return envelope;
+}
+
+struct queue_envelope *queue_add_held(struct queue_domain *domain,
+				      struct queue_message *message,
+				      uint32_t index, struct slice forward_path,
+				      bool mailbox)
+{
+	struct queue_envelope *envelope =
+		envelope_new(domain, message, index, forward_path);
+
+	envelope->held = true;
+	envelope->mailbox_held = mailbox;
+	held_enter(envelope);
+	mailbox_recount(envelope->mailbox);
+	mailbox_place(envelope->mailbox);
+	return envelope;
+}
+
+void queue_count_accepted(struct queue_domain *domain, uint64_t bytes)
+{
+	domain->ledger.accepted++;
+	domain->ledger.waiting++;
+	domain->bytes += bytes;
+	look_if_thin(domain);
 }
 
 struct queue_message *queue_find(struct queue *queue, const struct id *id)
@@ -563,15 +706,6 @@ static void count_final(struct queue_ledger *ledger, enum envelope_state state)
 	}
 }
 
-/* A mailbox is held while one of its held envelopes holds it. */
-static void mailbox_recount(struct queue_mailbox *mailbox)
-{
-	mailbox->is_held = false;
-	list_each (it, next, &mailbox->held)
-		if (list_entry(it, struct queue_envelope, line)->mailbox_held)
-			mailbox->is_held = true;
-}
-
 /* Senders of spam know many mailboxes: an empty one costs nothing.  During a
  * ramp it keeps its admission. */
 static void mailbox_drop_empty(struct queue_mailbox *mailbox)
@@ -613,12 +747,11 @@ void queue_hold(struct queue_envelope *envelope, bool mailbox)
 	unclaim(envelope);
 	envelope->next_ms = 0;
 	if (!envelope->held) {
+		line_leave(envelope);
 		envelope->held = true;
 		domain->ledger.waiting--;
 		domain->ledger.held++;
-		list_remove(&envelope->line);
-		list_remove(&envelope->all);
-		line_insert(envelope, &box->held, &domain->held);
+		held_enter(envelope);
 	}
 	envelope->mailbox_held = mailbox;
 	mailbox_recount(box);
@@ -632,13 +765,12 @@ void queue_release(struct queue_envelope *envelope, int64_t next_ms)
 
 	if (!envelope->held)
 		return;
+	line_leave(envelope);
 	envelope->held = envelope->mailbox_held = false;
 	envelope->next_ms = next_ms;
 	domain->ledger.held--;
 	domain->ledger.waiting++;
-	list_remove(&envelope->line);
-	list_remove(&envelope->all);
-	line_insert(envelope, &mailbox->line, &domain->waiting);
+	line_enter(envelope);
 	mailbox_recount(mailbox);
 	mailbox_place(mailbox);
 }
@@ -746,5 +878,7 @@ uint64_t queue_oldest_ms(const struct queue_domain *domain)
 		    (uint64_t)first->message->accepted_ms < oldest)
 			oldest = (uint64_t)first->message->accepted_ms;
 	}
+	if (oldest == 0 && domain->rest && queue_has_rest(domain))
+		oldest = (uint64_t)domain->rest_ms;
 	return oldest;
 }

@@ -1,11 +1,11 @@
 /*
  * queue.h - the envelopes that still wait, mailbox by mailbox, in order
  *
- * The loop's own picture of everything that is waiting or held: small, in
- * memory, rebuilt at start from the index.  A mailbox has a line of waiting
- * envelopes in the order of their sequence; only its first may be claimed, and
- * nobody else of that mailbox until its claim is settled.  That is the whole of
- * the promise of order.
+ * The loop's own picture of what is waiting or held, in memory: all of a plan,
+ * or the oldest of it (backlog.h), whole messages either way.  A mailbox has a
+ * line of waiting envelopes in the order of their sequence; only its first may
+ * be claimed, and nobody else of that mailbox until its claim is settled.  That
+ * is the whole of the promise of order.
  *
  * The queue decides nothing about targets: who may be claimed is asked per
  * domain, by whoever knows the valve.  It keeps the ledger's counters as well.
@@ -55,6 +55,8 @@ struct queue_mailbox {
 	size_t heap_at;		 /* place in a heap of the domain */
 	struct queue_heap *heap; /* or NULL: empty, busy or held */
 	uint64_t turn;		 /* what the heap sorts by */
+	uint32_t waiting;	 /* length of `line` */
+	bool moves;		 /* neither held nor to wait for a time */
 	bool busy;		 /* a claim is open */
 	bool is_held;		 /* the mailbox itself is held */
 	bool admitted;		 /* by the ramp */
@@ -78,6 +80,7 @@ struct queue_heap {
 typedef int64_t queue_may_fn(void *ctx, const struct queue_envelope *envelope,
 			     int64_t now_ms, int *why);
 
+/* All of the plan and domain, in memory or not. */
 struct queue_ledger {
 	uint64_t accepted, waiting, held, delivered, bounced, discarded;
 };
@@ -91,7 +94,12 @@ struct queue_domain {
 	struct list waiting;	 /* envelopes by sequence */
 	struct list held;
 	struct queue_ledger ledger;
-	uint64_t bytes;	   /* of waiting and held, per envelope */
+	uint64_t bytes; /* of waiting and held, per envelope, here or not */
+	/* In memory: envelopes in lines, of them in lines that move, and held. */
+	uint64_t here, moving, here_held;
+	bool open;	   /* somebody claims of it */
+	bool rest;	   /* younger mail of its plan may not be here */
+	int64_t rest_ms;   /* and was accepted no earlier than this */
 	bool ramp;	   /* only admitted mailboxes are claimed */
 	queue_may_fn *may; /* or NULL: whatever is due */
 	void *may_ctx;
@@ -110,23 +118,42 @@ struct queue_domain *queue_domain(struct queue *queue, const char *plan,
 void queue_remove_plan(struct queue *queue, const char *plan);
 
 /*
- * While the index is read back, newest first, new mail may come all the same;
- * until the end nothing can be claimed.
+ * Whoever fetches the rest: `thin` runs whenever a domain that is open, and has
+ * mail that is not here, changes with fewer than `least` envelopes left that
+ * move.  It may not change the queue before it returns.
  */
-void queue_load_begin(struct queue *queue);
-void queue_load_end(struct queue *queue);
+void queue_on_thin(struct queue *queue, uint64_t least,
+		   void (*thin)(void *ctx, struct queue_domain *domain),
+		   void *ctx);
+/* Whether claims are made of it. */
+void queue_set_open(struct queue_domain *domain, bool open);
+/* Whether younger mail of the plan is not here, accepted at `rest_ms` or
+ * later. */
+void queue_set_rest(struct queue *queue, const char *plan, bool rest,
+		    int64_t rest_ms);
+/* Envelopes in memory, waiting or held, of all domains of the plan. */
+uint64_t queue_here(const struct queue *queue, const char *plan);
+/* Whether the ledger counts more that wait, or are held, than are here. */
+bool queue_has_rest(const struct queue_domain *domain);
 
 /* A message whose record is durable; takes over nothing. */
 struct queue_message *queue_add_message(struct queue *queue,
 					const struct id *id, uint64_t sequence,
 					int64_t accepted_ms,
 					struct slice reverse_path);
-/* One envelope of it, waiting; accepted and final counts of the ledger are the
- * caller's. */
+/* One envelope of it, waiting.  It is counted neither in the ledger nor in the
+ * bytes: queue_count_accepted() does so once, be it here or not. */
 struct queue_envelope *queue_add_envelope(struct queue_domain *domain,
 					  struct queue_message *message,
 					  uint32_t index,
 					  struct slice forward_path);
+/* The same, but it is held, and was so before. */
+struct queue_envelope *queue_add_held(struct queue_domain *domain,
+				      struct queue_message *message,
+				      uint32_t index, struct slice forward_path,
+				      bool mailbox);
+/* One more envelope was accepted and waits. */
+void queue_count_accepted(struct queue_domain *domain, uint64_t bytes);
 /* Where its record lies, now or after it was moved. */
 void queue_set_place(struct queue *queue, struct queue_message *message,
 		     const struct spool_place *place);
@@ -175,12 +202,13 @@ void queue_retry_now(struct queue_domain *domain);
 /* Opens the ramp for `count` more mailboxes, oldest first; returns how many
  * were admitted. */
 size_t queue_admit(struct queue_domain *domain, size_t count);
-/* Admitted mailboxes that still have mail waiting. */
+/* Admitted mailboxes that still have mail waiting, of those that are here. */
 size_t queue_admitted_left(const struct queue_domain *domain);
 size_t queue_waiting_mailboxes(const struct queue_domain *domain);
 /* Ends the ramp: every mailbox may be claimed. */
 void queue_ramp_end(struct queue_domain *domain);
 
+/* When the oldest was accepted (wall), at the earliest; 0: there is none. */
 uint64_t queue_oldest_ms(const struct queue_domain *domain);
 
 #endif

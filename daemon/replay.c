@@ -671,6 +671,7 @@ void replay_feed(struct replay *replay, struct queue_domain *domain, bool open)
 	if (feed->open == open)
 		return;
 	feed->open = open;
+	queue_set_open(domain, open);
 	if (open) {
 		queue_on_claim(domain, limit_is_set(replay->limit) ? may : NULL,
 			       replay);

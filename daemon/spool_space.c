@@ -17,6 +17,7 @@ enum {
 	LOOK_MS = 2000,
 	ASK_MS = 200,
 	AGAIN_MS = 60000, /* after something failed */
+	REST_MS = 10000,
 	SIDES_MS = 3600 * 1000,
 	/* Moving more than this would cost more than it gives. */
 	LIVE_MAX = SEGMENT_BYTES / 4
@@ -25,7 +26,8 @@ enum {
 /* A MESSAGE record of the segment, as the thread saw it. */
 struct candidate {
 	struct id id;
-	uint64_t offset;
+	uint64_t sequence, offset;
+	const char *plan;      /* one of the clearing's */
 	uint32_t length, body; /* of the payload, and of the body in it */
 	bool side;
 };
@@ -39,6 +41,8 @@ struct clearing {
 	bool writing; /* the thread is not joined */
 	struct candidate *candidates;
 	size_t count;
+	char **plans;
+	size_t plan_count;
 	struct err err;
 	size_t moving; /* appends that are not durable yet */
 	bool failed;
@@ -52,6 +56,7 @@ struct move {
 struct spool_space {
 	struct store *store;
 	struct queue *queue;
+	const struct backlog *backlog;
 	char *spool_dir, *evidence_dir;
 	const struct spool_space_owner *owner;
 	void *ctx;
@@ -69,6 +74,9 @@ struct spool_space {
 static void clearing_free(struct clearing *clearing)
 {
 	free(clearing->candidates);
+	for (size_t i = 0; i < clearing->plan_count; i++)
+		free(clearing->plans[i]);
+	free(clearing->plans);
 	free(clearing->spool_dir);
 	free(clearing->evidence_dir);
 	free(clearing);
@@ -178,6 +186,20 @@ static int move_one(struct clearing *clearing, int fd,
 	return 0;
 }
 
+/* The index said that nothing of it lives outside memory; should it be wrong,
+ * the segment stays. */
+static bool is_known(struct clearing *clearing, const struct candidate *one)
+{
+	const struct backlog *backlog = clearing->space->backlog;
+
+	if (!backlog_knows(backlog, one->plan) ||
+	    backlog_has(backlog, one->plan, one->sequence))
+		return true;
+	err_set(&clearing->err, "message %s in it is not in memory",
+		one->id.text);
+	return false;
+}
+
 /* Which of the candidates live, only the loop knows. */
 static void move_living(struct clearing *clearing)
 {
@@ -194,9 +216,10 @@ static void move_living(struct clearing *clearing)
 		const struct queue_message *message =
 			queue_find(clearing->space->queue, &one->id);
 
-		if (message && message->place.segment == clearing->number &&
-		    message->place.offset == one->offset &&
-		    move_one(clearing, fd, one) < 0)
+		if (message ? message->place.segment == clearing->number &&
+				      message->place.offset == one->offset &&
+				      move_one(clearing, fd, one) < 0 :
+			      !is_known(clearing, one))
 			clearing->failed = true;
 	}
 	if (fd >= 0)
@@ -217,6 +240,16 @@ static void evidence_is_written(void *ctx)
 
 /* On the thread. */
 
+static const char *plan_name(struct clearing *clearing, struct slice name)
+{
+	for (size_t i = 0; i < clearing->plan_count; i++)
+		if (slice_is(name, clearing->plans[i]))
+			return clearing->plans[i];
+	clearing->plans = mem_grow(clearing->plans,
+				   (clearing->plan_count + 1) * sizeof(char *));
+	return clearing->plans[clearing->plan_count++] = slice_dup(name);
+}
+
 static void on_message(void *ctx, const struct scan_record *record,
 		       const struct record_message *message)
 {
@@ -230,6 +263,8 @@ static void on_message(void *ctx, const struct scan_record *record,
 					 sizeof(*clearing->candidates));
 	one = &clearing->candidates[clearing->count++];
 	one->id = message->id;
+	one->sequence = message->sequence;
+	one->plan = plan_name(clearing, message->plan);
 	one->offset = record->offset;
 	one->length = (uint32_t)record->payload.len;
 	one->body = (uint32_t)message->body.len;
@@ -310,12 +345,31 @@ static bool copy_is_kept(const struct spool_space *space,
 				   (int64_t)json_get_number(row, "last_ms", 0));
 }
 
+/* Whether something lives in it that is not in memory: it was never claimed,
+ * so there is more like it, and the segment's time will come. */
+static bool has_rest(const struct spool_space *space)
+{
+	if (!space->copies)
+		return !backlog_is_whole(space->backlog);
+	for (const struct json *row = json_first(space->copies); row;
+	     row = json_next(row)) {
+		double live = json_get_number(row, "live_sequence", 0);
+
+		if (live > 0 &&
+		    !backlog_has(space->backlog, json_get_text(row, "plan"),
+				 (uint64_t)live))
+			return true;
+	}
+	return false;
+}
+
 /* Kept copies hold the segment; a short disk breaks that, and says so. */
 static bool copies_may_go(struct spool_space *space)
 {
 	for (const struct json *row = json_first(space->copies); row;
 	     row = json_next(row)) {
-		if (!copy_is_kept(space, row))
+		if (json_get_number(row, "count", 0) == 0 ||
+		    !copy_is_kept(space, row))
 			continue;
 		if (!space->is_short)
 			return false;
@@ -349,6 +403,9 @@ static void look(void *ctx)
 		space->asking = true;
 		index_segment_copies(space->store->index, oldest, copies_came,
 				     space);
+	} else if (has_rest(space)) {
+		space->known = 0;
+		loop_timer_arm(space->timer, REST_MS);
 	} else if (copies_may_go(space)) {
 		space->known = 0;
 		clear_out(space, oldest);
@@ -399,8 +456,9 @@ static void sides_came(void *ctx, struct json *result, const struct err *err)
 		if (!id_parse(slice(json_get_text(row, "id")), &id))
 			continue;
 		path = side_path(space, &id);
-		if (json_get_number(row, "last_ms", 0) > 0 &&
-		    copy_is_kept(space, row))
+		if (json_get_bool(row, "live") ||
+		    (json_get_number(row, "last_ms", 0) > 0 &&
+		     copy_is_kept(space, row)))
 			map_put(&kept, slice_of(id.text, ID_LEN), space);
 		else if (!queue_find(space->queue, &id) && file_exists(path))
 			remove_side(space, &id);
@@ -459,6 +517,7 @@ static void find_sides(struct spool_space *space)
 }
 
 struct spool_space *spool_space_new(struct store *store, struct queue *queue,
+				    const struct backlog *backlog,
 				    const char *spool_dir,
 				    const char *evidence_dir, bool keep_sides,
 				    const struct spool_space_owner *owner,
@@ -468,6 +527,7 @@ struct spool_space *spool_space_new(struct store *store, struct queue *queue,
 
 	space->store = store;
 	space->queue = queue;
+	space->backlog = backlog;
 	space->spool_dir = mem_dup(spool_dir);
 	space->evidence_dir = mem_dup(evidence_dir);
 	space->owner = owner;

@@ -18,7 +18,7 @@
 #ifndef DAEMON_SPOOL_SPACE_H
 #define DAEMON_SPOOL_SPACE_H
 
-#include "daemon/queue.h"
+#include "daemon/backlog.h"
 #include "daemon/store.h"
 
 struct spool_space;
@@ -38,12 +38,13 @@ struct spool_space_owner {
  * spool was damaged; they may be all that is left of it).
  */
 struct spool_space *spool_space_new(struct store *store, struct queue *queue,
+				    const struct backlog *backlog,
 				    const char *spool_dir,
 				    const char *evidence_dir, bool keep_sides,
 				    const struct spool_space_owner *owner,
 				    void *ctx);
-/* The queue is loaded: what it does not hold does not live.  Nothing goes
- * before. */
+/* Of every plan the backlog knows how far the queue is in memory; what it does
+ * not hold up to there does not live.  Nothing goes before. */
 void spool_space_begin(struct spool_space *space);
 /* Once the writer and the index are closed: what is under way stops there, and
  * is done again by the next start.  NULL is fine. */

@@ -8,6 +8,7 @@ senders do), or where a delivery was uncertain: then the report names it.
 """
 import collections
 import glob
+import json
 import os
 import random
 import shutil
@@ -23,12 +24,20 @@ COUNT = 620
 KILLS_IN_FLOW = KILLS_IN_REPLAY = 5
 
 
+def start_daemon(world):
+    """With a queue of which the smallest part is in memory."""
+    small = f"{world.folder}/small.json"
+    with open(small, "w", encoding="ascii") as out:
+        json.dump({"tideoverd": 1, "limits": {"queue_in_memory": 30}}, out)
+    world.start_daemon("--config", small)
+
+
 def crash(world, lose_index=False):
     world.kill_daemon()
     if lose_index:
         for path in glob.glob(f"{world.state}/index.sqlite*"):
             os.unlink(path)
-    world.start_daemon()
+    start_daemon(world)
 
 
 def delivered(world):
@@ -66,7 +75,7 @@ def run(tap, seed):
     try:
         messages, where = make_messages(COUNT, numbered=True)
         print(f"# mail from {where}, seed {seed}")
-        world.start_daemon()
+        start_daemon(world)
         world.new.accept(False)
         senders = Senders(world, messages)
         world.must(0, "start", world.plan)

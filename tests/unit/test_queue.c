@@ -57,7 +57,7 @@ static uint64_t arrive(struct scene *scene, const char *boxes)
 
 		queue_add_envelope(scene->domain, message, index++,
 				   slice(path));
-		scene->domain->ledger.accepted++;
+		queue_count_accepted(scene->domain, 0);
 		free(path);
 	}
 	return scene->sequence;

@@ -25,6 +25,7 @@ struct scene {
 	struct store store;
 	struct queue *queue;
 	struct queue_domain *domain;
+	struct backlog *backlog; /* of plans without an edge */
 	struct spool_space *space;
 	char dir[64], *spool, *evidence;
 	uint64_t sequence;
@@ -68,6 +69,24 @@ static void drops(void *ctx, const char *plan, uint64_t count, uint32_t segment)
 
 static const struct spool_space_owner owner = { keeps, drops };
 
+static void on_envelope(void *ctx, struct queue_envelope *envelope,
+			const struct index_live *live)
+{
+}
+
+static void on_page(void *ctx, const char *plan)
+{
+}
+
+static void on_error(void *ctx, const char *plan, bool first,
+		     const struct err *err)
+{
+	fail_msg("%s", err->text);
+}
+
+static const struct backlog_owner backlog_owner = { on_envelope, on_page,
+						    on_error };
+
 static void too_late(void *ctx)
 {
 	fail_msg("it did not come to pass in time");
@@ -93,9 +112,9 @@ static void run_until(struct scene *scene, bool (*until)(struct scene *scene))
 
 static void space_begin(struct scene *scene)
 {
-	scene->space =
-		spool_space_new(&scene->store, scene->queue, scene->spool,
-				scene->evidence, false, &owner, scene);
+	scene->space = spool_space_new(&scene->store, scene->queue,
+				       scene->backlog, scene->spool,
+				       scene->evidence, false, &owner, scene);
 	spool_space_begin(scene->space);
 }
 
@@ -121,6 +140,9 @@ static int scene_new(void **state)
 	assert_non_null(scene->store.index);
 	scene->queue = queue_new();
 	scene->domain = queue_domain(scene->queue, "acme", "acme.example");
+	scene->backlog =
+		backlog_new(scene->loop, scene->store.index, scene->queue,
+			    1000000, &backlog_owner, scene);
 	scene->keeps = true;
 	space_begin(scene);
 	*state = scene;
@@ -135,6 +157,7 @@ static int scene_free(void **state)
 	spool_writer_free(scene->store.spool);
 	index_close(scene->store.index);
 	spool_space_free(scene->space);
+	backlog_free(scene->backlog);
 	queue_free(scene->queue);
 	loop_timer_free(scene->poll);
 	loop_timer_free(scene->late);
@@ -186,6 +209,7 @@ static void accepted(void *ctx, const struct spool_place *place,
 	message->body_bytes = kept->bytes;
 	queue_set_place(scene->queue, message, place);
 	queue_add_envelope(scene->domain, message, 0, slice("a@acme.example"));
+	queue_count_accepted(scene->domain, kept->bytes);
 	store_attempt(&scene->store, "acme", &attempt, delivered, kept);
 }
 
@@ -350,9 +374,9 @@ static void a_side_file_on_its_way_in_is_nobodys_to_remove(void **state)
 	scene->keeps = false;
 	assert_int_equal(file_write(path, slice("x"), 0600, &err), 0);
 	spool_space_free(scene->space);
-	scene->space =
-		spool_space_new(&scene->store, scene->queue, scene->spool,
-				scene->evidence, false, &owner, scene);
+	scene->space = spool_space_new(&scene->store, scene->queue,
+				       scene->backlog, scene->spool,
+				       scene->evidence, false, &owner, scene);
 	/* Nothing goes before the queue is loaded, not even on a full disk. */
 	assert_int_equal(file_write(incoming, slice("x"), 0600, &err), 0);
 	spool_space_is_short(scene->space, true);

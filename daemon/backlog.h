@@ -1,0 +1,79 @@
+/*
+ * backlog.h - how much of the queue is in memory
+ *
+ * A plan's mail is in the queue (queue.h) up to its edge, a sequence: whole
+ * messages, the oldest.  What is younger waits in the spool and the index alone
+ * until its turn comes near; then a page of it is read.  A plan with little
+ * mail has no edge: all of it is in memory, and stays so whatever happens to
+ * the index.
+ *
+ *   - more than `most` envelopes in memory, and new mail stays outside
+ *   - fewer than `least` that could move now (in lines that neither are held
+ *     nor wait for a time), in a domain that has more: the next page comes
+ *
+ * So memory is bounded by what can move, and mail that cannot move keeps
+ * nobody behind it.  Order is safe because pages come in order and only what is
+ * in memory is ever claimed; a page never has what is in memory already, as
+ * only new mail can be younger than the edge.  All functions run on the loop.
+ */
+#ifndef DAEMON_BACKLOG_H
+#define DAEMON_BACKLOG_H
+
+#include "daemon/index.h"
+#include "daemon/queue.h"
+
+struct backlog;
+
+struct backlog_owner {
+	/* An envelope has come into memory, from acceptance or a page (then
+	 * with what the index says of it, else NULL). */
+	void (*on_envelope)(void *ctx, struct queue_envelope *envelope,
+			    const struct index_live *live);
+	/* A page of this plan is in: something may be due. */
+	void (*on_page)(void *ctx, const char *plan);
+	/* The next page cannot be read; it is tried again after a while.  With
+	 * `first` nothing of the plan is in memory. */
+	void (*on_error)(void *ctx, const char *plan, bool first,
+			 const struct err *err);
+};
+
+/* `most`: envelopes of a plan in memory before new mail stays outside. */
+struct backlog *backlog_new(struct loop *loop, struct index *index,
+			    struct queue *queue, size_t most,
+			    const struct backlog_owner *owner, void *ctx);
+/* Once the index is closed, before the queue goes.  NULL is fine. */
+void backlog_free(struct backlog *backlog);
+
+/* Takes up a plan whose mail is in the index, none younger than `last`: pages
+ * are read from now on. */
+void backlog_load(struct backlog *backlog, const char *plan, uint64_t last);
+/* Its page, if one is on its way, comes to nothing. */
+void backlog_forget(struct backlog *backlog, const char *plan);
+/* Plans that were loaded and whose first page is not in yet. */
+size_t backlog_loading(const struct backlog *backlog);
+
+/* A message is durable, and the index was told; it is counted in its domains'
+ * ledgers, and comes into memory, now or later. */
+void backlog_accept(struct backlog *backlog,
+		    const struct record_message *message,
+		    const struct spool_place *place);
+
+/* Whether it was loaded or has accepted anything. */
+bool backlog_knows(const struct backlog *backlog, const char *plan);
+/* Whether all mail of all plans that it knows is in memory. */
+bool backlog_is_whole(const struct backlog *backlog);
+/* Whether all mail of the plan up to this sequence is in memory (or final). */
+bool backlog_has(const struct backlog *backlog, const char *plan,
+		 uint64_t sequence);
+/*
+ * Brings it all into memory up to this sequence (UINT64_MAX: all that is
+ * accepted by now), however much it is; an operator acts on it.  `done` runs
+ * exactly once, perhaps before this returns; with err if it cannot be read.
+ * On a free of the backlog, or when the plan is forgotten, it never runs.
+ */
+void backlog_reach(struct backlog *backlog, const char *plan, uint64_t sequence,
+		   void (*done)(void *ctx, const struct err *err), void *ctx);
+/* No answer is wanted any more, by this ctx. */
+void backlog_reach_cancel(struct backlog *backlog, const void *ctx);
+
+#endif
