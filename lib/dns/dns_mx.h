@@ -5,12 +5,13 @@
  * (asked directly, RD=0, authority first so that no negative answer is
  * planted), and the plan's resolvers.  One survey asks them all once: SOA and
  * MX at the authorities, MX at the resolvers, A/AAAA/CNAME of each MX host and
- * of the queue's host.
+ * of the queue's host.  What any resolver may say (who the authorities are) is
+ * asked of one of them, which one goes by the name (dns_desk.h).
  */
 #ifndef DNS_DNS_MX_H
 #define DNS_DNS_MX_H
 
-#include "dns/dns_resolver.h"
+#include "dns/dns_desk.h"
 
 #define DNS_MX_MAX 16
 
@@ -81,6 +82,9 @@ struct dns_survey_plan {
 		*authorities; /* "ip[:port]", instead of NS; or none */
 	size_t authority_count;
 	const char *queue_host; /* may be NULL */
+	/* Where the rest of the survey asks as well, with its resolvers set
+	 * (dns_desk_set_resolvers); NULL: one of its own. */
+	struct dns_desk *desk;
 };
 
 /* Strings are copied.  Bounded queries in flight; ends within 30 s. */

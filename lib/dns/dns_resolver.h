@@ -38,6 +38,9 @@ void dns_resolver_ask_how(struct dns_resolver *resolver, const char *name,
 void dns_resolver_ask(struct dns_resolver *resolver, const char *name,
 		      unsigned type, bool recurse, dns_done_fn *done,
 		      void *ctx);
+/* How many queries have left for the server: second tries, repeats without
+ * OPT (RFC 6891 section 7) and by TCP among them. */
+uint64_t dns_resolver_sent(const struct dns_resolver *resolver);
 /* The first nameserver of /etc/resolv.conf, port 53. */
 int dns_system_server(struct addr *server, struct err *err);
 
