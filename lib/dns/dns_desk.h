@@ -28,6 +28,7 @@ enum {
 
 struct dns_desk;
 struct dns_call; /* somebody waits for an answer */
+struct dns_desk_host;
 
 /*
  * As a dns_done_fn is told, and by whom: `from` is the server that answered or
@@ -61,6 +62,16 @@ struct dns_call *dns_desk_resolve(struct dns_desk *desk, const char *name,
 /* Nobody wants the answer any more; what has left is counted all the same.
  * *call becomes NULL; NULL is fine. */
 void dns_call_cancel(struct dns_call **call);
+
+/*
+ * The addresses of a host, as dns_resolve_host() finds them, of the resolvers;
+ * `done` as there, and the handle is gone with it.  Cancel it before the desk
+ * is freed.
+ */
+struct dns_desk_host *dns_desk_host(struct dns_desk *desk, struct loop *loop,
+				    const char *name, int port,
+				    dns_host_fn *done, void *ctx);
+void dns_desk_host_cancel(struct dns_desk_host **host); /* NULL is fine */
 
 struct dns_desk_count {
 	uint64_t asked;	  /* by the parts of the survey */

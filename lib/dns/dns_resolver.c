@@ -441,6 +441,18 @@ static void host_ready(struct host *host)
 	loop_timer_arm(resolver->deliver, 0);
 }
 
+size_t dns_answer_addresses(const struct dns_answer *answer, int port,
+			    struct addr *addrs, size_t max)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < answer->answer_count && count < max; i++)
+		count += answer->answers[i].address[0] &&
+			 addr_from_ip(slice(answer->answers[i].address), port,
+				      &addrs[count], NULL) == 0;
+	return count;
+}
+
 static void take_addresses(struct host *host, const struct dns_answer *answer,
 			   const char *why)
 {
@@ -452,15 +464,9 @@ static void take_addresses(struct host *host, const struct dns_answer *answer,
 		err_set(&host->why, "%s", dns_rcode_name(answer->rcode));
 		return;
 	}
-	for (size_t i = 0; i < answer->answer_count; i++) {
-		const struct dns_record *record = &answer->answers[i];
-
-		if (!record->address[0] || host->count == HOST_ADDRS)
-			continue;
-		if (addr_from_ip(slice(record->address), host->port,
-				 &host->addrs[host->count], NULL) == 0)
-			host->count++;
-	}
+	host->count += dns_answer_addresses(answer, host->port,
+					    host->addrs + host->count,
+					    HOST_ADDRS - host->count);
 }
 
 static void on_aaaa(void *ctx, const struct dns_answer *answer, const char *why)

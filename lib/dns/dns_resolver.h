@@ -44,6 +44,10 @@ uint64_t dns_resolver_sent(const struct dns_resolver *resolver);
 /* The first nameserver of /etc/resolv.conf, port 53. */
 int dns_system_server(struct addr *server, struct err *err);
 
+/* The A and AAAA records of an answer as addresses with that port, up to `max`;
+ * how many there are. */
+size_t dns_answer_addresses(const struct dns_answer *answer, int port,
+			    struct addr *addrs, size_t max);
 /*
  * The addresses of a host through one resolver (A, then AAAA), or of an IP
  * text at once; up to `max`.

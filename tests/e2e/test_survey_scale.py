@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -269,19 +268,126 @@ class Command:
         except (IndexError, ValueError) as bad:
             raise AssertionError(said + error) from bad
 
-def main():
-    folder = tempfile.mkdtemp(prefix="tideover-scale-")
-    os.chmod(folder, 0o755)
-    world = World(folder)
-    path = f"{folder}/plan.json"
-    plan_of(world, path)
-    tideover = Command(folder)
+
+def judge(tap, what, took, asked, counted):
+    """What the command says it asked is what the servers were asked, in
+    bounds and in time."""
+    told = {server["address"]: server["queries"]
+            for server in asked["by_server"] if server["queries"]}
+    counted = {server: count for server, count in counted.items() if count}
+    tap.ok(told == counted and asked["queries"] == sum(counted.values()) and
+           asked["servers"] == len(counted) == AUTHORITIES + RESOLVERS,
+           f"{what}: {asked['queries']} queries to {asked['servers']} servers,"
+           " by its own count and by theirs")
+    if told != counted:
+        print(f"# it says {told}\n# they say {counted}", flush=True)
+    tap.ok(took < SECONDS, f"{what}: {len(DOMAINS)} domains and {RESOLVERS} "
+           f"resolvers in {took:.2f} s, under {SECONDS} s")
+    tap.ok(asked["most_in_flight"] <= IN_FLIGHT and
+           asked["most_at_one"] <= PER_SERVER and
+           all(s["most_in_flight"] <= PER_SERVER for s in asked["by_server"]),
+           f"{what}: at most {asked['most_in_flight']} in flight, "
+           f"{asked['most_at_one']} at one server")
+    tap.ok(asked["queries"] < asked["asked"],
+           f"{what}: the {asked['asked']} answers that were wanted took "
+           f"{asked['queries']} queries")
+
+
+def shares(tap, world, counted):
+    """No server of a kind is asked much more than the others."""
+    for kind, peers_ in (("authority", world.authorities),
+                         ("resolver", world.resolvers)):
+        counts = [counted[f"{p.address}:{p.port}"] for p in peers_]
+        tap.ok(max(counts) < 1.5 * sum(counts) / len(counts),
+               f"each {kind} has its share: {counts}")
+
+
+def well_known(tap, what, findings):
+    """All of it was asked: every domain, nothing left unknown of DNS."""
+    found = {f["check"]: f for f in findings}
+    bad = [f"{name} {found[name]['verdict']}: {found[name]['summary'][:200]}"
+           for name in ("dns-authority", "mx-baseline", "ttl-lowered")
+           if name in found and found[name]["verdict"] != "pass"]
+    tap.ok(not bad and "mx-sanity" in found, f"{what}: the MX of all domains "
+           "is known " + "; ".join(bad))
+
+
+def by_command(tap, world, tideover, path):
     before = world.counts()
     took, said = tideover.json("plan", path)
     after = world.counts()
-    print(took, {k: after[k] - before[k] for k in after}, world.found)
-    for f in said["gate"]["findings"]:
-        print(f["check"], f["verdict"], f["summary"][:150])
-    world.close()
+    counted = {server: after[server] - before[server] for server in after}
+    judge(tap, "plan", took, said["gate"]["asked"], counted)
+    shares(tap, world, counted)
+    well_known(tap, "plan", said["gate"]["findings"])
+    tap.ok(len(said["facts"]["domains"]) == len(DOMAINS) and all(
+        len([v for v in d["vantages"] if v["view"] == "old"]) ==
+        RESOLVERS + (2 if world.found else AUTHORITIES)
+        for d in said["facts"]["domains"]),
+        "each domain was seen by its authorities and by all resolvers")
+    _, text, _ = tideover("plan", path, form=())
+    line = re.search(r"^[\d,]+ queries to \d+ servers in \d+\.\d s, at most "
+                     r"\d+ in flight$", text, re.M)
+    tap.ok(line, f"plan says so: {line.group(0) if line else text[-300:]}")
 
-main()
+
+def by_daemon(tap, world, tideover, path):
+    daemon = peers.Child(world.folder, "tideoverd",
+                         f"{tideover.build}/tideoverd", "--state",
+                         tideover.state)
+    world.keep(daemon)
+    wait_for("tideoverd answers",
+             lambda: "cannot" not in tideover("status")[2])
+    tideover("start", path)
+    before = world.counts()
+    took, gate = tideover.json("check", "scale", "--gate", "start")
+    after = world.counts()
+    counted = {server: after[server] - before[server] for server in after}
+    judge(tap, "check", took, gate["asked"], counted)
+    well_known(tap, "check", gate["findings"])
+    _, text, _ = tideover("check", "scale", "--gate", "start", form=())
+    line = re.search(r"^[\d,]+ queries to \d+ servers .*$", text, re.M)
+    tap.ok(line, f"check says so: {line.group(0) if line else text[-300:]}")
+
+
+def with_the_dead(tap, world, path, tideover):
+    """One resolver swallows everything, and the plan is known all the same."""
+    world.resolvers[2].close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hole:
+        hole.bind(("127.0.0.1", world.resolvers[2].port))
+        took, said = tideover.json("plan", path)
+    asked = said["gate"]["asked"]
+    silent = [s for s in asked["by_server"] if s["silent"]]
+    tap.ok(took < SECONDS and len(silent) == 1 and
+           silent[0]["address"] == f"127.0.0.1:{world.resolvers[2].port}",
+           f"with a resolver that is silent: {took:.2f} s, {silent}")
+    well_known(tap, "with a resolver that is silent", said["gate"]["findings"])
+
+
+def main():
+    tap = Tap()
+    gone = peers.missing("knotd", "knotc", "unbound", "unbound-control")
+    if gone:
+        tap.skip("200 domains", f"{', '.join(gone)} is not here")
+        tap.end()
+    folder = tempfile.mkdtemp(prefix="tideover-scale-")
+    os.chmod(folder, 0o755)
+    world = None
+    try:
+        world = World(folder)
+        path = f"{folder}/plan.json"
+        plan_of(world, path)
+        tideover = Command(folder)
+        by_command(tap, world, tideover, path)
+        by_daemon(tap, world, tideover, path)
+        with_the_dead(tap, world, path, tideover)
+    finally:
+        if world:
+            world.close()
+        if not tap.bad:
+            shutil.rmtree(folder, ignore_errors=True)
+    tap.end()
+
+
+if __name__ == "__main__":
+    main()
