@@ -59,8 +59,27 @@ struct dns_host {
 	char error[160];
 };
 
+/*
+ * Whom the parent delegates the domain's zone to, and whom the zone names
+ * itself (RFC 1034 section 4.2.2: they are to be the same).  Sets of names are
+ * sorted, with a space between; owned.
+ */
+struct dns_delegation {
+	char zone[DNS_NAME];   /* that holds the domain; "" not known */
+	char parent[DNS_NAME]; /* the zone above; "" not known */
+	char from[300];	       /* of whom: "a.nic.example (192.0.2.1:53)" */
+	char *delegated;       /* by the parent; NULL: not known */
+	char *own;	       /* by all its authorities; NULL: not known */
+	char *lame; /* delegated, not among its own, and without authority for
+		     * it; NULL: none */
+	char error[160]; /* why `delegated` is not known; "" */
+};
+/* Whether a name is in such a set (NULL: empty). */
+bool dns_names_has(const char *names, const char *name);
+
 struct dns_domain {
 	char name[DNS_NAME];
+	struct dns_delegation delegation;
 	struct dns_vantage *vantages; /* authorities first */
 	size_t vantage_count;
 	struct dns_host *hosts; /* every MX host seen, and the queue's */

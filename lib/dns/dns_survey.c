@@ -73,6 +73,7 @@ static void survey_free(struct dns_survey *survey)
 		list_remove(it);
 		free(asked);
 	}
+	survey_parents_free(survey);
 	dns_desk_free(survey->own_desk);
 	for (size_t i = 0; i < survey->domain_count; i++)
 		dns_domain_release(&survey->domains[i]);
@@ -157,6 +158,7 @@ struct dns_survey *dns_survey_start(struct loop *loop,
 	survey->done = done;
 	survey->ctx = ctx;
 	list_init(&survey->open);
+	list_init(&survey->parents);
 	survey->end = loop_timer_new(loop, on_end, survey);
 	if (take_plan(survey, plan, err) < 0) {
 		survey_free(survey);

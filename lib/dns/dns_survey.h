@@ -58,7 +58,8 @@ struct dns_survey {
 	struct loop *loop;
 	struct dns_desk *desk, *own_desk; /* the latter: ours to free */
 	struct loop_timer *end;
-	struct list open; /* questions */
+	struct list open;    /* questions */
+	struct list parents; /* delegations being looked at */
 	struct addr *resolvers, *authorities;
 	size_t resolver_count, authority_count;
 	char queue_host[DNS_NAME];
@@ -95,6 +96,17 @@ struct dns_vantage *survey_add_authority(struct dns_domain *domain,
 /* Asks those that were added, then the resolvers. */
 void survey_ask_authorities(struct dns_survey *survey, size_t at);
 void survey_ask_resolvers(struct dns_survey *survey, size_t at);
+
+/* The zone above a name that has no NS, by the SOA of the answer, or one label
+ * up; "" is the root.  Borrowed from either. */
+const char *survey_above(const char *name, const struct dns_answer *answer);
+/* Compares the delegation, once the authorities have answered; the domain ends
+ * after it. */
+void survey_ask_parent(struct dns_survey *survey, size_t at);
+/* One authority's NS set of the zone. */
+void survey_take_own_ns(struct dns_survey *survey, size_t at,
+			const struct dns_answer *answer);
+void survey_parents_free(struct dns_survey *survey);
 
 void survey_ask_hosts(struct dns_survey *survey);
 /* At the end: gives each domain its hosts, asked or not. */

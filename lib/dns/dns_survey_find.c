@@ -141,7 +141,7 @@ static void add_server(struct dns_survey *survey, size_t at, const char *name)
 }
 
 /* Up to the zone that holds the name, or one label if no SOA says where. */
-static const char *parent_of(const char *name, const struct dns_answer *answer)
+const char *survey_above(const char *name, const struct dns_answer *answer)
 {
 	const char *dot = strchr(name, '.');
 
@@ -173,7 +173,7 @@ static void on_ns(struct survey_ask *asked, const struct dns_answer *answer,
 		    strcmp(answer->answers[i].name, asked->name) == 0)
 			add_server(survey, at, answer->answers[i].target);
 	if (work->server_count == 0) {
-		const char *parent = parent_of(asked->name, answer);
+		const char *parent = survey_above(asked->name, answer);
 
 		/* The root's servers know nothing of anybody's MX. */
 		if (!parent[0])
