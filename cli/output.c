@@ -141,6 +141,43 @@ static void print_finding(const struct json *finding)
 	}
 }
 
+/* "4210" as "4,210". */
+static const char *grouped(double number, char text[32])
+{
+	char digits[24];
+	size_t count = (size_t)snprintf(digits, sizeof(digits), "%.0f", number);
+	size_t out = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && (count - i) % 3 == 0)
+			text[out++] = ',';
+		text[out++] = digits[i];
+	}
+	text[out] = '\0';
+	return text;
+}
+
+/* What it cost the servers to know that. */
+static void print_asked(const struct json *asked)
+{
+	const struct json *servers = json_get(asked, "by_server");
+	char text[32];
+
+	if (json_type(asked) != JSON_OBJECT)
+		return;
+	printf("%s queries to %.0f servers in %.1f s, at most %.0f in "
+	       "flight\n",
+	       grouped(json_get_number(asked, "queries", 0), text),
+	       json_get_number(asked, "servers", 0),
+	       json_get_number(asked, "took_ms", 0) / 1000,
+	       json_get_number(asked, "most_in_flight", 0));
+	for (const struct json *server = json_first(servers); server;
+	     server = json_next(server))
+		if (json_get_bool(server, "silent"))
+			printf("  %s does not answer and was given up\n",
+			       json_get_text(server, "address"));
+}
+
 void output_gate(const struct json *gate, bool everything)
 {
 	const struct json *findings = json_get(gate, "findings");
@@ -155,6 +192,8 @@ void output_gate(const struct json *gate, bool everything)
 		if (everything || (verdict && strcmp(verdict, "pass") != 0))
 			print_finding(finding);
 	}
+	if (everything)
+		print_asked(json_get(gate, "asked"));
 }
 
 void output_progress(const char *text)

@@ -33,7 +33,8 @@ int output_error(const struct command_call *call, int status,
 /* What a failed control call means: message and exit status. */
 int output_control(const struct command_call *call, enum control_result result,
 		   const struct err *err);
-/* A gate document as a list of findings, the blocking ones in full. */
+/* A gate document as a list of findings, the blocking ones in full;
+ * `everything`: those that pass too, and what was asked of DNS. */
 void output_gate(const struct json *gate, bool everything);
 /* Wrapped at 78 columns behind `indent` blanks. */
 void output_wrapped(const char *text, int indent);

@@ -322,6 +322,7 @@ void check_gate(const struct facts *facts, enum gate gate, const char *only,
 		.gate = gate,
 		.open = true,
 		.at_ms = facts->now.wall_ms,
+		.asked = facts->asked ? json_copy(facts->asked) : NULL,
 	};
 	for (const struct check *check = checks; check->id; check++) {
 		struct finding *finding = &findings->at[findings->count];
@@ -346,6 +347,7 @@ void findings_release(struct findings *findings)
 	for (size_t i = 0; i < findings->count; i++)
 		finding_clear(&findings->at[i]);
 	free(findings->at);
+	json_free(findings->asked);
 	*findings = (struct findings){ 0 };
 }
 
@@ -385,6 +387,8 @@ struct json *findings_json(const struct findings *findings)
 	json_put_time(json, "at", findings->at_ms);
 	json_put(json, "findings", all);
 	json_put(json, "blocking", blocking);
+	json_put(json, "asked",
+		 findings->asked ? json_copy(findings->asked) : NULL);
 	return json;
 }
 

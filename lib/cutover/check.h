@@ -73,6 +73,7 @@ struct findings {
 	enum gate gate;
 	bool open; /* nothing blocks: finding_blocks() */
 	int64_t at_ms;
+	struct json *asked; /* as in the facts; NULL: DNS was not asked */
 };
 
 /*
@@ -97,8 +98,8 @@ void finding_fingerprint(const struct finding *finding, char text[DIGEST_TEXT]);
  * block needs none. */
 int check_waivable(const struct finding *finding, struct err *err);
 struct json *finding_json(const struct finding *finding);
-/* {"gate":..,"open":..,"at":..,"findings":[..],"blocking":[ids]}, as
- * docs/control.md has it */
+/* {"gate":..,"open":..,"at":..,"findings":[..],"blocking":[ids],"asked":..},
+ * as docs/control.md has it */
 struct json *findings_json(const struct findings *findings);
 
 /* For the check functions. */

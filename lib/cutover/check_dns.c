@@ -276,6 +276,23 @@ static char *publish_remedy(const struct view *view, unsigned is,
 	return buf_take(&text);
 }
 
+static struct json *delegation_json(const struct dns_delegation *delegation)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "zone", delegation->zone);
+	json_put_text(json, "parent",
+		      delegation->parent[0] ? delegation->parent : NULL);
+	json_put_text(json, "from",
+		      delegation->from[0] ? delegation->from : NULL);
+	json_put_text(json, "delegated", delegation->delegated);
+	json_put_text(json, "own", delegation->own);
+	json_put_text(json, "lame", delegation->lame);
+	json_put_text(json, "error",
+		      delegation->error[0] ? delegation->error : NULL);
+	return json;
+}
+
 static void add_evidence(const struct view *view, struct tally *tally)
 {
 	const struct dns_domain *dns = &view->known->dns;
@@ -287,6 +304,8 @@ static void add_evidence(const struct view *view, struct tally *tally)
 	for (size_t i = 0; i < dns->vantage_count; i++)
 		json_add(vantages, check_vantage_json(&dns->vantages[i]));
 	json_put(json, "vantages", vantages);
+	if (dns->delegation.zone[0])
+		json_put(json, "delegation", delegation_json(&dns->delegation));
 	json_add(tally->evidence, json);
 }
 
@@ -312,6 +331,71 @@ static void for_domains(const struct facts *facts, enum gate gate,
 }
 
 /* dns-authority */
+
+/* Each name of one set that the other lacks, and that is not `but`. */
+static char *names_beyond(const char *names, const char *other, const char *but)
+{
+	struct slice rest = slice(names ? names : "");
+	struct buf text = BUF_INIT;
+
+	while (rest.len > 0) {
+		char name[DNS_NAME];
+		struct slice one = slice_split(&rest, ' ');
+
+		snprintf(name, sizeof(name), "%.*s", (int)one.len, one.p);
+		if (!dns_names_has(other, name) && !dns_names_has(but, name))
+			buf_addf(&text, "%s%s", text.len ? ", " : "", name);
+	}
+	return buf_take(&text);
+}
+
+/*
+ * RFC 1034 section 4.2.2 wants both sets alike.  A server that only the parent
+ * names is asked by whoever comes from above; one that only the zone names, by
+ * whoever has been there before.
+ */
+static void delegation_one(const struct view *view, struct tally *tally)
+{
+	const struct dns_delegation *has = &view->known->dns.delegation;
+	char *extra, *missing, *lame;
+
+	if (!has->delegated || !has->own)
+		return;
+	extra = names_beyond(has->delegated, has->own, has->lame);
+	missing = names_beyond(has->own, has->delegated, NULL);
+	lame = names_beyond(has->lame, NULL, NULL);
+	if (lame && *lame)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: %s delegates %s to %s, which has no "
+				     "authority for it",
+				     view->domain->name, has->parent, has->zone,
+				     lame),
+			  mem_printf("have the registrar take %s out of the "
+				     "delegation of %s",
+				     lame, has->zone));
+	if (extra && *extra)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: %s delegates %s to %s, which its own "
+				     "NS set lacks",
+				     view->domain->name, has->parent, has->zone,
+				     extra),
+			  mem_printf("publish NS for %s in %s, or have the "
+				     "registrar take it out of the delegation",
+				     extra, has->zone));
+	if (missing && *missing)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: %s does not delegate %s to %s of its "
+				     "NS set",
+				     view->domain->name, has->parent, has->zone,
+				     missing),
+			  mem_printf("have the registrar add %s to the "
+				     "delegation of %s, or take its NS out of "
+				     "the zone",
+				     missing, has->zone));
+	free(extra);
+	free(missing);
+	free(lame);
+}
 
 static void authority_one(const struct view *view, enum gate gate,
 			  struct tally *tally)
@@ -349,14 +433,34 @@ static void authority_one(const struct view *view, enum gate gate,
 				     "address answers from here",
 				     name),
 			  NULL);
+	delegation_one(view, tally);
+}
+
+/* How many zones were compared with their delegation. */
+static size_t compared(const struct facts *facts)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		count += facts->domains[i].dns.delegation.delegated != NULL;
+	return count;
 }
 
 void check_dns_authority(const struct facts *facts, enum gate gate,
 			 struct finding *finding)
 {
+	size_t count = compared(facts);
+
 	for_domains(facts, gate, finding, authority_one,
-		    "every authoritative server answers, with one serial (the "
-		    "parent's delegation is not compared in this version)");
+		    count == facts->plan->domain_count ?
+			    "every authoritative server answers, with one "
+			    "serial, and the parent delegates to them" :
+		    count > 0 ?
+			    "every authoritative server answers, with one "
+			    "serial; not every parent's delegation could be "
+			    "seen" :
+			    "every authoritative server answers, with one "
+			    "serial; the parent's delegation was not seen");
 }
 
 /* mx-baseline */

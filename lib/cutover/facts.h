@@ -28,7 +28,8 @@ struct facts_sts {
 };
 
 enum {
-	FACTS_RESOLVERS = 8
+	FACTS_RESOLVERS = 8,
+	FACTS_AUTHORITIES = 64
 };
 
 /* What one resolver says of a domain's SOA: checked, then unchecked. */
@@ -80,6 +81,9 @@ struct facts {
 	struct dns_now now;
 	struct facts_domain *domains; /* plan->domain_count */
 	struct records *records;      /* beside the MX; NULL: not asked */
+	/* What the latest survey of DNS asked: dns_desk_json(), and "took_ms"
+	 * of the whole survey; NULL: none yet. */
+	struct json *asked;
 
 	bool queue_probed; /* RCPT to a foreign domain at us */
 	struct probe_result queue_probe;

@@ -19,11 +19,8 @@ struct probe {
 	char *host, *helo, *tls_name;
 	int port;
 	struct tls_client *tls;
-	struct addr server; /* for names */
-	bool has_server;
-
-	/* Our own: freed with us, so that no answer comes too late. */
-	struct dns_resolver *resolver;
+	struct dns_desk *desk; /* for names */
+	struct dns_desk_host *finding;
 	struct addr addresses[ADDRESSES_MAX];
 	size_t address_count, address_next;
 	struct stream *stream;
@@ -43,7 +40,7 @@ struct probe {
 
 static void probe_free(struct probe *probe)
 {
-	dns_resolver_free(probe->resolver);
+	dns_desk_host_cancel(&probe->finding);
 	stream_free(probe->stream);
 	smtp_client_free(probe->client);
 	loop_timer_free(probe->step);
@@ -284,6 +281,7 @@ static void resolved(void *ctx, const struct addr *addrs, size_t count,
 {
 	struct probe *probe = ctx;
 
+	probe->finding = NULL;
 	if (probe->ended)
 		return;
 	if (count == 0) {
@@ -301,26 +299,20 @@ static void resolved(void *ctx, const struct addr *addrs, size_t count,
 
 static void begin(struct probe *probe)
 {
-	struct err err = ERR_INIT;
-
 	if (addr_from_ip(slice(probe->host), probe->port, probe->addresses,
 			 NULL) == 0) {
 		probe->address_count = 1;
 		connect_next(probe);
 		return;
 	}
-	if (!probe->has_server) {
+	if (!probe->desk) {
 		end(probe, SMTP_STAGE_CONNECT,
 		    "no resolver to ask for its "
 		    "address");
 		return;
 	}
-	probe->resolver = dns_resolver_new(probe->loop, &probe->server, &err);
-	if (!probe->resolver)
-		end(probe, SMTP_STAGE_CONNECT, err.text);
-	else
-		dns_resolve_host(probe->resolver, probe->host, probe->port,
-				 resolved, probe);
+	probe->finding = dns_desk_host(probe->desk, probe->loop, probe->host,
+				       probe->port, resolved, probe);
 }
 
 static void tell(struct probe *probe)
@@ -394,10 +386,7 @@ struct probe *probe_start(struct loop *loop, const struct probe_spec *spec,
 	probe->helo = mem_dup(spec->helo);
 	probe->tls = spec->tls;
 	probe->tls_name = mem_dup(spec->tls_name);
-	if (spec->resolver) {
-		probe->server = *spec->resolver;
-		probe->has_server = true;
-	}
+	probe->desk = spec->desk;
 	probe->started_mono_ms = clock_mono_ms();
 	snprintf(probe->result.target, sizeof(probe->result.target), "%s:%d",
 		 spec->host, spec->port);

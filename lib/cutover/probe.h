@@ -11,7 +11,7 @@
 #define CUTOVER_PROBE_H
 
 #include "base/json.h"
-#include "dns/dns_resolver.h"
+#include "dns/dns_desk.h"
 #include "net/tls.h"
 #include "net/tls_chain.h"
 #include "smtp/smtp_client.h"
@@ -55,8 +55,9 @@ struct probe_spec {
 	const char *random_domain; /* NULL: no random address */
 	struct tls_client *tls;	   /* NULL: no STARTTLS */
 	const char *tls_name;	   /* its certificate's; NULL: `host` */
-	/* Asked for names; NULL: only IP addresses can be probed. */
-	const struct addr *resolver;
+	/* Asked for names, and outlives the probe; NULL: only IP addresses can
+	 * be probed. */
+	struct dns_desk *desk;
 	int64_t timeout_ms; /* of the whole probe */
 };
 

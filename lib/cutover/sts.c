@@ -17,7 +17,7 @@ struct job {
 	struct sts *sts;
 	size_t domain;
 	struct facts_sts found;
-	struct dns_resolver *dns;
+	struct dns_desk_host *finding;
 	char host[DNS_NAME + 16], address[ADDR_TEXT];
 	struct loop_timer *step; /* runs `then`, from the loop */
 	loop_fn *then;
@@ -35,8 +35,7 @@ struct job {
 struct sts {
 	struct loop *loop;
 	struct facts *facts;
-	struct addr resolver;
-	bool has_resolver;
+	struct dns_desk *desk;
 	loop_fn *done;
 	void *ctx;
 	struct loop_timer *tell;
@@ -60,7 +59,7 @@ static void join(struct job *job)
 static void job_free(struct job *job)
 {
 	join(job);
-	dns_resolver_free(job->dns);
+	dns_desk_host_cancel(&job->finding);
 	loop_timer_free(job->step);
 	buf_release(&job->body);
 	free(job->found.policy);
@@ -184,6 +183,7 @@ static void on_address(void *ctx, const struct addr *addrs, size_t count,
 {
 	struct job *job = ctx;
 
+	job->finding = NULL;
 	if (count == 0) {
 		fails(job, job->host, why ? why : "it has no address");
 		return;
@@ -209,20 +209,11 @@ static void on_address(void *ctx, const struct addr *addrs, size_t count,
 static void find_policy(void *ctx)
 {
 	struct job *job = ctx;
-	struct err err = ERR_INIT;
 
 	snprintf(job->host, sizeof(job->host), "mta-sts.%s",
 		 job->sts->facts->plan->domains[job->domain].name);
-	if (!job->sts->has_resolver) {
-		fails(job, job->host, "no resolver to ask");
-		return;
-	}
-	dns_resolver_free(job->dns);
-	job->dns = dns_resolver_new(job->sts->loop, &job->sts->resolver, &err);
-	if (!job->dns)
-		fails(job, job->host, err.text);
-	else
-		dns_resolve_host(job->dns, job->host, 443, on_address, job);
+	job->finding = dns_desk_host(job->sts->desk, job->sts->loop, job->host,
+				     443, on_address, job);
 }
 
 /* The record. */
@@ -290,7 +281,7 @@ static void start_jobs(struct sts *sts)
 }
 
 struct sts *sts_start(struct loop *loop, struct facts *facts,
-		      const struct addr *resolver, loop_fn *done, void *ctx)
+		      struct dns_desk *desk, loop_fn *done, void *ctx)
 {
 	struct sts *sts = mem_alloc(sizeof(*sts));
 
@@ -298,10 +289,7 @@ struct sts *sts_start(struct loop *loop, struct facts *facts,
 	sts->facts = facts;
 	sts->done = done;
 	sts->ctx = ctx;
-	if (resolver) {
-		sts->resolver = *resolver;
-		sts->has_resolver = true;
-	}
+	sts->desk = desk;
 	sts->tell = loop_timer_new(loop, tell, sts);
 	start_jobs(sts);
 	return sts;

@@ -4,6 +4,7 @@
 #include "cutover/survey_records.h"
 #include "cutover/survey_trust.h"
 #include "cutover/sts.h"
+#include "plan/plan_value.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,9 +32,12 @@ struct survey {
 	struct dns_survey *dns;
 	struct survey_records *records;
 	struct survey_trust *trust;
-	struct sts *sts;      /* after the records */
-	struct addr resolver; /* for the targets' names */
-	bool has_resolver;
+	struct sts *sts;       /* after the records */
+	struct dns_desk *desk; /* whoever asks DNS asks here */
+	struct addr resolvers[PLAN_LIST_MAX];
+	size_t resolver_count;
+	bool wants_dns;
+	int64_t started_ms; /* mono */
 	char queue_host[ADDR_TEXT];
 	int queue_port;
 	char foreign[64]; /* an address of nobody's domain */
@@ -50,6 +54,7 @@ static void survey_free(struct survey *survey)
 	sts_cancel(survey->sts);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
+	dns_desk_free(survey->desk);
 	loop_timer_free(survey->tell);
 	loop_timer_free(survey->deadline);
 	free(survey->jobs);
@@ -64,12 +69,25 @@ static void look_whether_done(struct survey *survey)
 		loop_timer_arm(survey->tell, 0);
 }
 
+/* What it took, for whoever wonders what a plan costs the servers. */
+static void keep_count(struct survey *survey)
+{
+	struct facts *facts = survey->facts;
+
+	json_free(facts->asked);
+	facts->asked = dns_desk_json(survey->desk);
+	json_put_number(facts->asked, "took_ms",
+			(double)(clock_mono_ms() - survey->started_ms));
+}
+
 static void tell(void *ctx)
 {
 	struct survey *survey = ctx;
 	loop_fn *done = survey->done;
 	void *done_ctx = survey->ctx;
 
+	if (survey->wants_dns)
+		keep_count(survey);
 	dns_now(&survey->facts->now);
 	survey_free(survey);
 	done(done_ctx);
@@ -85,28 +103,6 @@ static void trust_came(void *ctx)
 	look_whether_done(survey);
 }
 
-/* Every resolver of the plan that has an address. */
-static void start_trust(struct survey *survey)
-{
-	const struct plan_strings *named = &survey->facts->plan->dns.resolvers;
-	struct addr resolvers[FACTS_RESOLVERS];
-	size_t count = 0;
-
-	for (size_t i = 0; i < named->count && count < FACTS_RESOLVERS; i++) {
-		int found = strcmp(named->at[i], "system") == 0 ?
-				    dns_system_server(&resolvers[count], NULL) :
-				    addr_parse(slice(named->at[i]), 53,
-					       &resolvers[count], NULL);
-
-		count += found == 0;
-	}
-	if (named->count == 0 && survey->has_resolver)
-		resolvers[count++] = survey->resolver;
-	survey->trust =
-		survey_trust_start(survey->loop, survey->facts, resolvers,
-				   count, trust_came, survey);
-}
-
 static void sts_came(void *ctx)
 {
 	struct survey *survey = ctx;
@@ -120,8 +116,7 @@ static void records_came(void *ctx)
 	struct survey *survey = ctx;
 
 	survey->records = NULL;
-	survey->sts = sts_start(survey->loop, survey->facts,
-				survey->has_resolver ? &survey->resolver : NULL,
+	survey->sts = sts_start(survey->loop, survey->facts, survey->desk,
 				sts_came, survey);
 }
 
@@ -152,12 +147,14 @@ static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
 		}
 	}
 	if (survey->wants_records)
-		survey->records = survey_records_start(
-			survey->loop, facts,
-			survey->has_resolver ? &survey->resolver : NULL,
-			records_came, survey);
+		survey->records =
+			survey_records_start(survey->loop, facts, survey->desk,
+					     records_came, survey);
 	/* After the records, which begin anew. */
-	start_trust(survey);
+	survey->trust =
+		survey_trust_start(survey->loop, facts, survey->desk,
+				   survey->resolvers, survey->resolver_count,
+				   trust_came, survey);
 	look_whether_done(survey);
 }
 
@@ -173,6 +170,7 @@ static int start_dns(struct survey *survey, struct err *err)
 		.authorities = (const char *const *)plan->dns.authorities.at,
 		.authority_count = plan->dns.authorities.count,
 		.queue_host = plan->queue_mx.host,
+		.desk = survey->desk,
 	};
 
 	for (size_t i = 0; i < plan->domain_count; i++)
@@ -274,7 +272,7 @@ static void start_system(struct survey *survey, struct job *job)
 		.recipients = recipients,
 		.random_domain = domain->name,
 		.tls = survey->facts->probe_tls,
-		.resolver = survey->has_resolver ? &survey->resolver : NULL,
+		.desk = survey->desk,
 		.timeout_ms = PROBE_MS,
 	};
 
@@ -372,19 +370,27 @@ static void choose_foreign(struct survey *survey)
 		 names[i]);
 }
 
-/* Without a resolver numeric targets can still be probed. */
-static void choose_resolver(struct survey *survey)
+/* Those of the plan that have an address, or the system's own.  Without any,
+ * numeric targets can still be probed. */
+static void open_desk(struct survey *survey)
 {
-	const struct plan_strings *resolvers =
-		&survey->facts->plan->dns.resolvers;
-	int found;
+	const struct plan_strings *named = &survey->facts->plan->dns.resolvers;
 
-	if (resolvers->count == 0 || strcmp(resolvers->at[0], "system") == 0)
-		found = dns_system_server(&survey->resolver, NULL);
-	else
-		found = addr_parse(slice(resolvers->at[0]), 53,
-				   &survey->resolver, NULL);
-	survey->has_resolver = found == 0;
+	for (size_t i = 0; i < named->count && i < PLAN_LIST_MAX; i++) {
+		struct addr *addr = &survey->resolvers[survey->resolver_count];
+		int found =
+			strcmp(named->at[i], "system") == 0 ?
+				dns_system_server(addr, NULL) :
+				addr_parse(slice(named->at[i]), 53, addr, NULL);
+
+		survey->resolver_count += found == 0;
+	}
+	if (named->count == 0)
+		survey->resolver_count =
+			dns_system_server(&survey->resolvers[0], NULL) == 0;
+	survey->desk = dns_desk_new(survey->loop);
+	dns_desk_set_resolvers(survey->desk, survey->resolvers,
+			       survey->resolver_count);
 }
 
 /*
@@ -460,6 +466,8 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	survey->done = done;
 	survey->ctx = ctx;
 	survey->wants_records = what & SURVEY_RECORDS;
+	survey->wants_dns = what & SURVEY_DNS;
+	survey->started_ms = clock_mono_ms();
 	survey->tell = loop_timer_new(loop, tell, survey);
 	survey->deadline = loop_timer_new(loop, on_deadline, survey);
 	choose_foreign(survey);
@@ -468,7 +476,7 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	make_jobs(survey, what, queue);
 	if (survey->job_count > 0 && make_trust(facts, err) < 0)
 		goto fail;
-	choose_resolver(survey);
+	open_desk(survey);
 	if ((what & SURVEY_DNS) && start_dns(survey, err) < 0)
 		goto fail;
 	start_jobs(survey);
@@ -551,6 +559,7 @@ struct json *facts_json(const struct facts *facts)
 	json_put_time(json, "at", facts->now.wall_ms);
 	json_put_text(json, "phase", phase_name(facts->phase));
 	json_put(json, "domains", domains);
+	json_put(json, "asked", facts->asked ? json_copy(facts->asked) : NULL);
 	json_put(json, "records", records_json(facts->records));
 	json_put(json, "queue",
 		 facts->queue_probed ? probe_json(&facts->queue_probe) : NULL);

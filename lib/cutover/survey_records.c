@@ -9,22 +9,16 @@
 #include <stdlib.h>
 
 enum {
-	AT_ONCE = 16,
 	PER_DOMAIN = 60,
 	CNAMES_MAX = 4,	 /* followed by hand */
 	REVERSE_MAX = 8, /* addresses of the queue host, of a family */
 	CLIMB_MAX = 10	 /* labels, from a name to its top-level domain */
 };
 
-struct server {
-	struct list link;
-	char address[ADDR_TEXT];
-	struct dns_resolver *resolver;
-};
-
 struct ask {
-	struct list link;
+	struct list link; /* in all->open */
 	struct survey_records *all;
+	struct dns_call *call;
 	size_t domain;
 	char name[DNS_NAME];
 	unsigned type;
@@ -32,40 +26,18 @@ struct ask {
 	bool spf;	/* its includes are wanted too */
 	bool reverse;	/* the PTR of its addresses, too */
 	unsigned cnames;
-	char from[80];
 };
 
 struct survey_records {
 	struct loop *loop;
 	struct facts *facts;
-	bool has_resolver;
-	struct addr resolver;
-	struct list servers, waiting, flying;
-	size_t in_flight;
+	struct dns_desk *desk;
+	struct list open;
 	unsigned *asked; /* per domain */
-	struct loop_timer *pump;
+	struct loop_timer *tell;
 	loop_fn *done;
 	void *ctx;
 };
-
-static struct server *server_at(struct survey_records *all,
-				const struct addr *addr)
-{
-	char address[ADDR_TEXT];
-	struct server *server;
-
-	addr_format(addr, address);
-	list_each (it, next, &all->servers) {
-		server = list_entry(it, struct server, link);
-		if (strcmp(server->address, address) == 0)
-			return server;
-	}
-	server = mem_alloc(sizeof(*server));
-	memcpy(server->address, address, sizeof(server->address));
-	server->resolver = dns_resolver_new(all->loop, addr, NULL);
-	list_append(&all->servers, &server->link);
-	return server;
-}
 
 static void put_error(struct ask *ask, const char *why)
 {
@@ -73,10 +45,22 @@ static void put_error(struct ask *ask, const char *why)
 					.asked_ms = clock_wall_ms() };
 
 	memcpy(answer.name, ask->name, sizeof(answer.name));
-	memcpy(answer.from, ask->from, sizeof(answer.from));
 	snprintf(answer.error, sizeof(answer.error), "%s", why);
 	records_put(ask->all->facts->records, &answer);
 }
+
+static void end_ask(struct ask *ask)
+{
+	struct survey_records *all = ask->all;
+
+	dns_call_cancel(&ask->call);
+	list_remove(&ask->link);
+	free(ask);
+	if (list_is_empty(&all->open))
+		loop_timer_arm(all->tell, 0);
+}
+
+static bool ask_desk(struct ask *ask);
 
 static struct ask *add(struct survey_records *all, size_t domain,
 		       const char *name, unsigned type)
@@ -96,14 +80,12 @@ static struct ask *add(struct survey_records *all, size_t domain,
 					all->facts->plan->domains[domain].name);
 	/* Once asked it is known, and not asked twice. */
 	put_error(ask, "timeout");
-	list_append(&all->waiting, &ask->link);
-	return ask;
-}
-
-static void end_ask(struct ask *ask)
-{
-	list_remove(&ask->link);
-	free(ask);
+	list_append(&all->open, &ask->link);
+	if (ask_desk(ask))
+		return ask;
+	put_error(ask, "no authoritative server answers");
+	end_ask(ask);
+	return NULL;
 }
 
 /* What an answer makes us ask. */
@@ -186,23 +168,25 @@ static bool is_referral(const struct dns_answer *answer)
 		answer->answer_count == 0);
 }
 
-static void came(void *ctx, const struct dns_answer *answer, const char *why)
+static void came(void *ctx, const struct dns_answer *answer, const char *why,
+		 const struct addr *from)
 {
 	struct ask *ask = ctx;
-	struct survey_records *all = ask->all;
 	struct record_answer kept = { .type = ask->type,
 				      .asked_ms = clock_wall_ms() };
+	char address[ADDR_TEXT];
 
-	all->in_flight--;
+	ask->call = NULL;
 	if (answer && ask->authority && is_referral(answer)) {
 		ask->authority = false;
-		list_remove(&ask->link);
-		list_append(&all->waiting, &ask->link);
-		loop_timer_arm(all->pump, 0);
+		ask_desk(ask);
 		return;
 	}
 	memcpy(kept.name, ask->name, sizeof(kept.name));
-	memcpy(kept.from, ask->from, sizeof(kept.from));
+	if (from)
+		snprintf(kept.from, sizeof(kept.from), "%s (%s)",
+			 addr_format(from, address),
+			 ask->authority ? "authority" : "resolver");
 	if (!answer)
 		snprintf(kept.error, sizeof(kept.error), "%s", why);
 	else if (answer->rcode != DNS_NOERROR && answer->rcode != DNS_NXDOMAIN)
@@ -213,72 +197,46 @@ static void came(void *ctx, const struct dns_answer *answer, const char *why)
 	if (answer)
 		dns_answer_copy(&kept.answer, answer);
 	follow(ask, &kept);
-	records_put(all->facts->records, &kept);
+	records_put(ask->all->facts->records, &kept);
 	end_ask(ask);
-	loop_timer_arm(all->pump, 0);
 }
 
-static void start(struct ask *ask)
+/* Of one of the domain's authorities, which take turns, or of a resolver;
+ * false: there is no such authority. */
+static bool ask_desk(struct ask *ask)
 {
 	struct survey_records *all = ask->all;
-	struct addr addr = all->resolver;
-	struct server *server;
-	const char *why = NULL;
+	struct addr addr;
 
-	if (ask->authority &&
-	    !survey_authority(&all->facts->domains[ask->domain], &addr))
-		why = "no authoritative server answers";
-	else if (!ask->authority && !all->has_resolver)
-		why = "the plan names no resolver";
-	server = why ? NULL : server_at(all, &addr);
-	if (server && !server->resolver)
-		why = "the server cannot be asked";
-	if (why) {
-		put_error(ask, why);
-		end_ask(ask);
-		loop_timer_arm(all->pump, 0);
-		return;
-	}
-	snprintf(ask->from, sizeof(ask->from), "%s (%s)", server->address,
-		 ask->authority ? "authority" : "resolver");
-	list_remove(&ask->link);
-	list_append(&all->flying, &ask->link);
-	all->in_flight++;
-	dns_resolver_ask(server->resolver, ask->name, ask->type,
-			 !ask->authority, came, ask);
+	if (!ask->authority)
+		ask->call = dns_desk_resolve(all->desk, ask->name, ask->type,
+					     came, ask);
+	else if (survey_authority(&all->facts->domains[ask->domain],
+				  ask->domain + all->asked[ask->domain], &addr))
+		ask->call = dns_desk_ask(all->desk, &addr, ask->name, ask->type,
+					 0, came, ask);
+	return ask->call != NULL;
 }
 
 static void free_all(struct survey_records *all)
 {
-	loop_timer_free(all->pump);
-	list_each (it, next, &all->servers) {
-		struct server *server = list_entry(it, struct server, link);
-
-		dns_resolver_free(server->resolver);
-		list_remove(&server->link);
-		free(server);
-	}
-	list_each (at, after, &all->waiting)
-		end_ask(list_entry(at, struct ask, link));
-	list_each (fly, later, &all->flying)
-		end_ask(list_entry(fly, struct ask, link));
+	list_each (it, next, &all->open)
+		end_ask(list_entry(it, struct ask, link));
+	loop_timer_free(all->tell);
 	free(all->asked);
 	free(all);
 }
 
-static void pump(void *ctx)
+static void tell(void *ctx)
 {
 	struct survey_records *all = ctx;
+	loop_fn *done = all->done;
+	void *done_ctx = all->ctx;
 
-	while (all->in_flight < AT_ONCE && !list_is_empty(&all->waiting))
-		start(list_entry(all->waiting.next, struct ask, link));
-	if (all->in_flight == 0 && list_is_empty(&all->waiting)) {
-		loop_fn *done = all->done;
-		void *done_ctx = all->ctx;
-
-		free_all(all);
-		done(done_ctx);
-	}
+	if (!list_is_empty(&all->open))
+		return;
+	free_all(all);
+	done(done_ctx);
 }
 
 /* The domain that a name is in, if the plan has it; else any. */
@@ -376,7 +334,7 @@ static void add_domain(struct survey_records *all, size_t at)
 
 struct survey_records *survey_records_start(struct loop *loop,
 					    struct facts *facts,
-					    const struct addr *resolver,
+					    struct dns_desk *desk,
 					    loop_fn *done, void *ctx)
 {
 	struct survey_records *all = mem_alloc(sizeof(*all));
@@ -385,21 +343,17 @@ struct survey_records *survey_records_start(struct loop *loop,
 	facts->records = records_new();
 	all->loop = loop;
 	all->facts = facts;
-	all->has_resolver = resolver != NULL;
-	if (resolver)
-		all->resolver = *resolver;
+	all->desk = desk;
 	all->done = done;
 	all->ctx = ctx;
-	list_init(&all->servers);
-	list_init(&all->waiting);
-	list_init(&all->flying);
+	list_init(&all->open);
 	all->asked = mem_alloc(facts->plan->domain_count * sizeof(unsigned));
-	all->pump = loop_timer_new(loop, pump, all);
+	all->tell = loop_timer_new(loop, tell, all);
 	add_queue(all);
 	for (size_t i = 0; i < facts->plan->domain_count; i++)
 		if (facts->domains[i].surveyed)
 			add_domain(all, i);
-	loop_timer_arm(all->pump, 0);
+	loop_timer_arm(all->tell, 0);
 	return all;
 }
 

@@ -6,13 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-	AT_ONCE = 16
-};
-
 struct ask {
-	struct list link;
+	struct list link; /* in all->open */
 	struct survey_trust *all;
+	struct dns_call *call;
 	enum {
 		ASK_DS,
 		ASK_TLSA,
@@ -20,37 +17,41 @@ struct ask {
 		ASK_UNCHECKED
 	} what;
 	size_t domain;
-	size_t resolver; /* of ours; or `authority` is asked */
-	bool authority;
+	size_t resolver; /* of ours, of whom the SOA is asked */
 	char name[DNS_NAME];
-	char from[80];
 };
 
 struct survey_trust {
 	struct loop *loop;
 	struct facts *facts;
+	struct dns_desk *desk;
 	struct addr addrs[FACTS_RESOLVERS];
-	struct dns_resolver *resolvers[FACTS_RESOLVERS];
 	size_t resolver_count;
-	struct dns_resolver *authority; /* of the queue host's zone */
-	struct addr authority_addr;
-	struct list waiting, flying;
-	size_t in_flight;
-	struct loop_timer *pump;
+	bool has_authority; /* of the queue host's zone */
+	struct addr authority;
+	struct list open;
+	struct loop_timer *tell;
 	loop_fn *done;
 	void *ctx;
 };
 
-bool survey_authority(const struct facts_domain *domain, struct addr *addr)
+bool survey_authority(const struct facts_domain *domain, size_t turn,
+		      struct addr *addr)
 {
-	for (size_t i = 0; i < domain->dns.vantage_count; i++) {
+	struct addr found[FACTS_AUTHORITIES];
+	size_t count = 0;
+
+	for (size_t i = 0;
+	     i < domain->dns.vantage_count && count < FACTS_AUTHORITIES; i++) {
 		const struct dns_vantage *at = &domain->dns.vantages[i];
 
-		if (at->authority && !at->error[0] &&
-		    addr_parse(slice(at->address), 53, addr, NULL) == 0)
-			return true;
+		count += at->authority && !at->error[0] &&
+			 addr_parse(slice(at->address), 53, &found[count],
+				    NULL) == 0;
 	}
-	return false;
+	if (count > 0)
+		*addr = found[turn % count];
+	return count > 0;
 }
 
 void survey_tlsa_name(const char *host, char name[DNS_NAME])
@@ -67,13 +68,19 @@ static unsigned type_of(const struct ask *ask)
 
 /* DS and TLSA are kept among the records. */
 static void keep(const struct ask *ask, const struct dns_answer *answer,
-		 const char *why)
+		 const char *why, const struct addr *from)
 {
+	struct survey_trust *all = ask->all;
 	struct record_answer kept = { .type = type_of(ask),
 				      .asked_ms = clock_wall_ms() };
+	bool authority = all->has_authority && ask->what == ASK_TLSA;
+	char address[ADDR_TEXT];
 
 	memcpy(kept.name, ask->name, sizeof(kept.name));
-	memcpy(kept.from, ask->from, sizeof(kept.from));
+	if (from)
+		snprintf(kept.from, sizeof(kept.from), "%s (%s)",
+			 addr_format(from, address),
+			 authority ? "authority" : "resolver");
 	if (!answer)
 		snprintf(kept.error, sizeof(kept.error), "%s", why);
 	else if (answer->rcode != DNS_NOERROR && answer->rcode != DNS_NXDOMAIN)
@@ -83,26 +90,47 @@ static void keep(const struct ask *ask, const struct dns_answer *answer,
 		kept.answered = true;
 	if (answer)
 		dns_answer_copy(&kept.answer, answer);
-	records_put(ask->all->facts->records, &kept);
+	records_put(all->facts->records, &kept);
 }
 
-static struct ask *add(struct survey_trust *all, int what, size_t domain,
-		       const char *name)
+static dns_call_fn came;
+
+static void add(struct survey_trust *all, int what, size_t domain,
+		size_t resolver, const char *name)
 {
 	struct ask *ask = mem_alloc(sizeof(*ask));
+	unsigned how = DNS_ASK_RECURSE | DNS_ASK_SIGNED;
 
 	ask->all = all;
 	ask->what = what;
 	ask->domain = domain;
+	ask->resolver = resolver;
 	snprintf(ask->name, sizeof(ask->name), "%s", name);
-	list_append(&all->waiting, &ask->link);
-	return ask;
+	list_append(&all->open, &ask->link);
+	if (what == ASK_UNCHECKED)
+		how |= DNS_ASK_UNCHECKED;
+	if (what == ASK_SOA || what == ASK_UNCHECKED)
+		ask->call = dns_desk_ask(all->desk, &all->addrs[resolver], name,
+					 DNS_SOA, how, came, ask);
+	else if (what == ASK_TLSA && all->has_authority)
+		ask->call = dns_desk_ask(all->desk, &all->authority, name,
+					 DNS_TLSA, 0, came, ask);
+	else
+		ask->call = dns_desk_resolve(all->desk, name, type_of(ask),
+					     came, ask);
+	if (type_of(ask) != DNS_SOA)
+		keep(ask, NULL, "timeout", NULL);
 }
 
 static void end_ask(struct ask *ask)
 {
+	struct survey_trust *all = ask->all;
+
+	dns_call_cancel(&ask->call);
 	list_remove(&ask->link);
 	free(ask);
+	if (list_is_empty(&all->open))
+		loop_timer_arm(all->tell, 0);
 }
 
 /* Every resolver of the plan has a word on a zone that is signed. */
@@ -117,17 +145,16 @@ static void ask_resolvers(struct survey_trust *all, size_t at)
 		*said = (struct facts_signed){ .error = "timeout",
 					       .asked_ms = clock_wall_ms() };
 		addr_format(&all->addrs[i], said->resolver);
-		add(all, ASK_SOA, at, all->facts->plan->domains[at].name)
-			->resolver = i;
+		add(all, ASK_SOA, at, i, all->facts->plan->domains[at].name);
 	}
 }
 
 static void take_ds(struct ask *ask, const struct dns_answer *answer,
-		    const char *why)
+		    const char *why, const struct addr *from)
 {
 	const struct record_answer *kept;
 
-	keep(ask, answer, why);
+	keep(ask, answer, why, from);
 	kept = records_get(ask->all->facts->records, ask->name, DNS_DS);
 	if (!kept->answered || record_of(kept, DNS_DS, 0))
 		ask_resolvers(ask->all, ask->domain);
@@ -164,101 +191,53 @@ static void take_soa(struct ask *ask, const struct dns_answer *answer,
 	said->ad = answer->ad;
 	take_signature(said, answer);
 	if (answer->rcode == DNS_SERVFAIL)
-		add(ask->all, ASK_UNCHECKED, ask->domain, ask->name)->resolver =
-			ask->resolver;
+		add(ask->all, ASK_UNCHECKED, ask->domain, ask->resolver,
+		    ask->name);
 }
 
-/* A resolver that is away is no reason to know nothing. */
-static bool ask_the_next(struct ask *ask)
-{
-	if (ask->authority || ask->what == ASK_SOA ||
-	    ask->what == ASK_UNCHECKED ||
-	    ask->resolver + 1 >= ask->all->resolver_count)
-		return false;
-	ask->resolver++;
-	list_remove(&ask->link);
-	list_append(&ask->all->waiting, &ask->link);
-	loop_timer_arm(ask->all->pump, 0);
-	return true;
-}
-
-static void came(void *ctx, const struct dns_answer *answer, const char *why)
+static void came(void *ctx, const struct dns_answer *answer, const char *why,
+		 const struct addr *from)
 {
 	struct ask *ask = ctx;
-	struct survey_trust *all = ask->all;
 
-	all->in_flight--;
-	if (!answer && ask_the_next(ask))
-		return;
+	ask->call = NULL;
 	switch (ask->what) {
 	case ASK_DS:
-		take_ds(ask, answer, why);
+		take_ds(ask, answer, why, from);
 		break;
 	case ASK_TLSA:
-		keep(ask, answer, why);
+		keep(ask, answer, why, from);
 		break;
 	case ASK_SOA:
 		take_soa(ask, answer, why);
 		break;
 	case ASK_UNCHECKED:
-		all->facts->domains[ask->domain]
+		ask->all->facts->domains[ask->domain]
 			.dnssec[ask->resolver]
 			.unchecked = answer && answer->rcode == DNS_NOERROR &&
 				     answer->answer_count > 0;
 	}
 	end_ask(ask);
-	loop_timer_arm(all->pump, 0);
-}
-
-static void start(struct ask *ask)
-{
-	struct survey_trust *all = ask->all;
-	struct dns_resolver *server =
-		ask->authority ? all->authority : all->resolvers[ask->resolver];
-	char address[ADDR_TEXT];
-	unsigned how = ask->authority ? 0 : DNS_ASK_RECURSE;
-
-	if (ask->what == ASK_SOA || ask->what == ASK_UNCHECKED)
-		how |= DNS_ASK_SIGNED;
-	if (ask->what == ASK_UNCHECKED)
-		how |= DNS_ASK_UNCHECKED;
-	addr_format(ask->authority ? &all->authority_addr :
-				     &all->addrs[ask->resolver],
-		    address);
-	snprintf(ask->from, sizeof(ask->from), "%s (%s)", address,
-		 ask->authority ? "authority" : "resolver");
-	list_remove(&ask->link);
-	list_append(&all->flying, &ask->link);
-	all->in_flight++;
-	dns_resolver_ask_how(server, ask->name, type_of(ask), how, came, ask);
 }
 
 static void free_all(struct survey_trust *all)
 {
-	loop_timer_free(all->pump);
-	for (size_t i = 0; i < all->resolver_count; i++)
-		dns_resolver_free(all->resolvers[i]);
-	dns_resolver_free(all->authority);
-	list_each (it, next, &all->waiting)
+	list_each (it, next, &all->open)
 		end_ask(list_entry(it, struct ask, link));
-	list_each (fly, later, &all->flying)
-		end_ask(list_entry(fly, struct ask, link));
+	loop_timer_free(all->tell);
 	free(all);
 }
 
-static void pump(void *ctx)
+static void tell(void *ctx)
 {
 	struct survey_trust *all = ctx;
+	loop_fn *done = all->done;
+	void *done_ctx = all->ctx;
 
-	while (all->in_flight < AT_ONCE && !list_is_empty(&all->waiting))
-		start(list_entry(all->waiting.next, struct ask, link));
-	if (all->in_flight == 0 && list_is_empty(&all->waiting)) {
-		loop_fn *done = all->done;
-		void *done_ctx = all->ctx;
-
-		free_all(all);
-		done(done_ctx);
-	}
+	if (!list_is_empty(&all->open))
+		return;
+	free_all(all);
+	done(done_ctx);
 }
 
 /* An answer of an authority plants nothing anywhere. */
@@ -266,38 +245,33 @@ static void choose_authority(struct survey_trust *all, const char *host)
 {
 	const struct plan *plan = all->facts->plan;
 
-	for (size_t i = 0; i < plan->domain_count && !all->authority; i++)
-		if (dns_name_is_in(host, plan->domains[i].name) &&
-		    survey_authority(&all->facts->domains[i],
-				     &all->authority_addr))
-			all->authority = dns_resolver_new(
-				all->loop, &all->authority_addr, NULL);
+	for (size_t i = 0; i < plan->domain_count && !all->has_authority; i++)
+		all->has_authority =
+			dns_name_is_in(host, plan->domains[i].name) &&
+			survey_authority(&all->facts->domains[i], 0,
+					 &all->authority);
 }
 
 static void add_all(struct survey_trust *all)
 {
 	const struct plan *plan = all->facts->plan;
 	char name[DNS_NAME];
-	struct ask *ask;
 
 	choose_authority(all, plan->queue_mx.host);
 	survey_tlsa_name(plan->queue_mx.host, name);
-	if (all->authority || all->resolver_count > 0) {
-		ask = add(all, ASK_TLSA, 0, name);
-		ask->authority = all->authority != NULL;
-		keep(ask, NULL, "timeout");
-	}
+	if (all->has_authority || all->resolver_count > 0)
+		add(all, ASK_TLSA, 0, 0, name);
 	for (size_t i = 0; i < plan->domain_count; i++) {
 		struct facts_domain *domain = &all->facts->domains[i];
 
 		domain->dnssec_count = 0;
 		if (domain->surveyed && all->resolver_count > 0)
-			keep(add(all, ASK_DS, i, plan->domains[i].name), NULL,
-			     "timeout");
+			add(all, ASK_DS, i, 0, plan->domains[i].name);
 	}
 }
 
 struct survey_trust *survey_trust_start(struct loop *loop, struct facts *facts,
+					struct dns_desk *desk,
 					const struct addr *resolvers,
 					size_t resolver_count, loop_fn *done,
 					void *ctx)
@@ -306,25 +280,17 @@ struct survey_trust *survey_trust_start(struct loop *loop, struct facts *facts,
 
 	all->loop = loop;
 	all->facts = facts;
+	all->desk = desk;
 	all->done = done;
 	all->ctx = ctx;
-	list_init(&all->waiting);
-	list_init(&all->flying);
+	list_init(&all->open);
 	if (!facts->records)
 		facts->records = records_new();
-	for (size_t i = 0;
-	     i < resolver_count && all->resolver_count < FACTS_RESOLVERS; i++) {
-		struct dns_resolver *resolver =
-			dns_resolver_new(loop, &resolvers[i], NULL);
-
-		if (!resolver)
-			continue;
-		all->addrs[all->resolver_count] = resolvers[i];
-		all->resolvers[all->resolver_count++] = resolver;
-	}
-	all->pump = loop_timer_new(loop, pump, all);
+	for (size_t i = 0; i < resolver_count && i < FACTS_RESOLVERS; i++)
+		all->addrs[all->resolver_count++] = resolvers[i];
+	all->tell = loop_timer_new(loop, tell, all);
 	add_all(all);
-	loop_timer_arm(all->pump, 0);
+	loop_timer_arm(all->tell, 0);
 	return all;
 }
 

@@ -20,6 +20,9 @@ void dns_domain_release(struct dns_domain *domain)
 {
 	free(domain->vantages);
 	free(domain->hosts);
+	free(domain->delegation.delegated);
+	free(domain->delegation.own);
+	free(domain->delegation.lame);
 	*domain = (struct dns_domain){ 0 };
 }
 
@@ -38,6 +41,9 @@ void dns_domain_copy(struct dns_domain *to, const struct dns_domain *from)
 	to->vantages = copy_of(from->vantages,
 			       from->vantage_count * sizeof(*to->vantages));
 	to->hosts = copy_of(from->hosts, from->host_count * sizeof(*to->hosts));
+	to->delegation.delegated = mem_dup(from->delegation.delegated);
+	to->delegation.own = mem_dup(from->delegation.own);
+	to->delegation.lame = mem_dup(from->delegation.lame);
 }
 
 void dns_mx_set_text(const struct dns_mx_set *set, struct buf *out)

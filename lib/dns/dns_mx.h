@@ -5,12 +5,13 @@
  * (asked directly, RD=0, authority first so that no negative answer is
  * planted), and the plan's resolvers.  One survey asks them all once: SOA and
  * MX at the authorities, MX at the resolvers, A/AAAA/CNAME of each MX host and
- * of the queue's host.
+ * of the queue's host.  What any resolver may say (who the authorities are) is
+ * asked of one of them, which one goes by the name (dns_desk.h).
  */
 #ifndef DNS_DNS_MX_H
 #define DNS_DNS_MX_H
 
-#include "dns/dns_resolver.h"
+#include "dns/dns_desk.h"
 
 #define DNS_MX_MAX 16
 
@@ -58,8 +59,27 @@ struct dns_host {
 	char error[160];
 };
 
+/*
+ * Whom the parent delegates the domain's zone to, and whom the zone names
+ * itself (RFC 1034 section 4.2.2: they are to be the same).  Sets of names are
+ * sorted, with a space between; owned.
+ */
+struct dns_delegation {
+	char zone[DNS_NAME];   /* that holds the domain; "" not known */
+	char parent[DNS_NAME]; /* the zone above; "" not known */
+	char from[300];	       /* of whom: "a.nic.example (192.0.2.1:53)" */
+	char *delegated;       /* by the parent; NULL: not known */
+	char *own;	       /* by all its authorities; NULL: not known */
+	char *lame; /* delegated, not among its own, and without authority for
+		     * it; NULL: none */
+	char error[160]; /* why `delegated` is not known; "" */
+};
+/* Whether a name is in such a set (NULL: empty). */
+bool dns_names_has(const char *names, const char *name);
+
 struct dns_domain {
 	char name[DNS_NAME];
+	struct dns_delegation delegation;
 	struct dns_vantage *vantages; /* authorities first */
 	size_t vantage_count;
 	struct dns_host *hosts; /* every MX host seen, and the queue's */
@@ -81,6 +101,9 @@ struct dns_survey_plan {
 		*authorities; /* "ip[:port]", instead of NS; or none */
 	size_t authority_count;
 	const char *queue_host; /* may be NULL */
+	/* Where the rest of the survey asks as well, with its resolvers set
+	 * (dns_desk_set_resolvers); NULL: one of its own. */
+	struct dns_desk *desk;
 };
 
 /* Strings are copied.  Bounded queries in flight; ends within 30 s. */

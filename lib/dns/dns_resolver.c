@@ -36,6 +36,7 @@ struct socket_watch {
 	struct list link;
 	struct dns_resolver *resolver;
 	ares_socket_t fd;
+	bool stream; /* TCP, after a truncated answer */
 	struct loop_watch *watch;
 };
 
@@ -58,6 +59,8 @@ struct dns_resolver {
 	struct loop_timer *timeout; /* c-ares wants to be called */
 	struct loop_timer *deliver; /* something is ready */
 	struct list open, ready, hosts, hosts_ready, sockets;
+	uint64_t sent;
+	bool by_stream; /* the answer that c-ares reads now came by TCP */
 };
 
 static void arm_timeout(struct dns_resolver *resolver)
@@ -86,11 +89,22 @@ static void on_socket(void *ctx, int fd, int what)
 {
 	struct dns_resolver *resolver = ((struct socket_watch *)ctx)->resolver;
 
+	resolver->by_stream = ((struct socket_watch *)ctx)->stream;
 	/* From here the watch may be gone: c-ares may close its socket. */
 	ares_process_fd(resolver->channel,
 			what & LOOP_READ ? fd : ARES_SOCKET_BAD,
 			what & LOOP_WRITE ? fd : ARES_SOCKET_BAD);
+	resolver->by_stream = false;
 	arm_timeout(resolver);
+}
+
+static bool is_stream(ares_socket_t fd)
+{
+	int type = 0;
+	socklen_t size = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+	       type == SOCK_STREAM;
 }
 
 /* c-ares opens, closes or looks otherwise at a socket; one watch per fd. */
@@ -122,6 +136,7 @@ static void on_socket_state(void *ctx, ares_socket_t fd, int readable,
 		found = mem_alloc(sizeof(*found));
 		found->resolver = resolver;
 		found->fd = fd;
+		found->stream = is_stream(fd);
 		list_append(&resolver->sockets, &found->link);
 	}
 	found->watch = loop_watch_new(resolver->loop, fd,
@@ -162,6 +177,11 @@ static void on_answer(void *ctx, int status, int timeouts,
 
 	if (status == ARES_EDESTRUCTION)
 		return; /* the resolver goes and frees us */
+	/* Every timeout but the last was followed by a second try, and a
+	 * truncated answer by the same over TCP. */
+	question->resolver->sent +=
+		(uint64_t)timeouts - (status == ARES_ETIMEOUT && timeouts > 0) +
+		(status == ARES_SUCCESS && question->resolver->by_stream);
 	/* With NOCHECKRESP any rcode comes with ARES_SUCCESS. */
 	if (status != ARES_SUCCESS || !packet) {
 		err_set(&question->why, "%s", status_text(status));
@@ -204,6 +224,7 @@ static void send_question(struct question *question)
 	 * flags, no options. */
 	if ((question->how & DNS_ASK_SIGNED) && !question->plain)
 		packet[size - 4] |= DO;
+	resolver->sent++;
 	ares_send(resolver->channel, packet, size, on_answer, question);
 	ares_free_string(packet);
 	arm_timeout(resolver);
@@ -380,6 +401,11 @@ void dns_resolver_ask_how(struct dns_resolver *resolver, const char *name,
 	send_question(question);
 }
 
+uint64_t dns_resolver_sent(const struct dns_resolver *resolver)
+{
+	return resolver->sent;
+}
+
 int dns_system_server(struct addr *server, struct err *err)
 {
 	static const char path[] = "/etc/resolv.conf";
@@ -415,6 +441,18 @@ static void host_ready(struct host *host)
 	loop_timer_arm(resolver->deliver, 0);
 }
 
+size_t dns_answer_addresses(const struct dns_answer *answer, int port,
+			    struct addr *addrs, size_t max)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < answer->answer_count && count < max; i++)
+		count += answer->answers[i].address[0] &&
+			 addr_from_ip(slice(answer->answers[i].address), port,
+				      &addrs[count], NULL) == 0;
+	return count;
+}
+
 static void take_addresses(struct host *host, const struct dns_answer *answer,
 			   const char *why)
 {
@@ -426,15 +464,9 @@ static void take_addresses(struct host *host, const struct dns_answer *answer,
 		err_set(&host->why, "%s", dns_rcode_name(answer->rcode));
 		return;
 	}
-	for (size_t i = 0; i < answer->answer_count; i++) {
-		const struct dns_record *record = &answer->answers[i];
-
-		if (!record->address[0] || host->count == HOST_ADDRS)
-			continue;
-		if (addr_from_ip(slice(record->address), host->port,
-				 &host->addrs[host->count], NULL) == 0)
-			host->count++;
-	}
+	host->count += dns_answer_addresses(answer, host->port,
+					    host->addrs + host->count,
+					    HOST_ADDRS - host->count);
 }
 
 static void on_aaaa(void *ctx, const struct dns_answer *answer, const char *why)

@@ -38,9 +38,16 @@ void dns_resolver_ask_how(struct dns_resolver *resolver, const char *name,
 void dns_resolver_ask(struct dns_resolver *resolver, const char *name,
 		      unsigned type, bool recurse, dns_done_fn *done,
 		      void *ctx);
+/* How many queries have left for the server: second tries, repeats without
+ * OPT (RFC 6891 section 7) and by TCP among them. */
+uint64_t dns_resolver_sent(const struct dns_resolver *resolver);
 /* The first nameserver of /etc/resolv.conf, port 53. */
 int dns_system_server(struct addr *server, struct err *err);
 
+/* The A and AAAA records of an answer as addresses with that port, up to `max`;
+ * how many there are. */
+size_t dns_answer_addresses(const struct dns_answer *answer, int port,
+			    struct addr *addrs, size_t max);
 /*
  * The addresses of a host through one resolver (A, then AAAA), or of an IP
  * text at once; up to `max`.

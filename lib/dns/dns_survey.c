@@ -3,90 +3,51 @@
 #include <stdlib.h>
 
 #define DEADLINE_MS 28000
-#define IN_FLIGHT   64
-
-struct server {
-	struct list link;
-	struct addr addr;
-	struct dns_resolver *resolver;
-};
 
 /* The questions. */
 
-static struct dns_resolver *server_at(struct dns_survey *survey,
-				      const struct addr *addr, struct err *err)
+static void came(void *ctx, const struct dns_answer *answer, const char *why,
+		 const struct addr *from)
 {
-	struct server *server;
-	struct dns_resolver *resolver;
+	struct survey_ask *asked = ctx;
 
-	list_each (it, next, &survey->servers) {
-		server = list_entry(it, struct server, link);
-		if (addr_equal(&server->addr, addr))
-			return server->resolver;
-	}
-	resolver = dns_resolver_new(survey->loop, addr, err);
-	if (!resolver)
-		return NULL;
-	server = mem_alloc(sizeof(*server));
-	server->addr = *addr;
-	server->resolver = resolver;
-	list_append(&survey->servers, &server->link);
-	return resolver;
+	list_remove(&asked->link);
+	asked->fn(asked, answer, why);
+	free(asked);
+}
+
+static struct survey_ask *add(struct dns_survey *survey, const char *name,
+			      unsigned type, survey_ask_fn *fn, size_t domain,
+			      size_t at)
+{
+	struct survey_ask *made = mem_alloc(sizeof(*made));
+
+	made->survey = survey;
+	snprintf(made->name, sizeof(made->name), "%s", name);
+	made->type = type;
+	made->fn = fn;
+	made->domain = domain;
+	made->at = at;
+	list_append(&survey->open, &made->link);
+	return made;
 }
 
 void survey_ask(struct dns_survey *survey, const struct addr *server,
 		bool recurse, const char *name, unsigned type,
 		survey_ask_fn *fn, size_t domain, size_t at)
 {
-	struct survey_ask *made = mem_alloc(sizeof(*made));
+	struct survey_ask *made = add(survey, name, type, fn, domain, at);
 
-	made->survey = survey;
-	made->server = *server;
-	snprintf(made->name, sizeof(made->name), "%s", name);
-	made->type = type;
-	made->recurse = recurse;
-	made->fn = fn;
-	made->domain = domain;
-	made->at = at;
-	list_append(&survey->waiting, &made->link);
-	loop_timer_arm(survey->pump, 0);
+	made->call = dns_desk_ask(survey->desk, server, name, type,
+				  recurse ? DNS_ASK_RECURSE : 0, came, made);
 }
 
-static void on_answer(void *ctx, const struct dns_answer *answer,
-		      const char *why)
+void survey_resolve(struct dns_survey *survey, const char *name, unsigned type,
+		    survey_ask_fn *fn, size_t domain, size_t at)
 {
-	struct survey_ask *asked = ctx;
-	struct dns_survey *survey = asked->survey;
+	struct survey_ask *made = add(survey, name, type, fn, domain, at);
 
-	list_remove(&asked->link);
-	survey->in_flight--;
-	if (!list_is_empty(&survey->waiting))
-		loop_timer_arm(survey->pump, 0);
-	asked->fn(asked, answer, why);
-	free(asked);
-}
-
-static void on_pump(void *ctx)
-{
-	struct dns_survey *survey = ctx;
-
-	while (survey->in_flight < IN_FLIGHT &&
-	       !list_is_empty(&survey->waiting)) {
-		struct survey_ask *next = list_entry(survey->waiting.next,
-						     struct survey_ask, link);
-		struct err err = ERR_INIT;
-		struct dns_resolver *resolver =
-			server_at(survey, &next->server, &err);
-
-		list_remove(&next->link);
-		list_append(&survey->flying, &next->link);
-		survey->in_flight++;
-		if (resolver)
-			dns_resolver_ask(resolver, next->name, next->type,
-					 next->recurse, on_answer, next);
-		else
-			on_answer(next, NULL, err.text);
-	}
+	made->call = dns_desk_resolve(survey->desk, name, type, came, made);
 }
 
 void survey_end_soon(struct dns_survey *survey)
@@ -102,30 +63,20 @@ void survey_domain_ended(struct dns_survey *survey)
 
 /* Beginning and end. */
 
-static void free_asks(struct list *asks)
+static void survey_free(struct dns_survey *survey)
 {
-	list_each (it, next, asks) {
+	list_each (it, next, &survey->open) {
 		struct survey_ask *asked =
 			list_entry(it, struct survey_ask, link);
 
+		dns_call_cancel(&asked->call);
 		list_remove(it);
 		free(asked);
 	}
-}
-
-static void survey_free(struct dns_survey *survey)
-{
-	list_each (it, next, &survey->servers) {
-		struct server *server = list_entry(it, struct server, link);
-
-		dns_resolver_free(server->resolver);
-		free(server);
-	}
-	free_asks(&survey->waiting);
-	free_asks(&survey->flying);
+	survey_parents_free(survey);
+	dns_desk_free(survey->own_desk);
 	for (size_t i = 0; i < survey->domain_count; i++)
 		dns_domain_release(&survey->domains[i]);
-	loop_timer_free(survey->pump);
 	loop_timer_free(survey->end);
 	map_release(&survey->host_of);
 	free(survey->hosts);
@@ -187,6 +138,12 @@ static int take_plan(struct dns_survey *survey,
 				       plan->domains[i]);
 		survey->domain_count++;
 	}
+	survey->desk = plan->desk;
+	if (!survey->desk) {
+		survey->desk = survey->own_desk = dns_desk_new(survey->loop);
+		dns_desk_set_resolvers(survey->desk, survey->resolvers,
+				       survey->resolver_count);
+	}
 	return 0;
 }
 
@@ -200,10 +157,8 @@ struct dns_survey *dns_survey_start(struct loop *loop,
 	survey->loop = loop;
 	survey->done = done;
 	survey->ctx = ctx;
-	list_init(&survey->servers);
-	list_init(&survey->waiting);
-	list_init(&survey->flying);
-	survey->pump = loop_timer_new(loop, on_pump, survey);
+	list_init(&survey->open);
+	list_init(&survey->parents);
 	survey->end = loop_timer_new(loop, on_end, survey);
 	if (take_plan(survey, plan, err) < 0) {
 		survey_free(survey);

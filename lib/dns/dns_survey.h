@@ -23,14 +23,13 @@ struct survey_ask;
 typedef void survey_ask_fn(struct survey_ask *ask,
 			   const struct dns_answer *answer, const char *why);
 
-/* One question, waiting for its turn or in flight; gone after its `fn`. */
+/* One question to the desk; gone after its `fn`. */
 struct survey_ask {
 	struct list link;
 	struct dns_survey *survey;
-	struct addr server;
+	struct dns_call *call;
 	char name[DNS_NAME];
 	unsigned type;
-	bool recurse;
 	survey_ask_fn *fn;
 	size_t domain; /* which one it is about */
 	size_t at;     /* which vantage, name server or host of it */
@@ -57,9 +56,10 @@ struct survey_host {
 
 struct dns_survey {
 	struct loop *loop;
-	struct loop_timer *pump, *end;
-	struct list servers, waiting, flying;
-	size_t in_flight;
+	struct dns_desk *desk, *own_desk; /* the latter: ours to free */
+	struct loop_timer *end;
+	struct list open;    /* questions */
+	struct list parents; /* delegations being looked at */
 	struct addr *resolvers, *authorities;
 	size_t resolver_count, authority_count;
 	char queue_host[DNS_NAME];
@@ -74,10 +74,14 @@ struct dns_survey {
 	void *ctx;
 };
 
-/* Waits for its turn: `fn` never runs before this returns. */
+/* One server, `recurse` as in dns_resolver_ask(): `fn` never runs before this
+ * returns. */
 void survey_ask(struct dns_survey *survey, const struct addr *server,
 		bool recurse, const char *name, unsigned type,
 		survey_ask_fn *fn, size_t domain, size_t at);
+/* Whichever resolver has its turn. */
+void survey_resolve(struct dns_survey *survey, const char *name, unsigned type,
+		    survey_ask_fn *fn, size_t domain, size_t at);
 /* Every question is answered. */
 void survey_end_soon(struct dns_survey *survey);
 /* One domain is through; after the last come the hosts. */
@@ -92,6 +96,17 @@ struct dns_vantage *survey_add_authority(struct dns_domain *domain,
 /* Asks those that were added, then the resolvers. */
 void survey_ask_authorities(struct dns_survey *survey, size_t at);
 void survey_ask_resolvers(struct dns_survey *survey, size_t at);
+
+/* The zone above a name that has no NS, by the SOA of the answer, or one label
+ * up; "" is the root.  Borrowed from either. */
+const char *survey_above(const char *name, const struct dns_answer *answer);
+/* Compares the delegation, once the authorities have answered; the domain ends
+ * after it. */
+void survey_ask_parent(struct dns_survey *survey, size_t at);
+/* One authority's NS set of the zone. */
+void survey_take_own_ns(struct dns_survey *survey, size_t at,
+			const struct dns_answer *answer);
+void survey_parents_free(struct dns_survey *survey);
 
 void survey_ask_hosts(struct dns_survey *survey);
 /* At the end: gives each domain its hosts, asked or not. */

@@ -107,7 +107,7 @@ static void on_server_address(struct survey_ask *asked,
 		have_addresses(survey, asked->domain);
 }
 
-/* Finding the authorities through the first resolver. */
+/* Finding the authorities through a resolver. */
 
 static void not_found(struct dns_survey *survey, size_t at, const char *name,
 		      const char *why)
@@ -141,7 +141,7 @@ static void add_server(struct dns_survey *survey, size_t at, const char *name)
 }
 
 /* Up to the zone that holds the name, or one label if no SOA says where. */
-static const char *parent_of(const char *name, const struct dns_answer *answer)
+const char *survey_above(const char *name, const struct dns_answer *answer)
 {
 	const char *dot = strchr(name, '.');
 
@@ -173,26 +173,23 @@ static void on_ns(struct survey_ask *asked, const struct dns_answer *answer,
 		    strcmp(answer->answers[i].name, asked->name) == 0)
 			add_server(survey, at, answer->answers[i].target);
 	if (work->server_count == 0) {
-		const char *parent = parent_of(asked->name, answer);
+		const char *parent = survey_above(asked->name, answer);
 
 		/* The root's servers know nothing of anybody's MX. */
 		if (!parent[0])
 			not_found(survey, at, asked->name,
 				  answer->rcode ? "NXDOMAIN" : "none");
 		else
-			survey_ask(survey, &survey->resolvers[0], true, parent,
-				   DNS_NS, on_ns, at, 0);
+			survey_resolve(survey, parent, DNS_NS, on_ns, at, 0);
 		return;
 	}
 	snprintf(work->zone, sizeof(work->zone), "%s", asked->name);
 	for (size_t i = 0; i < work->server_count; i++) {
 		work->pending += 2;
-		survey_ask(survey, &survey->resolvers[0], true,
-			   work->servers[i].name, DNS_A, on_server_address, at,
-			   i);
-		survey_ask(survey, &survey->resolvers[0], true,
-			   work->servers[i].name, DNS_AAAA, on_server_address,
-			   at, i);
+		survey_resolve(survey, work->servers[i].name, DNS_A,
+			       on_server_address, at, i);
+		survey_resolve(survey, work->servers[i].name, DNS_AAAA,
+			       on_server_address, at, i);
 	}
 }
 
@@ -207,8 +204,7 @@ void survey_find(struct dns_survey *survey, size_t at)
 		survey_ask_authorities(survey, at);
 	} else if (survey->resolver_count > 0) {
 		snprintf(domain->error, sizeof(domain->error), "timeout");
-		survey_ask(survey, &survey->resolvers[0], true, domain->name,
-			   DNS_NS, on_ns, at, 0);
+		survey_resolve(survey, domain->name, DNS_NS, on_ns, at, 0);
 	} else {
 		snprintf(domain->error, sizeof(domain->error),
 			 "no resolver to find the authorities with");

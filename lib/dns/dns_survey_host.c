@@ -73,9 +73,8 @@ static void on_host_authority(struct survey_ask *asked,
 		(answer->rcode == DNS_NOERROR || answer->rcode == DNS_NXDOMAIN);
 
 	if (!told && survey->resolver_count > 0) {
-		survey_ask(survey, &survey->resolvers[0], true, asked->name,
-			   asked->type, on_host_resolved, asked->domain,
-			   asked->at);
+		survey_resolve(survey, asked->name, asked->type,
+			       on_host_resolved, asked->domain, asked->at);
 		return;
 	}
 	if (told)
@@ -126,10 +125,13 @@ static void ask_host(struct dns_survey *survey, size_t at)
 	}
 	host->found.error[0] = '\0';
 	for (size_t i = 0; i < COUNT(types); i++)
-		survey_ask(survey, own ? &server : &survey->resolvers[0], !own,
-			   host->found.name, types[i],
-			   own ? on_host_authority : on_host_resolved,
-			   host->domain, at);
+		if (own)
+			survey_ask(survey, &server, false, host->found.name,
+				   types[i], on_host_authority, host->domain,
+				   at);
+		else
+			survey_resolve(survey, host->found.name, types[i],
+				       on_host_resolved, host->domain, at);
 }
 
 static void add_host(struct dns_survey *survey, const char *name, size_t domain)

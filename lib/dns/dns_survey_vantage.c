@@ -86,8 +86,10 @@ void survey_ask_resolvers(struct dns_survey *survey, size_t at)
 
 static void authority_ended(struct dns_survey *survey, size_t domain)
 {
-	if (--survey->works[domain].pending == 0)
-		survey_ask_resolvers(survey, domain);
+	if (--survey->works[domain].pending > 0)
+		return;
+	survey_ask_parent(survey, domain);
+	survey_ask_resolvers(survey, domain);
 }
 
 static void on_authority_mx(struct survey_ask *asked,
@@ -110,6 +112,13 @@ static void on_authority_soa(struct survey_ask *asked,
 	authority_ended(asked->survey, asked->domain);
 }
 
+static void on_authority_ns(struct survey_ask *asked,
+			    const struct dns_answer *answer, const char *why)
+{
+	survey_take_own_ns(asked->survey, asked->domain, answer);
+	authority_ended(asked->survey, asked->domain);
+}
+
 void survey_ask_authorities(struct dns_survey *survey, size_t at)
 {
 	struct dns_domain *domain = &survey->domains[at];
@@ -129,6 +138,11 @@ void survey_ask_authorities(struct dns_survey *survey, size_t at)
 			   on_authority_soa, at, i);
 		survey_ask(survey, &addr, false, domain->name, DNS_MX,
 			   on_authority_mx, at, i);
+		if (survey->authority_count > 0)
+			continue;
+		work->pending++;
+		survey_ask(survey, &addr, false, work->zone, DNS_NS,
+			   on_authority_ns, at, i);
 	}
 	authority_ended(survey, at);
 }

@@ -101,6 +101,7 @@ struct world {
 	struct plan *plan;
 	struct facts *facts;
 	struct lab_dns *dns;
+	struct dns_desk *desk;
 	struct server server;
 	char dir[64], cert[96], key[96];
 	struct sts *sts;
@@ -154,6 +155,7 @@ static void world_release(struct world *w)
 	close(w->server.fd);
 	tls_server_free(w->server.tls);
 	buf_release(&w->server.asked);
+	dns_desk_free(w->desk);
 	lab_dns_free(w->dns);
 	loop_free(w->loop);
 	unlink(w->cert);
@@ -173,8 +175,11 @@ static void done(void *ctx)
 /* The records come first, as in a survey. */
 static void ask_records(struct world *w)
 {
-	assert_non_null(survey_records_start(w->loop, w->facts,
-					     lab_dns_addr(w->dns), done, w));
+	dns_desk_free(w->desk);
+	w->desk = dns_desk_new(w->loop);
+	dns_desk_set_resolvers(w->desk, lab_dns_addr(w->dns), 1);
+	assert_non_null(
+		survey_records_start(w->loop, w->facts, w->desk, done, w));
 	loop_run(w->loop);
 	w->done = 0;
 }
@@ -182,7 +187,7 @@ static void ask_records(struct world *w)
 static void fetch(struct world *w)
 {
 	ask_records(w);
-	w->sts = sts_start(w->loop, w->facts, lab_dns_addr(w->dns), done, w);
+	w->sts = sts_start(w->loop, w->facts, w->desk, done, w);
 	assert_int_equal(w->done, 0);
 	loop_run(w->loop);
 	assert_int_equal(w->done, 1);
@@ -324,7 +329,7 @@ static void a_fetch_that_is_cancelled_ends_and_was_not_asked(void **state)
 	w.server.on_asked = give_up;
 	w.server.ctx = &w;
 	ask_records(&w);
-	w.sts = sts_start(w.loop, w.facts, lab_dns_addr(w.dns), done, &w);
+	w.sts = sts_start(w.loop, w.facts, w.desk, done, &w);
 	loop_run(w.loop);
 	began = clock_mono_ms();
 	sts_cancel(w.sts);

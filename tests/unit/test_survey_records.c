@@ -51,6 +51,7 @@ struct world {
 	struct plan *plan;
 	struct facts *facts;
 	struct lab_dns *authority, *resolver;
+	struct dns_desk *desk;
 	unsigned done;
 };
 
@@ -88,6 +89,7 @@ static void world_release(struct world *w)
 	facts_free(w->facts);
 	plan_free(w->plan);
 	lab_dns_free(w->authority);
+	dns_desk_free(w->desk);
 	lab_dns_free(w->resolver);
 	loop_free(w->loop);
 }
@@ -100,10 +102,21 @@ static void on_done(void *ctx)
 	loop_stop(w->loop);
 }
 
+/* A new survey, that has asked for nothing yet. */
+static struct dns_desk *new_desk(struct world *w, const struct addr *resolvers,
+				 size_t count)
+{
+	dns_desk_free(w->desk);
+	w->desk = dns_desk_new(w->loop);
+	dns_desk_set_resolvers(w->desk, resolvers, count);
+	return w->desk;
+}
+
 static void ask_records(struct world *w)
 {
-	survey_records_start(w->loop, w->facts, lab_dns_addr(w->resolver),
-			     on_done, w);
+	survey_records_start(w->loop, w->facts,
+			     new_desk(w, lab_dns_addr(w->resolver), 1), on_done,
+			     w);
 	assert_int_equal(w->done, 0);
 	loop_run(w->loop);
 	assert_int_equal(w->done, 1);
@@ -112,8 +125,9 @@ static void ask_records(struct world *w)
 
 static void ask_trust(struct world *w)
 {
-	survey_trust_start(w->loop, w->facts, lab_dns_addr(w->resolver), 1,
-			   on_done, w);
+	survey_trust_start(w->loop, w->facts,
+			   new_desk(w, lab_dns_addr(w->resolver), 1),
+			   lab_dns_addr(w->resolver), 1, on_done, w);
 	assert_int_equal(w->done, 0);
 	loop_run(w->loop);
 	assert_int_equal(w->done, 1);
@@ -289,7 +303,8 @@ static void a_resolver_that_is_away_leaves_it_to_the_next(void **state)
 	assert_int_equal(addr_of_socket(fd, &resolvers[0], NULL), 0);
 	close(fd);
 	resolvers[1] = *lab_dns_addr(w.resolver);
-	survey_trust_start(w.loop, w.facts, resolvers, 2, on_done, &w);
+	survey_trust_start(w.loop, w.facts, new_desk(&w, resolvers, 2),
+			   resolvers, 2, on_done, &w);
 	loop_run(w.loop);
 	assert_int_equal(w.done, 1);
 	expect(&w, "acme.example", DNS_DS, "(resolver)", 1);
@@ -308,10 +323,10 @@ static void what_was_cancelled_was_not_answered(void **state)
 	struct world w;
 
 	world_make(&w, "hold.example.net");
-	records = survey_records_start(w.loop, w.facts,
-				       lab_dns_addr(w.resolver), on_done, &w);
-	trust = survey_trust_start(w.loop, w.facts, lab_dns_addr(w.resolver), 1,
-				   on_done, &w);
+	new_desk(&w, lab_dns_addr(w.resolver), 1);
+	records = survey_records_start(w.loop, w.facts, w.desk, on_done, &w);
+	trust = survey_trust_start(w.loop, w.facts, w.desk,
+				   lab_dns_addr(w.resolver), 1, on_done, &w);
 	survey_records_cancel(records);
 	survey_trust_cancel(trust);
 	survey_records_cancel(NULL);
