@@ -179,12 +179,16 @@ static void print_timeline(const struct json *timeline)
 static int judge(struct command_call *call, struct facts *facts)
 {
 	struct findings findings;
-	struct json *document = json_object(), *gate, *timeline;
+	struct json *document = json_object(), *idle = json_array();
+	struct json *gate, *timeline;
 	int status;
 
 	check_gate(facts, GATE_PLAN, NULL, NULL, 0, &findings);
 	gate = findings_json(&findings);
 	timeline = timeline_json(facts);
+	for (size_t i = 0; i < facts->plan->idle_count; i++)
+		json_add_text(idle, facts->plan->idle[i]);
+	json_put(document, "warnings", idle);
 	if (call->json) {
 		json_put_text(document, "plan", facts->plan->name);
 		json_put_text(document, "hash", facts->plan->hash);
@@ -226,6 +230,7 @@ int cmd_plan(struct command_call *call)
 		output_error(call, status, "%s", err.text);
 		goto out;
 	}
+	output_idle(plan);
 	facts = facts_new(plan);
 	load_horizons(call, facts);
 	if (ask(call, facts, &err) < 0) {

@@ -91,6 +91,7 @@ int cmd_start(struct command_call *call)
 
 	if (!plan)
 		return output_error(call, EXIT_USAGE, "%s", err.text);
+	output_idle(plan);
 	if (spawn_daemon(call, &err) < 0)
 		status = output_error(call, EXIT_FAILED, "%s", err.text);
 	else

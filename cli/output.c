@@ -260,6 +260,12 @@ char *output_plan_name(const struct command_call *call, const char *argument,
 	return name;
 }
 
+void output_idle(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->idle_count; i++)
+		fprintf(stderr, "tideover: warning: %s\n", plan->idle[i]);
+}
+
 const char *output_by(const struct command_call *call)
 {
 	const struct passwd *user;

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "cli/command.h"
 #include "control/control_client.h"
+#include "plan/plan.h"
 
 enum ink {
 	INK_PLAIN,
@@ -41,6 +42,9 @@ void output_wrapped(const char *text, int indent);
 /* One line that is overwritten on a terminal, printed now and then without. */
 void output_progress(const char *text);
 void output_progress_end(void);
+
+/* On stderr: keys of this plan that have no effect. */
+void output_idle(const struct plan *plan);
 
 /* The plan that an argument names: a name, a plan file, or (NULL) the only
  * plan of the daemon.  NULL with the error told and *status set. */

@@ -427,14 +427,15 @@ out:
 
 /* Start: the queue, once the index has everything. */
 
+/* `number` is that of the attempt which began. */
 static void settle_uncertain(struct daemon *daemon,
-			     struct queue_envelope *envelope)
+			     struct queue_envelope *envelope, uint32_t number)
 {
 	bool again = ++envelope->uncertain >= 2;
 	struct record_attempt attempt = {
 		.id = envelope->message->id,
 		.envelope = envelope->index,
-		.number = envelope->attempts,
+		.number = number,
 		.at_ms = clock_wall_ms(),
 		.stage = slice("dot"),
 		.reply = slice("tideoverd ended before the outcome was kept"),
@@ -442,6 +443,8 @@ static void settle_uncertain(struct daemon *daemon,
 		.uncertain = true,
 	};
 
+	if (number > envelope->attempts)
+		envelope->attempts = number;
 	store_attempt(&daemon->store, envelope->mailbox->domain->plan, &attempt,
 		      NULL, NULL);
 	if (!again)
@@ -472,7 +475,8 @@ static void on_envelope(void *ctx, struct queue_envelope *envelope,
 		if (live->next_ms > 0 && !envelope->held)
 			queue_defer(envelope, live->next_ms);
 		if (live->begin)
-			settle_uncertain(daemon, envelope);
+			settle_uncertain(daemon, envelope,
+					 (uint32_t)live->begin);
 	}
 	if (!envelope->held && envelope->mailbox->is_held)
 		hold_behind(daemon, envelope);

@@ -143,6 +143,10 @@ struct plan {
 	struct plan_strings probe_recipients;
 	struct plan_strings evidence; /* files, absolute: cutover/tenant.h */
 	struct plan_timing timing;
+	/* What was given, is well formed, and has no effect in this version:
+	 * sentences of static text. */
+	const char *idle[2];
+	size_t idle_count;
 };
 
 /*

@@ -539,6 +539,22 @@ static void read_sides(struct plan_reader *r, const struct json *root)
 	r->plan->plain = plain;
 }
 
+static void read_idle(struct plan *plan, const struct json *root)
+{
+	static const struct {
+		const char *key, *sentence;
+	} idle[] = {
+		{ "filter", "filter: this version filters nothing, all mail "
+			    "that is accepted is kept" },
+		{ "notify", "notify: this version calls no webhook, follow "
+			    "'tideover status --watch' or the log" },
+	};
+
+	for (size_t i = 0; i < COUNT(idle); i++)
+		if (json_count(json_get(root, idle[i].key)) > 0)
+			plan->idle[plan->idle_count++] = idle[i].sentence;
+}
+
 void plan_read(struct plan *plan, const struct json *root,
 	       struct plan_report *report)
 {
@@ -550,6 +566,7 @@ void plan_read(struct plan *plan, const struct json *root,
 	value_fields(&r, root, plan_fields, plan);
 	if (json_type(root) == JSON_OBJECT)
 		read_sides(&r, root);
+	read_idle(plan, root);
 	default_lists(plan);
 	if (plan->keep_copies_ms == KEEP_BY_STRATEGY)
 		plan->keep_copies_ms = plan->strategy == STRATEGY_PARK ?

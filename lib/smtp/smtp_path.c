@@ -152,8 +152,8 @@ static bool domain_fits(struct slice domain)
 	return domain.len <= DOMAIN_MAX;
 }
 
-int smtp_mailbox_parse(struct slice in, struct smtp_mailbox *mailbox,
-		       struct err *err)
+static int mailbox_parse(struct slice in, ptrdiff_t local_max,
+			 struct smtp_mailbox *mailbox, struct err *err)
 {
 	struct slice domain;
 	ptrdiff_t local;
@@ -167,9 +167,9 @@ int smtp_mailbox_parse(struct slice in, struct smtp_mailbox *mailbox,
 					       dot_string_length(in);
 	if (local < 0)
 		return err_set(err, "local part is malformed");
-	if (local > SMTP_LOCAL_MAX)
+	if (local > local_max)
 		return err_set(err, "local part is longer than %d bytes",
-			       SMTP_LOCAL_MAX);
+			       (int)local_max);
 	if ((size_t)local == in.len)
 		return err_set(err, "address has no domain");
 	if (in.p[local] != '@')
@@ -182,6 +182,12 @@ int smtp_mailbox_parse(struct slice in, struct smtp_mailbox *mailbox,
 	mailbox->local = slice_of(in.p, (size_t)local);
 	mailbox->domain = domain;
 	return 0;
+}
+
+int smtp_mailbox_parse(struct slice in, struct smtp_mailbox *mailbox,
+		       struct err *err)
+{
+	return mailbox_parse(in, SMTP_LOCAL_MAX, mailbox, err);
 }
 
 /* "@a,@b:" (RFC 5321, appendix C): must be well formed, then is dropped. */
@@ -226,7 +232,10 @@ int smtp_path_parse(struct slice in, enum smtp_path_kind kind,
 	} else if (in.len > 0) {
 		if (in.p[0] == '@' && drop_route(&in, err) < 0)
 			return -1;
-		if (smtp_mailbox_parse(in, &parsed.mailbox, err) < 0)
+		if (mailbox_parse(in,
+				  kind == SMTP_REVERSE_PATH ? SMTP_PATH_MAX :
+							      SMTP_LOCAL_MAX,
+				  &parsed.mailbox, err) < 0)
 			return -1;
 	}
 	parsed.utf8 = has_high(in);

@@ -30,7 +30,12 @@ struct smtp_path {
 	bool utf8;		     /* holds bytes above 127 (RFC 6531) */
 };
 
-/* `in` is "<...>".  Only a reverse-path may be null. */
+/*
+ * `in` is "<...>".  Only a reverse-path may be null, and its local part may
+ * fill the path: senders that write the recipient into it (VERP, SRS) pass 64
+ * bytes in daily life, and RFC 5321 section 4.5.3.1 asks for no limit where
+ * none is needed.
+ */
 int smtp_path_parse(struct slice in, enum smtp_path_kind kind,
 		    struct smtp_path *path, struct err *err);
 /* local@domain without brackets. */

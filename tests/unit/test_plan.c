@@ -448,6 +448,20 @@ static const struct {
 	  "domains[a.example]: {\"name\":\"a.example\"} is new\n" },
 };
 
+static void what_has_no_effect_is_said(void **state)
+{
+	struct plan *plan =
+		parse(PLAIN("\"domains\": [{ \"name\": \"a.example\" }],"
+			    "\"filter\": { \"rspamd\":"
+			    " { \"url\": \"http://127.0.0.1:1\" } },"
+			    "\"notify\": []"));
+
+	/* An empty list asks for nothing. */
+	assert_int_equal(plan->idle_count, 1);
+	assert_non_null(strstr(plan->idle[0], "filter: "));
+	plan_free(plan);
+}
+
 static void a_diff_names_what_changed_and_ignores_layout(void **state)
 {
 	for (size_t i = 0; i < COUNT(changes); i++) {
@@ -479,6 +493,7 @@ int main(void)
 		cmocka_unit_test(
 			every_bad_plan_gives_exactly_the_errors_beside_it),
 		cmocka_unit_test(every_example_can_be_rehearsed_on_loopback),
+		cmocka_unit_test(what_has_no_effect_is_said),
 		cmocka_unit_test(a_diff_names_what_changed_and_ignores_layout),
 	};
 

@@ -127,6 +127,24 @@ static void only_a_reverse_path_may_be_null(void **state)
 	buf_release(&address);
 }
 
+/* VERP and SRS write a whole address into the local part. */
+static void the_local_part_of_a_reverse_path_may_be_long(void **state)
+{
+	struct smtp_path path;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(
+		smtp_path_parse(slice("<" X64 X64 X64 "=a@example.org>"),
+				SMTP_REVERSE_PATH, &path, &err),
+		0);
+	assert_int_equal(path.mailbox.local.len, 3 * 64 + 2);
+	assert_int_equal(
+		smtp_path_parse(slice("<" X64 X64 X64 X64 "@example.org>"),
+				SMTP_REVERSE_PATH, &path, &err),
+		-1);
+	assert_string_equal(err.text, "address is longer than 254 bytes");
+}
+
 static void bytes_above_127_are_noticed(void **state)
 {
 	struct smtp_path path;
@@ -259,6 +277,7 @@ int main(void)
 		cmocka_unit_test(forward_path_accepts_what_rfc_5321_accepts),
 		cmocka_unit_test(forward_path_rejects_what_rfc_5321_rejects),
 		cmocka_unit_test(only_a_reverse_path_may_be_null),
+		cmocka_unit_test(the_local_part_of_a_reverse_path_may_be_long),
 		cmocka_unit_test(bytes_above_127_are_noticed),
 		cmocka_unit_test(one_mailbox_has_one_key),
 		cmocka_unit_test(mail_argument_is_a_path_and_parameters),
