@@ -1,12 +1,14 @@
 /*
  * bench_sink - a target that takes all, and judges it at the end
  *
- * usage: bench_sink HOST
+ * usage: bench_sink HOST [RULE]...
+ *
+ * Behaves as the rules say (lib/lab/lab_script.h), or takes everything.
  *
  * Prints its address, then one line of JSON on SIGTERM: messages, mailboxes,
  * lost, twice, reordered, by the numbers of bench_load.  SIGUSR1: the domain
  * is unknown here (550); SIGUSR2: it is known.  SIGHUP: one line of JSON, how
- * many messages have come so far.
+ * many messages have come so far, and how many 4yz were said.
  */
 #include "base/json.h"
 #include "base/map.h"
@@ -18,6 +20,7 @@
 struct sink {
 	struct loop *loop;
 	struct lab_mx *mx;
+	uint64_t deferred;
 };
 
 /* One mailbox: how many came, and the highest number so far. */
@@ -54,8 +57,30 @@ static void count(void *ctx)
 {
 	struct sink *sink = ctx;
 
-	printf("{\"messages\":%zu}\n", sink->mx->arrival_count);
+	printf("{\"messages\":%zu,\"deferred\":%llu}\n",
+	       sink->mx->arrival_count, (unsigned long long)sink->deferred);
 	fflush(stdout);
+}
+
+static void replied(void *ctx, const struct lab_mx_event *event)
+{
+	struct sink *sink = ctx;
+
+	sink->deferred += event->code / 100 == 4;
+}
+
+static int play(struct sink *sink, char *const *rules, struct err *err)
+{
+	struct buf script = BUF_INIT;
+	int result;
+
+	if (!*rules)
+		return 0;
+	for (; *rules; rules++)
+		buf_addf(&script, "%s\n", *rules);
+	result = lab_mx_play(sink->mx, buf_slice(&script), err);
+	buf_release(&script);
+	return result;
 }
 
 /* Numbers begin at 0: as many as the highest says must have come. */
@@ -100,14 +125,14 @@ int main(int argc, char **argv)
 	struct err err = ERR_INIT;
 	struct verdict verdict = { 0 };
 
-	if (argc != 2) {
-		fputs("usage: bench_sink HOST\n", stderr);
+	if (argc < 2) {
+		fputs("usage: bench_sink HOST [RULE]...\n", stderr);
 		return 2;
 	}
 	sink.loop = loop_new(&err);
 	if (sink.loop)
 		sink.mx = lab_mx_new(sink.loop, argv[1], argv[1], 0, &err);
-	if (!sink.mx ||
+	if (!sink.mx || play(&sink, argv + 2, &err) < 0 ||
 	    loop_signal(sink.loop, SIGTERM, stop, &sink, &err) < 0 ||
 	    loop_signal(sink.loop, SIGHUP, count, &sink, &err) < 0 ||
 	    loop_signal(sink.loop, SIGUSR1, unknown, &sink, &err) < 0 ||
@@ -115,6 +140,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench_sink: %s\n", err.text);
 		return 1;
 	}
+	sink.mx->tell = replied;
+	sink.mx->tell_ctx = &sink;
 	printf("%s\n", sink.mx->address);
 	fflush(stdout);
 	loop_run(sink.loop);

@@ -421,20 +421,25 @@ class BenchSink:
     """Our own target for volume: it numbers, counts and judges."""
     tls = "required"
 
-    def __init__(self, folder, host, domain):
+    def __init__(self, folder, host, domain, rules=()):
         self.host = host
-        self.process = subprocess.Popen([SINK, host], stdout=subprocess.PIPE,
-                                        stdin=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            [SINK, host, *rules], stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL, text=True)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
         self.verdict = None
 
     def accept(self, yes):
         self.process.send_signal(signal.SIGUSR2 if yes else signal.SIGUSR1)
 
-    def count(self):
-        """How many messages have come so far."""
+    def counts(self):
+        """Messages that have come so far, and 4yz that were said."""
         self.process.send_signal(signal.SIGHUP)
-        return json.loads(self.process.stdout.readline())["messages"]
+        said = json.loads(self.process.stdout.readline())
+        return said["messages"], said["deferred"]
+
+    def count(self):
+        return self.counts()[0]
 
     def judge(self):
         """Ends it; what it says of all that came."""
