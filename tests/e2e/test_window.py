@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Planned maintenance of a standing backup's primary, a real Postfix (TAP)."""
+import datetime
 import os
 import shutil
 import sys
@@ -131,6 +132,18 @@ def answer(world):
         client.close()
 
 
+def seconds(text):
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
+def recovery(world):
+    """From the first good probe of the primary to the end of the only
+    delivery."""
+    since = world.status()["domains"][0]["health"]["primary"]["since"]
+    row = world.must(0, "queue", "list", "acme")
+    return seconds(row["last_reply"]["at"]) - seconds(since)
+
+
 def up_and_down(tap):
     """when_primary_up: defer."""
     world = World(peers.Postfix, change=deferring)
@@ -148,6 +161,11 @@ def up_and_down(tap):
                  lambda: ledger(world)["delivered"] == 1)
         tap.ok(answer(world) == 451 and kept(world) == ["once"],
                "then it has what came meanwhile, and is asked itself again")
+        took = recovery(world)
+        # recover_after is 1s; a second more is what may be lost.
+        tap.ok(0.9 <= took <= 2,
+               f"{took:.2f} s after the first good probe: recover_after + 1 s "
+               "at most")
     finally:
         world.tideover("stop")
         world.close()
