@@ -3,8 +3,17 @@
 enum {
 	QUIET_MIN_MS = 500,
 	QUIET_MAX_MS = 60000,
-	NARROW_EVERY_MS = 1000
+	NARROW_EVERY_MS = 1000,
+	SECOND_MS = 1000,
+	MANY = 5, /* deferrals in a second: it is the rate */
+	RATE_MOST = 10000
 };
+
+/* Of the rate: below what was borne, after a deferral, and the growth of a calm
+ * second, which doubles with each ten that were calm before. */
+#define RATE_BORNE  0.98
+#define RATE_LESS   0.97
+#define RATE_GROWTH 0.01
 
 void pace_init(struct pace *pace, int start, int most)
 {
@@ -13,19 +22,62 @@ void pace_init(struct pace *pace, int start, int most)
 			       .slow_start = true };
 }
 
+/* The end of a second. */
+static void judge_rate(struct pace *pace, int64_t now_ms)
+{
+	double seconds = (double)(now_ms - pace->second_ms) / SECOND_MS;
+	double borne = pace->accepted / seconds;
+	unsigned all = pace->accepted + pace->deferred;
+
+	if (pace->accepted > 0 &&
+	    (pace->deferred >= MANY ||
+	     (pace->rate > 0 && pace->deferred * 10 > all)))
+		pace->rate = borne * RATE_BORNE;
+	else if (pace->deferred > 0)
+		pace->rate *= RATE_LESS;
+	else if (borne * 2 > pace->rate)
+		/* It was made use of. */
+		pace->rate *=
+			1 +
+			RATE_GROWTH * (1 + (double)(now_ms - pace->calm_ms) /
+						   (10 * SECOND_MS));
+	if (pace->deferred > 0)
+		pace->calm_ms = now_ms;
+	if (pace->rate > RATE_MOST)
+		pace->rate = 0;
+}
+
+static void turn_second(struct pace *pace, int64_t now_ms)
+{
+	if (now_ms - pace->second_ms < SECOND_MS)
+		return;
+	judge_rate(pace, now_ms);
+	pace->second_ms = now_ms;
+	pace->accepted = pace->deferred = 0;
+}
+
 bool pace_may(const struct pace *pace, int64_t now_ms)
 {
 	return now_ms >= pace->quiet_until_ms &&
-	       pace->in_flight < (int)pace->flight;
+	       pace->in_flight < (int)pace->flight &&
+	       (pace->rate == 0 || (double)now_ms >= pace->next_ms);
 }
 
-void pace_begin(struct pace *pace)
+void pace_begin(struct pace *pace, int64_t now_ms)
 {
+	double apart = pace->rate > 0 ? SECOND_MS / pace->rate : 0;
+
 	pace->in_flight++;
+	/* Late by one is caught up with, idle time is not. */
+	if (pace->next_ms < (double)now_ms - apart)
+		pace->next_ms = (double)now_ms - apart;
+	pace->next_ms += apart;
 }
 
-void pace_accepted(struct pace *pace)
+void pace_accepted(struct pace *pace, int64_t now_ms)
 {
+	turn_second(pace, now_ms);
+	pace->accepted++;
 	pace->in_flight--;
 	pace->quiet_ms = 0;
 	/* Slow start doubles per round of the flight, later one per round. */
@@ -41,8 +93,17 @@ void pace_neutral(struct pace *pace)
 
 void pace_deferred(struct pace *pace, int64_t now_ms, bool slow)
 {
+	turn_second(pace, now_ms);
+	pace->deferred++;
 	pace->in_flight--;
 	pace->slow_start = false;
+	/* It bears so many in this second: the rest of it is quiet. */
+	if (!slow && pace->accepted > 0 && pace->deferred >= MANY) {
+		pace->quiet_until_ms = pace->second_ms + SECOND_MS;
+		return;
+	}
+	if (!slow && pace->rate > 0 && pace->deferred < MANY)
+		return;
 	if (now_ms - pace->narrowed_ms < NARROW_EVERY_MS)
 		return; /* one bad moment answers many deliveries */
 	pace->narrowed_ms = now_ms;
@@ -69,5 +130,9 @@ void pace_again(struct pace *pace)
 
 int64_t pace_wake_ms(const struct pace *pace)
 {
-	return pace->in_flight < (int)pace->flight ? pace->quiet_until_ms : 0;
+	int64_t rated = pace->rate > 0 ? (int64_t)pace->next_ms + 1 : 0;
+
+	if (pace->in_flight >= (int)pace->flight)
+		return 0;
+	return pace->quiet_until_ms > rated ? pace->quiet_until_ms : rated;
 }

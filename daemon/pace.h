@@ -5,6 +5,12 @@
  * while the target accepts and narrows at once when the target defers, because
  * a tired MX recovers faster from silence than from retries.
  *
+ * A target that bears so many a second, and answers at once, is too fast for a
+ * flight of one.  One that accepts some and defers others in the same second
+ * shows what it bears: that is the rate from then on, a little less after each
+ * second with a deferral, a little more after each without, and faster the
+ * longer that lasts.
+ *
  * Pure arithmetic: no clock, no sockets, no allocation.  The caller passes the
  * time.
  */
@@ -22,15 +28,20 @@ struct pace {
 	int64_t quiet_until_ms; /* nothing goes before */
 	int64_t quiet_ms;	/* the last pause, doubled by the next */
 	int64_t narrowed_ms;	/* at most one halving per second */
+	double rate;		/* learned, per second; 0: none */
+	double next_ms;		/* the next may begin then, by the rate */
+	int64_t calm_ms;	/* the last second with a deferral */
+	int64_t second_ms;	/* this second, and what it brought */
+	unsigned accepted, deferred;
 };
 
 void pace_init(struct pace *pace, int start, int most);
 /* True if one more delivery may begin now. */
 bool pace_may(const struct pace *pace, int64_t now_ms);
-void pace_begin(struct pace *pace);
+void pace_begin(struct pace *pace, int64_t now_ms);
 /* One delivery is over: accepted, or refused for a reason that is not the
  * target's pace. */
-void pace_accepted(struct pace *pace);
+void pace_accepted(struct pace *pace, int64_t now_ms);
 void pace_neutral(struct pace *pace);
 /* It was deferred; `slow`: the provider asked for much less. */
 void pace_deferred(struct pace *pace, int64_t now_ms, bool slow);

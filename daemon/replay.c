@@ -284,7 +284,7 @@ static void pace_end(struct link *link)
 	else if (link->refused)
 		pace_neutral(pace);
 	else
-		pace_accepted(pace);
+		pace_accepted(pace, clock_mono_ms());
 }
 
 static void link_free(struct link *link)
@@ -338,7 +338,7 @@ static bool give_job(struct link *link)
 	link->idle = false;
 	link->paced = true;
 	link->deferred = link->slow = link->refused = false;
-	pace_begin(&replay->pace);
+	pace_begin(&replay->pace, clock_mono_ms());
 	delivery_job(link->delivery, claims, count);
 	return true;
 }
@@ -573,11 +573,13 @@ static void pump(void *ctx)
 	if (due > opening && mono >= replay->down_until_ms) {
 		if (replay->addr_count == 0)
 			resolve(replay);
-		/* While nothing has worked yet, one connection finds out. */
+		/* While nothing has worked yet, one connection finds out; so it
+		 * does where the rate has room for the next one. */
 		while (replay->addr_count > 0 && due > opening &&
 		       busy < (int)replay->pace.flight &&
-		       mono >= replay->pace.quiet_until_ms &&
-		       !(replay->down_ms > 0 && opening > 0)) {
+		       pace_may(&replay->pace, mono) &&
+		       !((replay->down_ms > 0 || replay->pace.rate > 0) &&
+			 opening > 0)) {
 			link_new(replay);
 			opening++;
 			busy++;

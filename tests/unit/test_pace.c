@@ -18,8 +18,8 @@ static void a_flight_grows_to_its_most_while_the_target_accepts(void **state)
 	pace_init(&pace, 5, 20);
 	for (int i = 0; i < 100; i++) {
 		assert_true(pace_may(&pace, 0));
-		pace_begin(&pace);
-		pace_accepted(&pace);
+		pace_begin(&pace, 0);
+		pace_accepted(&pace, 0);
 	}
 	assert_int_equal(flight(&pace), 20);
 }
@@ -30,11 +30,11 @@ static void one_bad_moment_narrows_once(void **state)
 
 	pace_init(&pace, 8, 20);
 	for (int i = 0; i < 8; i++)
-		pace_begin(&pace);
+		pace_begin(&pace, 5000);
 	for (int i = 0; i < 8; i++)
 		pace_deferred(&pace, 5000 + i, false);
 	assert_int_equal(flight(&pace), 4);
-	pace_begin(&pace);
+	pace_begin(&pace, 6100);
 	pace_deferred(&pace, 6100, false);
 	assert_int_equal(flight(&pace), 2);
 }
@@ -48,7 +48,7 @@ static void told_to_go_away_it_waits_longer_each_time(void **state)
 	for (int i = 0; i < 5; i++) {
 		int64_t wait;
 
-		pace_begin(&pace);
+		pace_begin(&pace, now);
 		pace_deferred(&pace, now, true);
 		assert_int_equal(flight(&pace), 1);
 		assert_false(pace_may(&pace, now));
@@ -66,12 +66,55 @@ static void an_opened_way_ends_the_wait_and_keeps_the_flight(void **state)
 	struct pace pace;
 
 	pace_init(&pace, 8, 20);
-	pace_begin(&pace);
+	pace_begin(&pace, 5000);
 	pace_deferred(&pace, 5000, true);
 	assert_false(pace_may(&pace, 5001));
 	pace_again(&pace);
 	assert_true(pace_may(&pace, 5001));
 	assert_int_equal(flight(&pace), 1);
+}
+
+/* A target that takes `bears` in any second and defers what is above, and
+ * answers at once.  What of `seconds` is deferred, and accepted. */
+static void drive(struct pace *pace, int64_t from, int seconds, int bears,
+		  unsigned *accepted, unsigned *deferred)
+{
+	static int64_t taken[1000];
+	static unsigned at;
+
+	*accepted = *deferred = 0;
+	for (int64_t now = from; now < from + 1000 * seconds; now++) {
+		for (int i = 0; i < 4 && pace_may(pace, now); i++) {
+			pace_begin(pace, now);
+			if (taken[(at + 1000 - (unsigned)bears) % 1000] <=
+			    now - 1000) {
+				taken[at++ % 1000] = now;
+				at %= 1000;
+				pace_accepted(pace, now);
+				++*accepted;
+			} else {
+				pace_deferred(pace, now, false);
+				++*deferred;
+			}
+		}
+	}
+}
+
+static void it_learns_what_a_target_bears_in_a_second(void **state)
+{
+	struct pace pace;
+	unsigned accepted, deferred;
+
+	pace_init(&pace, 5, 100);
+	drive(&pace, 10000, 60, 50, &accepted, &deferred);
+	drive(&pace, 70000, 60, 50, &accepted, &deferred);
+	if (accepted < 60 * 45 || deferred * 50 > accepted)
+		fail_msg("%u accepted, %u deferred", accepted, deferred);
+	/* It bears more now: not much later it gets more. */
+	drive(&pace, 130000, 120, 200, &accepted, &deferred);
+	drive(&pace, 250000, 60, 200, &accepted, &deferred);
+	if (accepted < 60 * 150 || deferred * 50 > accepted)
+		fail_msg("%u accepted, %u deferred", accepted, deferred);
 }
 
 int main(void)
@@ -83,6 +126,7 @@ int main(void)
 		cmocka_unit_test(told_to_go_away_it_waits_longer_each_time),
 		cmocka_unit_test(
 			an_opened_way_ends_the_wait_and_keeps_the_flight),
+		cmocka_unit_test(it_learns_what_a_target_bears_in_a_second),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,12 +129,12 @@ static void a_flight_widens_while_the_target_accepts(void **state)
 		int begun = 0;
 
 		while (pace_may(&pace, 1000)) {
-			pace_begin(&pace);
+			pace_begin(&pace, 1000);
 			begun++;
 		}
 		assert_true(begun >= 1 && begun <= 20);
 		while (begun-- > 0)
-			pace_accepted(&pace);
+			pace_accepted(&pace, 1000);
 	}
 	assert_true(pace.flight >= 19.9 && pace.flight <= 20);
 }
@@ -145,18 +145,18 @@ static void a_deferral_narrows_at_once_and_never_below_one(void **state)
 	int64_t now = 1000;
 
 	pace_init(&pace, 16, 20);
-	pace_begin(&pace);
+	pace_begin(&pace, 1000);
 	pace_deferred(&pace, now, false);
 	assert_true(pace.flight <= 8);
 	/* Many deferrals of one moment are one piece of news. */
 	for (int i = 0; i < 5; i++) {
-		pace_begin(&pace);
+		pace_begin(&pace, 1000);
 		pace_deferred(&pace, now, false);
 	}
 	assert_true(pace.flight >= 4);
 	for (int i = 0; i < 50; i++) {
 		now += 100000;
-		pace_begin(&pace);
+		pace_begin(&pace, now);
 		pace_deferred(&pace, now, true);
 	}
 	assert_true(pace.flight >= 1);
