@@ -12,22 +12,13 @@ enum {
  * A record under way outlives its session: what is durable joins the queue
  * even when nobody is left to hear the 250.
  */
-struct keeping {
-	struct acceptance *acceptance;
-	struct session_data *data; /* NULL: the session is gone */
-	struct record_message message;
-	struct buf text; /* what the message's slices point to */
-	struct slice *paths;
-	struct sealed_body *seal; /* holds the key until all is durable */
-};
-
 struct session_data {
 	struct acceptance *acceptance;
 	struct id id;
 	char *reverse_path;
 	bool eightbit, utf8;
 	char *plan;
-	char **paths;
+	struct slice *paths; /* of ours */
 	size_t path_count;
 	int64_t began_ms;
 	struct buf body;
@@ -45,7 +36,9 @@ struct session_data {
 	struct smtp_hops hops;
 	session_data_fn *done;
 	void *ctx;
-	struct keeping *keeping;
+	bool storing; /* `message` is under way: it points into all of this */
+	bool orphan;  /* nobody is left: goes with its end */
+	struct record_message message;
 };
 
 struct session_data *session_data_new(struct acceptance *acceptance,
@@ -63,12 +56,14 @@ void session_data_free(struct session_data *data)
 {
 	if (!data)
 		return;
-	if (data->keeping)
-		data->keeping->data = NULL;
-	else if (data->side)
+	if (data->storing) {
+		data->orphan = true;
+		return;
+	}
+	if (data->side)
 		spool_side_abort(data->side);
 	for (size_t i = 0; i < data->path_count; i++)
-		free(data->paths[i]);
+		free((char *)(uintptr_t)data->paths[i].p);
 	free(data->paths);
 	free(data->reverse_path);
 	free(data->plan);
@@ -86,13 +81,14 @@ void session_data_recipient(struct session_data *data, const char *plan,
 {
 	/* The same recipient twice is one envelope. */
 	for (size_t i = 0; i < data->path_count; i++)
-		if (slice_is(address, data->paths[i]))
+		if (slice_equal(address, data->paths[i]))
 			return;
 	if (!data->plan)
 		data->plan = mem_dup(plan);
 	data->paths = mem_grow(data->paths,
 			       (data->path_count + 1) * sizeof(*data->paths));
-	data->paths[data->path_count++] = slice_dup(address);
+	data->paths[data->path_count++] =
+		slice_of(slice_dup(address), address.len);
 }
 
 size_t session_data_recipients(const struct session_data *data)
@@ -114,18 +110,30 @@ const struct id *session_data_id(const struct session_data *data)
 static void add_trace(struct session_data *data,
 		      const struct session_origin *origin)
 {
+	bool one = data->path_count == 1;
 	char date[CLOCK_TEXT];
+	const char *const pieces[] = {
+		"Received: from ",
+		origin->helo,
+		" (",
+		origin->peer_literal,
+		")\r\n\tby ",
+		origin->hostname,
+		" with ",
+		origin->protocol,
+		origin->tls[0] ? "\r\n\t(" : "",
+		origin->tls,
+		origin->tls[0] ? ") id " : " id ",
+		data->id.text,
+		one ? "\r\n\tfor <" : "",
+		one ? data->paths[0].p : "",
+		one ? ">;\r\n\t" : ";\r\n\t",
+		clock_format_mail(data->began_ms, date),
+		"\r\n",
+	};
 
-	buf_addf(&data->body, "Received: from %s (%s)\r\n\tby %s with %s",
-		 origin->helo, origin->peer_literal, origin->hostname,
-		 origin->protocol);
-	if (origin->tls[0])
-		buf_addf(&data->body, "\r\n\t(%s)", origin->tls);
-	buf_addf(&data->body, " id %s", data->id.text);
-	if (data->path_count == 1)
-		buf_addf(&data->body, "\r\n\tfor <%s>", data->paths[0]);
-	buf_addf(&data->body, ";\r\n\t%s\r\n",
-		 clock_format_mail(data->began_ms, date));
+	for (size_t i = 0; i < COUNT(pieces); i++)
+		buf_adds(&data->body, pieces[i]);
 }
 
 /* Returns the offset: the buffer may still move. */
@@ -245,62 +253,40 @@ const struct smtp_hops *session_data_hops(const struct session_data *data)
 	return &data->hops;
 }
 
+/* The end of what is under way, whoever still hears it. */
+static void tell(struct session_data *data, const struct err *err)
+{
+	if (!data->orphan)
+		data->done(data->ctx, &data->id, err);
+	data->storing = false;
+	if (data->orphan)
+		session_data_free(data);
+}
+
 static void kept(void *ctx, const struct spool_place *place,
 		 const struct err *err)
 {
-	struct keeping *keeping = ctx;
-	struct session_data *data = keeping->data;
+	struct session_data *data = ctx;
 
+	data->side = NULL;
+	/* From here on its envelopes in the queue hold the key. */
 	if (!err)
-		keeping->acceptance->accepted(keeping->acceptance->ctx,
-					      &keeping->message, place);
-	if (data) {
-		data->keeping = NULL;
-		data->side = NULL;
-		data->done(data->ctx, &data->id, err);
-	}
-	/* Its envelopes are in the queue by now: they hold the key. */
-	sealed_body_free(keeping->seal);
-	buf_release(&keeping->text);
-	free(keeping->paths);
-	free(keeping);
-}
-
-static struct slice keep(struct keeping *keeping, const char *text)
-{
-	size_t at = keeping->text.len;
-
-	buf_adds(&keeping->text, text);
-	return slice_of(keeping->text.p + at, keeping->text.len - at);
-}
-
-static size_t text_size(const struct session_data *data)
-{
-	size_t size = strlen(data->plan) + strlen(data->reverse_path) +
-		      data->head.len;
-
-	for (size_t i = 0; i < data->path_count; i++)
-		size += strlen(data->paths[i]);
-	return size;
+		data->acceptance->accepted(data->acceptance->ctx,
+					   &data->message, place);
+	tell(data, err);
 }
 
 static void side_failed(void *ctx)
 {
-	struct keeping *keeping = ctx;
-	struct session_data *data = keeping->data;
+	struct session_data *data = ctx;
 
-	if (data) {
-		data->keeping = NULL;
-		data->done(data->ctx, &data->id, &data->err);
-	}
-	free(keeping);
+	tell(data, &data->err);
 }
 
 void session_data_end(struct session_data *data, session_data_fn *done,
 		      void *ctx)
 {
-	struct keeping *keeping;
-	struct record_message *message;
+	struct record_message *message = &data->message;
 
 	data->done = done;
 	data->ctx = ctx;
@@ -308,45 +294,33 @@ void session_data_end(struct session_data *data, session_data_fn *done,
 		to_side(data, true);
 	else if (!data->side_failed && seal_body(data, true) < 0)
 		give_up(data);
-	keeping = mem_alloc(sizeof(*keeping));
-	keeping->acceptance = data->acceptance;
-	keeping->data = data;
+	data->storing = true;
 	if (data->side_failed) {
-		data->keeping = keeping;
-		loop_post(data->acceptance->loop, side_failed, keeping);
+		loop_post(data->acceptance->loop, side_failed, data);
 		return;
 	}
-	/* Reserved whole: the slices below must not move. */
-	buf_reserve(&keeping->text, text_size(data));
-	keeping->paths = mem_alloc(data->path_count * sizeof(struct slice));
-	for (size_t i = 0; i < data->path_count; i++)
-		keeping->paths[i] = keep(keeping, data->paths[i]);
-	message = &keeping->message;
 	*message = (struct record_message){
 		.id = data->id,
 		.sequence = data->acceptance->sequence(data->acceptance->ctx),
 		.accepted_ms = clock_wall_ms(),
-		.plan = keep(keeping, data->plan),
-		.reverse_path = keep(keeping, data->reverse_path),
-		.helo = keep(keeping, data->helo),
-		.peer = keep(keeping, data->peer),
-		.protocol = keep(keeping, data->protocol),
-		.tls = keep(keeping, data->tls),
+		.plan = slice(data->plan),
+		.reverse_path = slice(data->reverse_path),
+		.helo = slice(data->helo),
+		.peer = slice(data->peer),
+		.protocol = slice(data->protocol),
+		.tls = slice(data->tls),
 		.eightbit = data->eightbit,
 		.utf8 = data->utf8,
 		.sealed = data->seal != NULL,
 		.body_bytes = data->body_bytes,
 		.envelope_count = data->path_count,
-		.forward_paths = keeping->paths,
+		.forward_paths = data->paths,
 		.side_file = data->side != NULL,
 	};
 	digest_end(data->digest, message->sha256);
-	data->keeping = keeping;
-	keeping->seal = data->seal;
-	data->seal = NULL;
 	if (data->side)
 		spool_side_end(data->side);
 	store_message(data->acceptance->store, message, &data->body, kept,
-		      keeping);
+		      data);
 	data->body = (struct buf)BUF_INIT;
 }

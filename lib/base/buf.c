@@ -96,15 +96,23 @@ void buf_addc(struct buf *buf, char c)
 void buf_vaddf(struct buf *buf, const char *format, va_list args)
 {
 	va_list again;
+	size_t room;
 	int len;
 
+	/* Most texts fit at once; one that does not is written again. */
+	buf_reserve(buf, 64);
+	room = buf->cap - buf->len;
 	va_copy(again, args);
-	len = vsnprintf(NULL, 0, format, again);
+	len = vsnprintf(buf->p + buf->len, room, format, again);
 	va_end(again);
-	if (len < 0)
+	if (len < 0) {
+		buf->p[buf->len] = '\0';
 		return;
-	buf_reserve(buf, (size_t)len);
-	vsnprintf(buf->p + buf->len, (size_t)len + 1, format, args);
+	}
+	if ((size_t)len >= room) {
+		buf_reserve(buf, (size_t)len);
+		vsnprintf(buf->p + buf->len, (size_t)len + 1, format, args);
+	}
 	buf->len += (size_t)len;
 }
 

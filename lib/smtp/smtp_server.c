@@ -141,11 +141,17 @@ static bool is_printable(char c)
 /* A text of the owner's may quote somebody: it must stay one line. */
 static void reply_text(struct smtp_server *server, int code, const char *text)
 {
+	const char digits[] = { (char)('0' + code / 100),
+				(char)('0' + code / 10 % 10),
+				(char)('0' + code % 10), ' ' };
+	struct slice line = slice(text);
 	size_t start;
 
-	buf_addf(&server->out, "%d ", code);
+	if (line.len > TEXT_MAX)
+		line.len = TEXT_MAX;
+	buf_add(&server->out, slice_of(digits, sizeof(digits)));
 	start = server->out.len;
-	buf_addf(&server->out, "%.*s", TEXT_MAX, text ? text : "");
+	buf_add(&server->out, line);
 	for (size_t i = start; i < server->out.len; i++)
 		if (!is_printable(server->out.p[i]))
 			server->out.p[i] = '?';

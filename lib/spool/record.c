@@ -84,6 +84,7 @@ static void add_id(struct buf *out, const struct id *id)
 void record_message_encode(const struct record_message *message,
 			   struct buf *out)
 {
+	buf_reserve(out, 500); /* most of them: one piece of memory */
 	add8(out, VERSION);
 	add_id(out, &message->id);
 	add64(out, message->sequence);
