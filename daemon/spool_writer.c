@@ -55,10 +55,10 @@ struct job {
 	enum job_kind kind;
 	struct spool_side *side;
 	struct buf bytes; /* SIDE_WRITE */
-	struct spool_append *append;
 };
 
 struct spool_append {
+	struct job job; /* first: it is a job, and freed as an append */
 	struct spool_append *next;
 	enum record_kind kind;
 	struct buf payload, body;
@@ -116,6 +116,7 @@ struct spool_writer {
 
 	/* The loop's. */
 	struct spool_side *ended_side; /* its message's append comes next */
+	struct loop_timer *kick;
 };
 
 /* Segments, on the spool thread. */
@@ -451,11 +452,12 @@ static void run_jobs(struct spool_writer *writer, struct job *job)
 
 	while (job) {
 		struct job *next = job->next;
+		enum job_kind kind = job->kind;
 
-		switch (job->kind) {
+		switch (kind) {
 		case JOB_APPEND:
-			add_to_batch(writer, job->append, batch, &count,
-				     &bytes);
+			add_to_batch(writer, (struct spool_append *)job, batch,
+				     &count, &bytes);
 			break;
 		case JOB_SIDE_WRITE:
 			side_write(writer, job);
@@ -467,8 +469,10 @@ static void run_jobs(struct spool_writer *writer, struct job *job)
 			side_abort(writer, job->side);
 			break;
 		}
-		buf_release(&job->bytes);
-		free(job);
+		if (kind != JOB_APPEND) {
+			buf_release(&job->bytes);
+			free(job);
+		}
 		job = next;
 	}
 	run_batch(writer, batch, &count, &bytes);
@@ -511,6 +515,7 @@ static void tell_done(void *ctx)
 
 		if (append->done)
 			append->done(append->ctx, &append->place,
+				     buf_slice(&append->payload),
 				     err_is_set(&append->err) ? &append->err :
 								NULL);
 		buf_release(&append->payload);
@@ -522,20 +527,39 @@ static void tell_done(void *ctx)
 	}
 }
 
-static void push(struct spool_writer *writer, const struct job *from)
+static void push(struct spool_writer *writer, struct job *job)
 {
-	struct job *job = mem_alloc(sizeof(*job));
 	bool was_empty;
 
-	*job = *from;
-	job->next = NULL;
 	pthread_mutex_lock(&writer->lock);
 	was_empty = !writer->first;
 	*writer->last = job;
 	writer->last = &job->next;
 	pthread_mutex_unlock(&writer->lock);
+	/* What else is ready in this turn of the loop goes into the batch. */
 	if (was_empty)
-		pthread_cond_signal(&writer->more);
+		loop_timer_arm(writer->kick, 0);
+}
+
+static void push_side(struct spool_side *side, enum job_kind kind,
+		      struct buf *bytes)
+{
+	struct job *job = mem_alloc(sizeof(*job));
+
+	job->kind = kind;
+	job->side = side;
+	if (bytes) {
+		job->bytes = *bytes;
+		*bytes = (struct buf)BUF_INIT;
+	}
+	push(side->writer, job);
+}
+
+static void kick(void *ctx)
+{
+	struct spool_writer *writer = ctx;
+
+	pthread_cond_signal(&writer->more);
 }
 
 struct spool_append *spool_writer_append_take(struct spool_writer *writer,
@@ -554,7 +578,8 @@ struct spool_append *spool_writer_append_take(struct spool_writer *writer,
 	append->ctx = ctx;
 	append->side = writer->ended_side;
 	writer->ended_side = NULL;
-	push(writer, &(struct job){ .kind = JOB_APPEND, .append = append });
+	append->job.kind = JOB_APPEND;
+	push(writer, &append->job);
 	return append;
 }
 
@@ -587,10 +612,7 @@ struct spool_side *spool_side_new(struct spool_writer *writer,
 void spool_side_write_take(struct spool_side *side, struct buf *bytes)
 {
 	atomic_fetch_add(&side->unwritten, bytes->len);
-	push(side->writer, &(struct job){ .kind = JOB_SIDE_WRITE,
-					  .side = side,
-					  .bytes = *bytes });
-	*bytes = (struct buf)BUF_INIT;
+	push_side(side, JOB_SIDE_WRITE, bytes);
 }
 
 size_t spool_side_unwritten(const struct spool_side *side)
@@ -610,15 +632,14 @@ void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx)
 void spool_side_end(struct spool_side *side)
 {
 	side->aborted = true; /* no room callback any more */
-	push(side->writer, &(struct job){ .kind = JOB_SIDE_END, .side = side });
+	push_side(side, JOB_SIDE_END, NULL);
 	side->writer->ended_side = side;
 }
 
 void spool_side_abort(struct spool_side *side)
 {
 	side->aborted = true;
-	push(side->writer,
-	     &(struct job){ .kind = JOB_SIDE_ABORT, .side = side });
+	push_side(side, JOB_SIDE_ABORT, NULL);
 }
 
 /* Reading bodies. */
@@ -800,6 +821,7 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 		return NULL;
 	writer = mem_alloc(sizeof(*writer));
 	writer->loop = loop;
+	writer->kick = loop_timer_new(loop, kick, writer);
 	writer->dir = mem_dup(dir);
 	writer->io = spool_io_now();
 	writer->next_number = next_segment ? next_segment : 1;
@@ -834,6 +856,7 @@ void spool_writer_free(struct spool_writer *writer)
 		pthread_join(writer->readers[i], NULL);
 	tell_done(writer);
 	segment_close(writer);
+	loop_timer_free(writer->kick);
 	pthread_mutex_destroy(&writer->lock);
 	pthread_cond_destroy(&writer->more);
 	pthread_cond_destroy(&writer->more_reads);

@@ -29,8 +29,9 @@ struct spool_place {
 	bool sealed;	 /* the body: the writer does not know, store.c does */
 };
 
+/* `payload` as it was appended, until this returns. */
 typedef void spool_done_fn(void *ctx, const struct spool_place *place,
-			   const struct err *err);
+			   struct slice payload, const struct err *err);
 
 /*
  * Opens `dir` (made if missing) for appending to a new segment.  Existing

@@ -6,7 +6,6 @@
 struct stored {
 	struct store *store;
 	enum record_kind kind;
-	struct buf payload;   /* the index's copy, without a body */
 	struct data_key *key; /* held until it is durable, or NULL */
 	store_done_fn *done;
 	void *ctx;
@@ -16,12 +15,11 @@ static void stored_free(struct stored *s)
 {
 	if (s->key)
 		data_key_let(s->key);
-	buf_release(&s->payload);
 	free(s);
 }
 
 static void stored(void *ctx, const struct spool_place *place,
-		   const struct err *err)
+		   struct slice payload, const struct err *err)
 {
 	struct stored *s = ctx;
 	struct spool_place at;
@@ -32,14 +30,14 @@ static void stored(void *ctx, const struct spool_place *place,
 			.segment = place->segment,
 			.offset = place->offset,
 			.body = place->body,
-			.payload = buf_slice(&s->payload),
+			.payload = payload,
 		};
 
 		index_put(s->store->index, &record);
 	}
 	at = *place;
-	at.sealed = s->kind == RECORD_MESSAGE &&
-		    record_message_is_sealed(buf_slice(&s->payload));
+	at.sealed =
+		s->kind == RECORD_MESSAGE && record_message_is_sealed(payload);
 	if (s->done)
 		s->done(s->ctx, &at, err);
 	stored_free(s);
@@ -64,7 +62,6 @@ static struct stored *stored_new(struct store *store, enum record_kind kind,
 
 static void append(struct stored *s, struct buf *payload, struct buf *body)
 {
-	buf_add(&s->payload, buf_slice(payload));
 	spool_writer_append_take(s->store->spool, s->kind, payload, body,
 				 stored, s);
 }

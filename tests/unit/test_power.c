@@ -108,7 +108,7 @@ static unsigned roll(struct scene *scene, unsigned sides)
 }
 
 static void done(void *ctx, const struct spool_place *place,
-		 const struct err *err)
+		 struct slice payload, const struct err *err)
 {
 	struct one *one = ctx;
 	struct scene *scene = one->scene;

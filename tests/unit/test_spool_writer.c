@@ -180,7 +180,7 @@ static bool is_synced(const struct scene *scene,
 }
 
 static void done(void *ctx, const struct spool_place *place,
-		 const struct err *err)
+		 struct slice payload, const struct err *err)
 {
 	struct one *one = ctx;
 	struct scene *scene = one->scene;
