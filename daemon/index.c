@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,7 +20,8 @@
 enum {
 	GATHER_MS = 100,
 	GATHER_OPS = 4000,
-	PENDING_MAX = 200000
+	PENDING_MAX = 200000,
+	NICE = 10
 };
 
 enum op_kind {
@@ -646,6 +648,9 @@ static void *index_thread(void *ctx)
 {
 	struct index *index = ctx;
 
+	/* Nobody's 250 waits for the index: it leaves the processor to those
+	 * for whom somebody does. */
+	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	for (;;) {
 		struct op *op = take_ops(index);
 
@@ -700,6 +705,9 @@ struct index *index_open(struct loop *loop, const char *dir,
 	pthread_cond_init(&index->more, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&index->room, NULL);
+	/* Nobody asks SQLite how much memory it has: that takes a lock for
+	 * each piece.  Refused once a database is open; it matters little. */
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	if (open_or_make(index, rebuilt, err) < 0 ||
 	    make_lookups(index, err) < 0)
 		goto fail;
