@@ -11,6 +11,7 @@ enum {
 	 * three for a block of data. */
 	COMMAND_MS = 300000,
 	BLOCK_MS = 180000,
+	LATE_MS = 2000, /* an envelope that follows waits no longer */
 	CHUNK = 256 * 1024,
 };
 
@@ -43,6 +44,10 @@ struct delivery {
 	struct spool_read *read;
 	uint64_t body_at;
 	bool body_wanted, body_sent;
+	struct queue_envelope *next[DELIVERY_MAX_RCPT];
+	size_t next_count; /* 0: nothing follows, or no more */
+	bool next_sent;	   /* its envelope has left */
+	struct loop_timer *late;
 
 	struct loop_timer *tell; /* callbacks leave from the loop */
 	bool tell_idle, tell_end, tell_lack;
@@ -68,6 +73,7 @@ static void end(struct delivery *d, enum smtp_stage stage,
 {
 	if (d->ended)
 		return;
+	loop_timer_stop(d->late);
 	d->ended = true;
 	d->end_stage = stage;
 	d->end_reply = reply ? *reply : (struct smtp_reply){ 0 };
@@ -133,6 +139,85 @@ static void job_end(struct delivery *d)
 	d->body_wanted = d->body_sent = false;
 }
 
+static bool lacks(struct delivery *d, int code, const char *enhanced,
+		  const char *what)
+{
+	d->lack = (struct smtp_reply){ .code = code };
+	snprintf(d->lack.enhanced, sizeof(d->lack.enhanced), "%s", enhanced);
+	snprintf(d->lack.text, sizeof(d->lack.text),
+		 "%s (its EHLO says so; nothing was sent)", what);
+	return true;
+}
+
+/*
+ * A message that needs what the target does not offer is not tried: it would
+ * be refused, or worse, changed on the way (RFC 6152, 6531, 1870).
+ */
+static bool target_lacks(struct delivery *d,
+			 const struct queue_message *message)
+{
+	const struct smtp_offers *offers = smtp_client_offers(d->client);
+
+	if (message->utf8 && !offers->utf8)
+		return lacks(d, 553, "5.6.7",
+			     "the target does not offer SMTPUTF8, which the "
+			     "addresses need");
+	if (message->eightbit && !offers->eightbit)
+		return lacks(d, 554, "5.6.3",
+			     "the target does not offer 8BITMIME, and the "
+			     "message has 8-bit bytes");
+	if (offers->max_size > 0 && message->body_bytes > offers->max_size)
+		return lacks(d, 552, "5.3.4",
+			     "the message is larger than the target's SIZE");
+	return false;
+}
+
+/* The transaction of a job; `paths` is room for its recipients. */
+static struct smtp_transaction
+transaction_of(struct queue_envelope *const *claims, size_t count,
+	       const char **paths)
+{
+	const struct queue_message *message = claims[0]->message;
+
+	for (size_t i = 0; i < count; i++)
+		paths[i] = claims[i]->forward_path;
+	return (struct smtp_transaction){
+		.reverse_path = message->reverse_path,
+		.forward_paths = paths,
+		.count = count,
+		.size = message->body_bytes,
+		.body = message->eightbit ? SMTP_BODY_8BITMIME : SMTP_BODY_7BIT,
+		.utf8 = message->utf8,
+	};
+}
+
+/* What waits behind the message, while its reply is on the way. */
+static void follow(struct delivery *d)
+{
+	const char *paths[DELIVERY_MAX_RCPT];
+	struct smtp_transaction transaction;
+
+	if (!smtp_client_offers(d->client)->pipelining ||
+	    smtp_client_stage(d->client) != SMTP_STAGE_DOT)
+		return;
+	d->next_count = d->owner->on_more(d->ctx, d, d->next);
+	/* What the target cannot take is told when its turn comes. */
+	if (d->next_count == 0 || target_lacks(d, d->next[0]->message))
+		return;
+	transaction = transaction_of(d->next, d->next_count, paths);
+	smtp_client_follow(d->client, &transaction);
+	d->next_sent = true;
+	loop_timer_arm(d->late, LATE_MS);
+}
+
+static void late(void *ctx)
+{
+	struct delivery *d = ctx;
+
+	d->owner->on_late(d->ctx, d);
+	d->next_count = 0;
+}
+
 /* The body, once the client wants it: read and sent piece by piece. */
 
 static void body_read(struct delivery *d);
@@ -152,6 +237,7 @@ static void body_end(struct delivery *d)
 		return;
 	}
 	smtp_client_body_end(d->client);
+	follow(d);
 	flush(d);
 	stream_deadline(d->stream, d->data_reply_ms);
 }
@@ -248,74 +334,55 @@ static void begin_attempts(struct delivery *d)
 	}
 }
 
-static bool lacks(struct delivery *d, int code, const char *enhanced,
-		  const char *what)
+/* `sent`: its envelope has left already. */
+static void job_begin(struct delivery *d, struct queue_envelope *const *claims,
+		      size_t count, bool sent)
 {
-	d->lack = (struct smtp_reply){ .code = code };
-	snprintf(d->lack.enhanced, sizeof(d->lack.enhanced), "%s", enhanced);
-	snprintf(d->lack.text, sizeof(d->lack.text),
-		 "%s (its EHLO says so; nothing was sent)", what);
-	return true;
-}
-
-/*
- * A message that needs what the target does not offer is not tried: it would
- * be refused, or worse, changed on the way (RFC 6152, 6531, 1870).
- */
-static bool target_lacks(struct delivery *d,
-			 const struct queue_message *message)
-{
-	const struct smtp_offers *offers = smtp_client_offers(d->client);
-
-	if (message->utf8 && !offers->utf8)
-		return lacks(d, 553, "5.6.7",
-			     "the target does not offer SMTPUTF8, which the "
-			     "addresses need");
-	if (message->eightbit && !offers->eightbit)
-		return lacks(d, 554, "5.6.3",
-			     "the target does not offer 8BITMIME, and the "
-			     "message has 8-bit bytes");
-	if (offers->max_size > 0 && message->body_bytes > offers->max_size)
-		return lacks(d, 552, "5.3.4",
-			     "the message is larger than the target's SIZE");
-	return false;
-}
-
-void delivery_job(struct delivery *d, struct queue_envelope *const *claims,
-		  size_t count)
-{
-	const struct queue_message *message = claims[0]->message;
 	const char *paths[DELIVERY_MAX_RCPT];
+	struct smtp_transaction transaction;
 
 	assert(!d->has_job && !d->ended && count <= DELIVERY_MAX_RCPT);
 	d->has_job = true;
 	d->claim_count = count;
 	d->body_at = 0;
 	d->begins_failed = false;
-	for (size_t i = 0; i < count; i++) {
-		d->claims[i] = claims[i];
-		d->settled[i] = false;
-		paths[i] = claims[i]->forward_path;
-	}
-	if (target_lacks(d, message)) {
+	memcpy(d->claims, claims, count * sizeof(*claims));
+	memset(d->settled, 0, sizeof(d->settled));
+	if (!sent && target_lacks(d, claims[0]->message)) {
 		d->tell_lack = true;
 		loop_timer_arm(d->tell, 0);
 		return;
 	}
 	begin_attempts(d);
-	smtp_client_transaction(d->client,
-				&(struct smtp_transaction){
-					.reverse_path = message->reverse_path,
-					.forward_paths = paths,
-					.count = count,
-					.size = message->body_bytes,
-					.body = message->eightbit ?
-							SMTP_BODY_8BITMIME :
-							SMTP_BODY_7BIT,
-					.utf8 = message->utf8,
-				});
-	flush(d);
+	if (!sent) {
+		transaction = transaction_of(claims, count, paths);
+		smtp_client_transaction(d->client, &transaction);
+		flush(d);
+	}
 	stream_deadline(d->stream, COMMAND_MS);
+}
+
+void delivery_job(struct delivery *d, struct queue_envelope *const *claims,
+		  size_t count)
+{
+	job_begin(d, claims, count, false);
+}
+
+/* In place of being idle.  False: nothing follows, or it may not. */
+static bool next_begin(struct delivery *d)
+{
+	size_t count = d->next_count;
+	bool sent = d->next_sent;
+	bool wanted = count > 0 && d->owner->on_next(d->ctx, d);
+
+	loop_timer_stop(d->late);
+	d->next_count = 0;
+	d->next_sent = false;
+	if (wanted)
+		job_begin(d, d->next, count, sent);
+	else if (sent)
+		smtp_client_reset(d->client);
+	return wanted;
 }
 
 /* What the dialogue tells us. */
@@ -361,7 +428,8 @@ static void on_done(void *ctx, enum smtp_stage stage,
 
 	job_end(d);
 	outcome_all(d, stage, reply);
-	if (d->ended)
+	/* A session that is over begins nothing. */
+	if (d->ended || reply->code == 0 || reply->code == 421 || next_begin(d))
 		return;
 	stream_deadline(d->stream, COMMAND_MS);
 	d->tell_idle = true;
@@ -455,6 +523,7 @@ struct delivery *delivery_new(const struct delivery_spec *spec,
 	d->server_name = mem_dup(spec->server_name);
 	d->data_reply_ms = spec->data_reply_ms;
 	d->tell = loop_timer_new(spec->loop, tell, d);
+	d->late = loop_timer_new(spec->loop, late, d);
 	d->client = smtp_client_new(&client_owner, d, spec->helo,
 				    spec->tls != NULL);
 	d->stream = stream_connect(spec->loop, &spec->address, CONNECT_MS,
@@ -472,6 +541,7 @@ void delivery_free(struct delivery *d)
 	stream_free(d->stream);
 	smtp_client_free(d->client);
 	loop_timer_free(d->tell);
+	loop_timer_free(d->late);
 	free(d->name);
 	free(d->server_name);
 	free(d);
@@ -491,6 +561,13 @@ size_t delivery_open_claims(const struct delivery *d,
 		if (!d->settled[i])
 			open[count++] = d->claims[i];
 	return count;
+}
+
+size_t delivery_next_claims(const struct delivery *d,
+			    struct queue_envelope *next[DELIVERY_MAX_RCPT])
+{
+	memcpy(next, d->next, d->next_count * sizeof(*next));
+	return d->next_count;
 }
 
 void delivery_quit(struct delivery *d)

@@ -10,6 +10,11 @@
  * so that after a crash we know which outcomes are uncertain.  The outcome is
  * told once per recipient, then done once; never before the call that caused
  * it returns.
+ *
+ * To a target that offers PIPELINING the envelope of the next job may follow
+ * the message at once (smtp_client_follow).  That job begins, with its BEGIN
+ * records, when the one before has its outcome, and not at all if the session
+ * ends before.
  */
 #ifndef DAEMON_DELIVERY_H
 #define DAEMON_DELIVERY_H
@@ -29,6 +34,16 @@ struct delivery_owner {
 	void (*on_outcome)(void *ctx, struct delivery *delivery, size_t index,
 			   enum smtp_stage stage,
 			   const struct smtp_reply *reply);
+	/* The end of a message leaves: what may follow it, into `claims`;
+	 * returns how many, 0: nothing. */
+	size_t (*on_more)(void *ctx, struct delivery *delivery,
+			  struct queue_envelope **claims);
+	/* What followed would begin now, in place of on_idle.  False: it may
+	 * not; delivery_next_claims() still has it, for the last time. */
+	bool (*on_next)(void *ctx, struct delivery *delivery);
+	/* The reply to the message takes its time: what follows need not wait
+	 * for it.  delivery_next_claims() has it for the last time. */
+	void (*on_late)(void *ctx, struct delivery *delivery);
 	/* The connection is over; an open job has had its outcomes.  `why` is
 	 * NULL after a quiet QUIT.  The owner frees the delivery. */
 	void (*on_end)(void *ctx, struct delivery *delivery,
@@ -50,8 +65,8 @@ struct delivery_spec {
 
 struct delivery *delivery_new(const struct delivery_spec *spec,
 			      const struct delivery_owner *owner, void *ctx);
-/* Ends at once; no callback runs any more.  An open job's claims are the
- * caller's to settle. */
+/* Ends at once; no callback runs any more.  The claims of an open job, and of
+ * one that follows, are the caller's to settle. */
 void delivery_free(struct delivery *delivery);
 
 #define DELIVERY_MAX_RCPT 100
@@ -64,6 +79,9 @@ struct queue_envelope *delivery_claim(const struct delivery *delivery,
 /* The claims that have no outcome yet, into `open`; returns how many. */
 size_t delivery_open_claims(const struct delivery *delivery,
 			    struct queue_envelope *open[DELIVERY_MAX_RCPT]);
+/* The same of what follows and did not begin. */
+size_t delivery_next_claims(const struct delivery *delivery,
+			    struct queue_envelope *next[DELIVERY_MAX_RCPT]);
 /* Says QUIT and ends by itself; only when idle. */
 void delivery_quit(struct delivery *delivery);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384 verdict" or "": evidence. */

@@ -63,6 +63,12 @@ bool pace_may(const struct pace *pace, int64_t now_ms)
 	       (pace->rate == 0 || (double)now_ms >= pace->next_ms);
 }
 
+bool pace_may_follow(const struct pace *pace, int64_t now_ms)
+{
+	return now_ms >= pace->quiet_until_ms &&
+	       pace->in_flight == (int)pace->flight && pace->rate == 0;
+}
+
 void pace_begin(struct pace *pace, int64_t now_ms)
 {
 	double apart = pace->rate > 0 ? SECOND_MS / pace->rate : 0;

@@ -38,6 +38,9 @@ struct pace {
 void pace_init(struct pace *pace, int start, int most);
 /* True if one more delivery may begin now. */
 bool pace_may(const struct pace *pace, int64_t now_ms);
+/* True if the flight is full, and nothing but an end is waited for: the next
+ * delivery may be announced where one of these ends. */
+bool pace_may_follow(const struct pace *pace, int64_t now_ms);
 void pace_begin(struct pace *pace, int64_t now_ms);
 /* One delivery is over: accepted, or refused for a reason that is not the
  * target's pace. */

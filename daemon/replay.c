@@ -28,8 +28,10 @@ struct link { /* a delivery and what we know of it */
 	bool ready; /* was idle at least once */
 	bool idle;
 	int64_t idle_since_ms, begun_ms;
+	unsigned jobs;
 	bool paced;		      /* its job counts in the pace */
 	bool deferred, slow, refused; /* what this job met */
+	bool over;		      /* it takes no further job */
 };
 
 struct replay {
@@ -64,6 +66,7 @@ struct settlement {
 	enum smtp_stage stage;
 	enum envelope_state outcome;
 	bool hold_mailbox, uncertain;
+	bool again; /* the session was over before it began */
 	int64_t at_ms, next_ms;
 	char reason[SMTP_REPLY_TEXT + 320];
 };
@@ -180,6 +183,10 @@ static void decide(struct settlement *s)
 		 smtp_stage_name(s->stage), s->reply.code, s->reply.enhanced,
 		 s->reply.enhanced[0] ? " " : "", s->reply.text,
 		 s->meaning.remedy);
+	if (s->again) {
+		s->next_ms = now;
+		return;
+	}
 	if (s->reply.code == 0) {
 		s->uncertain = s->stage == SMTP_STAGE_DOT;
 		if (!s->uncertain)
@@ -224,6 +231,21 @@ static void decide(struct settlement *s)
 	}
 }
 
+/*
+ * A session that has carried messages and takes no further one tells nothing of
+ * the target or of the next message: many end a session after so many, with 421
+ * to the next MAIL or without a word.  That message goes on in another one.
+ */
+static bool session_was_over(const struct link *link, enum smtp_stage stage,
+			     const struct smtp_reply *reply)
+{
+	if (link->jobs < 2)
+		return false;
+	return (stage == SMTP_STAGE_MAIL &&
+		(reply->code == 0 || reply->code == 421)) ||
+	       (stage == SMTP_STAGE_RCPT && reply->code == 0);
+}
+
 static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 		       enum smtp_stage stage, const struct smtp_reply *reply)
 {
@@ -239,10 +261,12 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 	s->at_ms = clock_wall_ms();
 	s->meaning =
 		provider_reply(replay->spec.target->provider, stage, reply);
+	s->again = session_was_over(link, stage, reply);
+	link->over |= s->again;
 	s->envelope->attempts++;
 	list_append(&replay->settlements, &s->link);
 	decide(s);
-	if (s->meaning.act == ACT_DEFER && reply->code != 0 &&
+	if (s->meaning.act == ACT_DEFER && reply->code != 0 && !s->again &&
 	    s->meaning.scope == SCOPE_TARGET) {
 		link->deferred = true;
 		link->slow |= s->meaning.slow;
@@ -281,14 +305,30 @@ static void pace_end(struct link *link)
 	link->paced = false;
 	if (link->deferred)
 		pace_deferred(pace, clock_mono_ms(), link->slow);
-	else if (link->refused)
+	else if (link->refused || link->over)
 		pace_neutral(pace);
 	else
 		pace_accepted(pace, clock_mono_ms());
 }
 
+static void give_back_next(struct link *link)
+{
+	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
+	size_t count = delivery_next_claims(link->delivery, claims);
+
+	for (size_t i = 0; i < count; i++)
+		queue_defer(claims[i], 0);
+}
+
+/* What it had begun or was to begin goes back to its place. */
 static void link_free(struct link *link)
 {
+	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
+	size_t count = delivery_open_claims(link->delivery, claims);
+
+	for (size_t i = 0; i < count; i++)
+		queue_defer(claims[i], 0);
+	give_back_next(link);
 	list_remove(&link->link);
 	delivery_free(link->delivery);
 	free(link);
@@ -318,28 +358,83 @@ static struct queue_domain *oldest_due(const struct replay *replay,
 	return oldest;
 }
 
+/* What is next, into `claims`; 0: nothing is due that its limits let go. */
+static size_t claim_oldest(struct replay *replay,
+			   struct queue_envelope **claims)
+{
+	int64_t now = clock_wall_ms();
+	struct queue_domain *oldest;
+	size_t count = 0;
+
+	while (count == 0 && (oldest = oldest_due(replay, now)))
+		count = queue_claim(oldest, now, claims, DELIVERY_MAX_RCPT);
+	return count;
+}
+
+static void job_begins(struct link *link)
+{
+	link->idle = false;
+	link->paced = true;
+	link->jobs++;
+	link->deferred = link->slow = link->refused = false;
+	pace_begin(&link->replay->pace, clock_mono_ms());
+}
+
 static bool give_job(struct link *link)
 {
 	struct replay *replay = link->replay;
 	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
-	int64_t now = clock_wall_ms();
 	size_t count;
 
 	if (!pace_may(&replay->pace, clock_mono_ms()))
 		return false;
-	do {
-		struct queue_domain *oldest = oldest_due(replay, now);
-
-		if (!oldest)
-			return false;
-		/* None: its limits stopped all that was due. */
-		count = queue_claim(oldest, now, claims, DELIVERY_MAX_RCPT);
-	} while (count == 0);
-	link->idle = false;
-	link->paced = true;
-	link->deferred = link->slow = link->refused = false;
-	pace_begin(&replay->pace, clock_mono_ms());
+	count = claim_oldest(replay, claims);
+	if (count == 0)
+		return false;
+	job_begins(link);
 	delivery_job(link->delivery, claims, count);
+	return true;
+}
+
+/* While another session has room for it, the next message need not wait here. */
+static size_t on_more(void *ctx, struct delivery *delivery,
+		      struct queue_envelope **claims)
+{
+	struct link *link = ctx;
+	struct replay *replay = link->replay;
+
+	if (!pace_may_follow(&replay->pace, clock_mono_ms()))
+		return 0;
+	return claim_oldest(replay, claims);
+}
+
+static bool feeds(const struct replay *replay,
+		  const struct queue_domain *domain)
+{
+	list_each (it, next, (struct list *)&replay->feeds) {
+		struct feed *feed = list_entry(it, struct feed, link);
+
+		if (feed->domain == domain)
+			return feed->open;
+	}
+	return false;
+}
+
+/* Meanwhile the valve may have closed, or the flight narrowed. */
+static bool on_next(void *ctx, struct delivery *delivery)
+{
+	struct link *link = ctx;
+	struct replay *replay = link->replay;
+	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
+
+	pace_end(link);
+	delivery_next_claims(delivery, claims);
+	if (!feeds(replay, claims[0]->mailbox->domain) ||
+	    !pace_may(&replay->pace, clock_mono_ms())) {
+		give_back_next(link);
+		return false;
+	}
+	job_begins(link);
 	return true;
 }
 
@@ -386,7 +481,7 @@ static void on_end(void *ctx, struct delivery *delivery, enum smtp_stage stage,
 	struct link *link = ctx;
 	struct replay *replay = link->replay;
 
-	if (why && reply->code == 421)
+	if (why && reply->code == 421 && !link->over)
 		link->deferred = true;
 	pace_end(link);
 	list_remove(&link->link);
@@ -397,9 +492,20 @@ static void on_end(void *ctx, struct delivery *delivery, enum smtp_stage stage,
 	link_free(link);
 }
 
+static void on_late(void *ctx, struct delivery *delivery)
+{
+	struct link *link = ctx;
+
+	give_back_next(link);
+	replay_kick(link->replay);
+}
+
 static const struct delivery_owner delivery_owner = {
 	.on_idle = on_idle,
 	.on_outcome = on_outcome,
+	.on_more = on_more,
+	.on_next = on_next,
+	.on_late = on_late,
 	.on_end = on_end,
 };
 
@@ -635,16 +741,8 @@ void replay_free(struct replay *replay)
 {
 	if (!replay)
 		return;
-	list_each (it, next, &replay->links) {
-		struct link *link = list_entry(it, struct link, link);
-
-		struct queue_envelope *open[DELIVERY_MAX_RCPT];
-		size_t count = delivery_open_claims(link->delivery, open);
-
-		for (size_t i = 0; i < count; i++)
-			queue_defer(open[i], 0);
-		link_free(link);
-	}
+	list_each (it, next, &replay->links)
+		link_free(list_entry(it, struct link, link));
 	list_each (it, next, &replay->settlements) {
 		list_entry(it, struct settlement, link)->replay = NULL;
 		list_remove(it);

@@ -35,6 +35,13 @@ static const enum smtp_stage stages[] = {
 	[QUIT] = SMTP_STAGE_QUIT,
 };
 
+struct envelope {
+	char *mail; /* the command */
+	char **rcpts;
+	size_t count; /* 0: none */
+	bool only;    /* without a message */
+};
+
 struct smtp_client {
 	const struct smtp_client_owner *owner;
 	void *ctx;
@@ -46,12 +53,11 @@ struct smtp_client {
 	struct smtp_ehlo ehlo;
 	struct buf in, out;
 
-	bool open;  /* on_done is owed */
-	char *mail; /* the command */
-	char **rcpts;
-	size_t count, next, accepted; /* `next` is the one to be answered */
-	size_t owed;		      /* replies to what was sent of it */
-	bool envelope_only;
+	bool open; /* on_done is owed */
+	struct envelope envelope;
+	size_t next, accepted;	/* `next` is the one to be answered */
+	size_t owed;		/* replies to what was sent of it */
+	struct envelope follow; /* sent behind the message's end */
 	struct smtp_data_out data;
 
 	bool chunking;			 /* this message goes with BDAT */
@@ -96,15 +102,19 @@ struct smtp_client *smtp_client_new(const struct smtp_client_owner *owner,
 	return client;
 }
 
+static void envelope_release(struct envelope *envelope)
+{
+	for (size_t i = 0; i < envelope->count; i++)
+		free(envelope->rcpts[i]);
+	free(envelope->rcpts);
+	free(envelope->mail);
+	*envelope = (struct envelope){ 0 };
+}
+
 static void drop_transaction(struct smtp_client *client)
 {
-	for (size_t i = 0; i < client->count; i++)
-		free(client->rcpts[i]);
-	free(client->rcpts);
-	free(client->mail);
-	client->rcpts = NULL;
-	client->mail = NULL;
-	client->count = client->next = client->accepted = client->owed = 0;
+	envelope_release(&client->envelope);
+	client->next = client->accepted = client->owed = 0;
 	client->open = client->chunking = false;
 	buf_release(&client->chunk);
 	client->chunks_owed = 0;
@@ -121,6 +131,7 @@ void smtp_client_free(struct smtp_client *client)
 		return;
 	}
 	drop_transaction(client);
+	envelope_release(&client->follow);
 	free(client->helo);
 	buf_release(&client->in);
 	buf_release(&client->out);
@@ -144,6 +155,19 @@ enum smtp_stage smtp_client_stage(const struct smtp_client *client)
 				       stages[client->state];
 }
 
+/* Its replies come next; behind a refusal they are stale, and what is under way
+ * is sent again after the RSET. */
+static void begin_follow(struct smtp_client *client)
+{
+	client->envelope = client->follow;
+	client->follow = (struct envelope){ 0 };
+	client->open = true;
+	if (client->state == READY) {
+		client->state = MAIL;
+		client->owed = 1 + client->envelope.count;
+	}
+}
+
 static void die(struct smtp_client *client)
 {
 	if (client->state == DEAD)
@@ -154,13 +178,15 @@ static void die(struct smtp_client *client)
 }
 
 /* The transaction is over: with what is forgotten before, a new one may
- * begin inside the callback. */
+ * begin inside the callback, or has begun. */
 static void finish(struct smtp_client *client, enum smtp_stage stage,
 		   const struct smtp_reply *reply)
 {
 	if (!client->open)
 		return;
 	drop_transaction(client);
+	if (client->follow.count > 0 && client->state != DEAD)
+		begin_follow(client);
 	if (!client->doomed)
 		client->owner->on_done(client->ctx, stage, reply);
 }
@@ -196,11 +222,11 @@ static void send_command(struct smtp_client *client, const char *command)
 static void send_envelope(struct smtp_client *client)
 {
 	client->state = MAIL;
-	send_command(client, client->mail);
+	send_command(client, client->envelope.mail);
 	if (!client->ehlo.offers.pipelining)
 		return;
-	for (size_t i = 0; i < client->count; i++)
-		send_command(client, client->rcpts[i]);
+	for (size_t i = 0; i < client->envelope.count; i++)
+		send_command(client, client->envelope.rcpts[i]);
 }
 
 static void become_ready(struct smtp_client *client)
@@ -285,7 +311,7 @@ static void take_mail(struct smtp_client *client,
 	if (reply->code / 100 == 2) {
 		client->state = RCPT;
 		if (!client->ehlo.offers.pipelining)
-			send_command(client, client->rcpts[0]);
+			send_command(client, client->envelope.rcpts[0]);
 		return;
 	}
 	begin_rset(client, client->owed);
@@ -314,7 +340,7 @@ static void begin_message(struct smtp_client *client)
 static void end_envelope(struct smtp_client *client,
 			 const struct smtp_reply *last)
 {
-	if (client->accepted > 0 && !client->envelope_only) {
+	if (client->accepted > 0 && !client->envelope.only) {
 		begin_message(client);
 		return;
 	}
@@ -330,16 +356,16 @@ static void take_rcpt(struct smtp_client *client,
 
 	client->owed--;
 	client->accepted += yes;
-	if (!yes || client->envelope_only) {
+	if (!yes || client->envelope.only) {
 		client->owner->on_rcpt(client->ctx, index, reply);
 		/* It may have been given up meanwhile. */
 		if (client->state != RCPT)
 			return;
 	}
-	if (client->next == client->count)
+	if (client->next == client->envelope.count)
 		end_envelope(client, reply);
 	else if (!client->ehlo.offers.pipelining)
-		send_command(client, client->rcpts[client->next]);
+		send_command(client, client->envelope.rcpts[client->next]);
 }
 
 static void take_data(struct smtp_client *client,
@@ -410,7 +436,9 @@ static void take_dot(struct smtp_client *client, const struct smtp_reply *last)
 	if (reply->code / 100 == 2)
 		client->state = READY;
 	else
-		begin_rset(client, 0);
+		begin_rset(client, client->follow.count > 0 ?
+					   1 + client->follow.count :
+					   0);
 	finish(client, SMTP_STAGE_DOT, reply);
 }
 
@@ -556,6 +584,21 @@ static char *mail_command(const struct smtp_transaction *transaction,
 	return buf_take(&line);
 }
 
+static void make_envelope(struct smtp_client *client,
+			  const struct smtp_transaction *transaction,
+			  struct envelope *envelope)
+{
+	envelope->only = transaction->envelope_only;
+	envelope->mail = mail_command(transaction, &client->ehlo.offers);
+	envelope->count = transaction->count;
+	envelope->rcpts = mem_alloc(envelope->count * sizeof(char *));
+	for (size_t i = 0; i < envelope->count; i++) {
+		check_path(transaction->forward_paths[i]);
+		envelope->rcpts[i] = mem_printf("RCPT TO:<%s>\r\n",
+						transaction->forward_paths[i]);
+	}
+}
+
 void smtp_client_transaction(struct smtp_client *client,
 			     const struct smtp_transaction *transaction)
 {
@@ -564,17 +607,22 @@ void smtp_client_transaction(struct smtp_client *client,
 		return;
 	assert(client->state == READY || client->state == RSET);
 	client->open = true;
-	client->envelope_only = transaction->envelope_only;
-	client->mail = mail_command(transaction, &client->ehlo.offers);
-	client->count = transaction->count;
-	client->rcpts = mem_alloc(client->count * sizeof(*client->rcpts));
-	for (size_t i = 0; i < client->count; i++) {
-		check_path(transaction->forward_paths[i]);
-		client->rcpts[i] = mem_printf("RCPT TO:<%s>\r\n",
-					      transaction->forward_paths[i]);
-	}
+	make_envelope(client, transaction, &client->envelope);
 	if (client->state == READY)
 		send_envelope(client);
+}
+
+void smtp_client_follow(struct smtp_client *client,
+			const struct smtp_transaction *transaction)
+{
+	if (client->state == DEAD)
+		return;
+	assert(client->state == DOT && client->ehlo.offers.pipelining);
+	assert(client->follow.count == 0 && transaction->count > 0);
+	make_envelope(client, transaction, &client->follow);
+	buf_adds(&client->out, client->follow.mail);
+	for (size_t i = 0; i < client->follow.count; i++)
+		buf_adds(&client->out, client->follow.rcpts[i]);
 }
 
 static void send_chunk(struct smtp_client *client, bool last)

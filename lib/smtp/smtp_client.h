@@ -4,7 +4,7 @@
  * Pure: feed it what the server sent, send what is in `out`.  EHLO (HELO if
  * refused), STARTTLS on wish, PIPELINING of one transaction's envelope when
  * offered, one transaction after the other, RSET between failed ones, QUIT.
- * No pipelining over a message's end.
+ * Over a message's end only what the owner gives to smtp_client_follow().
  *
  *   new -> feed... -> on_ready -> transaction -> on_body (all RCPT answered,
  *   354 came: give the body) -> ... -> on_done -> next transaction or quit
@@ -96,7 +96,7 @@ struct buf *smtp_client_out(struct smtp_client *client);
 void smtp_client_tls_started(struct smtp_client *client);
 const struct smtp_offers *smtp_client_offers(const struct smtp_client *client);
 /* Strings are copied.  Only when ready (also from within on_ready and on_done)
- * and no transaction is open. */
+ * and no transaction is open or follows. */
 void smtp_client_transaction(struct smtp_client *client,
 			     const struct smtp_transaction *transaction);
 /* Message bytes with CRLF lines; dots are stuffed here.  With BDAT up to one
@@ -105,6 +105,16 @@ void smtp_client_body(struct smtp_client *client, struct slice bytes);
 /* The final dot (with a CRLF before it if the message lacks its last one), or
  * the chunk that was held back, as the last. */
 void smtp_client_body_end(struct smtp_client *client);
+/*
+ * Behind the end of the message, without waiting for its reply, the envelope of
+ * the next one (RFC 2920 section 3.1): a far server then costs one round trip a
+ * message.  Only right after smtp_client_body_end(), once, where PIPELINING is
+ * offered.  That on_done makes it the open transaction: it must not be given
+ * again.  If it reports a refusal, RSET goes first and the envelope once more.
+ * If the session ends there, nothing was begun of it and nothing is told.
+ */
+void smtp_client_follow(struct smtp_client *client,
+			const struct smtp_transaction *transaction);
 /* Gives up an open transaction before DATA: RSET; on_done does not come. */
 void smtp_client_reset(struct smtp_client *client);
 void smtp_client_quit(struct smtp_client *client);

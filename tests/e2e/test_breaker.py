@@ -63,14 +63,17 @@ def ramp_and_breaker(tap):
                      "created")
         s.world.must(0, "resume", "acme")
         now = wait_for("the breaker closes", lambda: closed_by_breaker(s))
-        kept = len(s.target.kept())
         tap.ok("550 5.7.64 TenantAttribution" in now["reason"] and
                "add it there" in now["reason"],
                f"a refusal of the target closes at once: {now['reason']}")
         tap.ok(s.ledger()["held"] <= 2, "and holds no envelope for it")
         s.target.play("")
-        wait_for("nothing leaves", lambda: s.world.status()["queue"]
-                 ["in_flight"] == 0)
+        wait_for("what was under way has ended", lambda: s.world.status()
+                 ["queue"]["in_flight"] == 0)
+        kept = len(s.target.kept())
+        SEEN.clear()
+        wait_for("it was probed again and again", lambda: probes_since(
+            s.domain()["health"]["new"]) > 3)
         tap.ok(len(s.target.kept()) == kept, "nothing leaves though the target "
                "is well again: a person decides")
         s.world.must(0, "queue", "release", "acme", "--all", "--reason",

@@ -10,28 +10,48 @@ struct fuzz {
 	struct smtp_client *client;
 	bool open, failed, dot, reset;
 	bool slowly, in_body; /* the end of a body waits for a piece of input */
+	bool follows;	      /* the next envelope is behind the message */
 	unsigned transactions;
 };
 
 static const char *const people[] = { "a@b.example", "c@d.example" };
 
+static struct smtp_transaction next_transaction(struct fuzz *fuzz)
+{
+	return (struct smtp_transaction){
+		.reverse_path = "",
+		.forward_paths = people,
+		.count = COUNT(people),
+		.size = 9,
+		.envelope_only = ++fuzz->transactions % 4 == 3,
+	};
+}
+
 static void open_transaction(struct fuzz *fuzz)
 {
-	if (fuzz->transactions++ == 8) {
+	struct smtp_transaction transaction;
+
+	if (fuzz->transactions >= 8) {
 		smtp_client_quit(fuzz->client);
 		return;
 	}
 	fuzz->open = true;
 	fuzz->dot = false;
-	smtp_client_transaction(fuzz->client,
-				&(struct smtp_transaction){
-					.reverse_path = "",
-					.forward_paths = people,
-					.count = COUNT(people),
-					.size = 9,
-					.envelope_only =
-						fuzz->transactions % 4 == 3,
-				});
+	transaction = next_transaction(fuzz);
+	smtp_client_transaction(fuzz->client, &transaction);
+}
+
+static void follow(struct fuzz *fuzz)
+{
+	struct smtp_transaction transaction;
+
+	/* The end of the body may have ended the session. */
+	if (fuzz->failed || fuzz->transactions >= 8 ||
+	    !smtp_client_offers(fuzz->client)->pipelining)
+		return;
+	fuzz->follows = true;
+	transaction = next_transaction(fuzz);
+	smtp_client_follow(fuzz->client, &transaction);
 }
 
 static void on_ready(void *ctx, const struct smtp_offers *offers)
@@ -68,6 +88,7 @@ static void end_body(struct fuzz *fuzz)
 	fuzz->in_body = false;
 	fuzz->dot = true;
 	smtp_client_body_end(fuzz->client);
+	follow(fuzz);
 }
 
 static void on_body(void *ctx)
@@ -94,6 +115,11 @@ static void on_done(void *ctx, enum smtp_stage stage,
 	    memchr(reply->text, 0, sizeof(reply->text)) == NULL)
 		abort();
 	fuzz->open = fuzz->in_body = false;
+	if (fuzz->follows && smtp_client_stage(fuzz->client) != stage) {
+		fuzz->follows = fuzz->dot = false;
+		fuzz->open = true;
+		return;
+	}
 	if (fuzz->client && smtp_client_stage(fuzz->client) != stage &&
 	    reply->code != 421 && reply->code != 0)
 		open_transaction(fuzz);

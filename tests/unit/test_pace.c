@@ -117,6 +117,26 @@ static void it_learns_what_a_target_bears_in_a_second(void **state)
 		fail_msg("%u accepted, %u deferred", accepted, deferred);
 }
 
+static void only_behind_a_full_flight_the_next_is_announced(void **state)
+{
+	struct pace pace;
+
+	pace_init(&pace, 2, 2);
+	pace_begin(&pace, 5000);
+	assert_false(pace_may_follow(&pace, 5000));
+	pace_begin(&pace, 5000);
+	assert_true(pace_may_follow(&pace, 5000));
+	/* Narrowed, the one that ends makes no room. */
+	pace_deferred(&pace, 5000, false);
+	pace_begin(&pace, 5000);
+	assert_false(pace_may_follow(&pace, 5000));
+	/* A learned rate says when, not where. */
+	pace_init(&pace, 1, 1);
+	pace_begin(&pace, 5000);
+	pace.rate = 50;
+	assert_false(pace_may_follow(&pace, 5000));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,6 +146,8 @@ int main(void)
 		cmocka_unit_test(told_to_go_away_it_waits_longer_each_time),
 		cmocka_unit_test(
 			an_opened_way_ends_the_wait_and_keeps_the_flight),
+		cmocka_unit_test(
+			only_behind_a_full_flight_the_next_is_announced),
 		cmocka_unit_test(it_learns_what_a_target_bears_in_a_second),
 	};
 

@@ -6,13 +6,14 @@
 
 #include "smtp/smtp_client.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 /*
  * A dialogue as text.  "S: " the server says; "C: " we must say, exactly and
  * nothing else; "E: " what the owner must have heard; "A: " what the owner
  * does: "send N" opens a transaction with N recipients, "probe N" an envelope
  * without a message, "body TEXT", "end", "reset", "quit", "tls", "lost WHY",
- * and "next N" makes the next on_done open a transaction at once; "drop"
+ * "follow N" gives the one after it, and "next N" makes the next on_done open a transaction at once; "drop"
  * makes the next on_rcpt give the transaction up; "chunk C" gives a whole chunk
  * of that byte, which the client must say as "{chunk of C}".
  */
@@ -41,17 +42,30 @@ static void event(struct client_test *test, const char *format, ...)
 	buf_addc(&test->events, '\n');
 }
 
+static struct smtp_transaction to_people(size_t count, bool probe)
+{
+	return (struct smtp_transaction){
+		.reverse_path = "s@a.example",
+		.forward_paths = people,
+		.count = count,
+		.size = 100,
+		.body = SMTP_BODY_8BITMIME,
+		.envelope_only = probe,
+	};
+}
+
 static void open_transaction(struct client_test *test, size_t count, bool probe)
 {
-	smtp_client_transaction(test->client,
-				&(struct smtp_transaction){
-					.reverse_path = "s@a.example",
-					.forward_paths = people,
-					.count = count,
-					.size = 100,
-					.body = SMTP_BODY_8BITMIME,
-					.envelope_only = probe,
-				});
+	struct smtp_transaction transaction = to_people(count, probe);
+
+	smtp_client_transaction(test->client, &transaction);
+}
+
+static void follow(struct client_test *test, size_t count)
+{
+	struct smtp_transaction transaction = to_people(count, false);
+
+	smtp_client_follow(test->client, &transaction);
 }
 
 static void on_ready(void *ctx, const struct smtp_offers *offers)
@@ -164,6 +178,8 @@ static void act(struct client_test *test, const char *what)
 		give_chunk(test, what[6]);
 	else if (strcmp(what, "end") == 0)
 		smtp_client_body_end(test->client);
+	else if (strncmp(what, "follow ", 7) == 0)
+		follow(test, (size_t)atoi(what + 7));
 	else if (strcmp(what, "reset") == 0)
 		smtp_client_reset(test->client);
 	else if (strcmp(what, "quit") == 0)
@@ -542,6 +558,154 @@ static const struct dialogue {
 	  { "S: 220 x", "C: EHLO mx.us.example", "S: 250-x", "S: 250 CHUNKING",
 	    "E: ready esmtp", "A: send 1", MAIL_PLAIN, "S: 250 ok", R0,
 	    "S: 250 ok", "C: DATA" } },
+	{ "the next envelope follows the message, and costs no round trip",
+	  { UP_CHUNKS,
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "E: body",
+	    "A: body a\r\n",
+	    "A: end",
+	    "A: follow 2",
+	    "C: BDAT 3 LAST",
+	    "C: a",
+	    MAIL,
+	    R0,
+	    R1,
+	    "S: 250 2.0.0 kept",
+	    "E: done end of data 250 kept",
+	    "S: 250 ok",
+	    "S: 550 5.1.1 who",
+	    "S: 250 ok",
+	    "E: rcpt 0 550 5.1.1",
+	    "E: body",
+	    "A: body b\r\n",
+	    "A: end",
+	    "C: BDAT 3 LAST",
+	    "C: b",
+	    "S: 250 ok",
+	    "E: done end of data 250 ok",
+	    "A: quit",
+	    "C: QUIT" } },
+	{ "so it does behind a dot",
+	  { UP,
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "C: DATA",
+	    "S: 354 go",
+	    "E: body",
+	    "A: body a\r\n",
+	    "A: end",
+	    "A: follow 1",
+	    "C: a",
+	    "C: .",
+	    MAIL,
+	    R0,
+	    "S: 250 kept",
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "E: done end of data 250 kept",
+	    "C: DATA",
+	    "S: 354 go",
+	    "E: body",
+	    "A: end",
+	    "C: .",
+	    "S: 250 ok",
+	    "E: done end of data 250 ok" } },
+	{ "behind a refused message it is stale, and goes again after RSET",
+	  { UP,
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "C: DATA",
+	    "S: 354 go",
+	    "E: body",
+	    "A: end",
+	    "A: follow 1",
+	    "C: .",
+	    MAIL,
+	    R0,
+	    "S: 550 5.7.1 spam",
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "E: done end of data 550 spam",
+	    "C: RSET",
+	    "S: 250 flushed",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 550 5.1.1 who",
+	    "E: rcpt 0 550 5.1.1",
+	    "E: done RCPT 550 who",
+	    "C: RSET" } },
+	{ "a MAIL that follows is refused like any other",
+	  { UP,
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "C: DATA",
+	    "S: 354 go",
+	    "E: body",
+	    "A: end",
+	    "A: follow 1",
+	    "C: .",
+	    MAIL,
+	    R0,
+	    "S: 250 kept",
+	    "S: 452 4.5.3 enough",
+	    "S: 503 no",
+	    "E: done end of data 250 kept",
+	    "E: done MAIL 452 enough",
+	    "C: RSET" } },
+	{ "given up once its turn has come, its replies are stale",
+	  { UP,
+	    "A: send 1",
+	    MAIL,
+	    R0,
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "C: DATA",
+	    "S: 354 go",
+	    "E: body",
+	    "A: end",
+	    "A: follow 1",
+	    "C: .",
+	    MAIL,
+	    R0,
+	    "S: 250 kept",
+	    "E: done end of data 250 kept",
+	    "A: reset",
+	    "C: RSET",
+	    "S: 250 ok",
+	    "S: 250 ok",
+	    "S: 250 flushed",
+	    "A: send 2",
+	    MAIL,
+	    R0,
+	    R1 } },
+	{ "421 to the message ends it all: of what follows nothing is told",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "E: body", "A: end", "A: follow 1", "C: .", MAIL, R0,
+	    "S: 421 4.3.2 closing", "E: done end of data 421 closing",
+	    "E: fail end of data 421 the server closes" } },
+	{ "the connection is lost before the message is answered: the same",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "E: body", "A: end", "A: follow 1", "C: .", MAIL, R0,
+	    "A: lost reset", "E: done end of data 0 reset" } },
+	{ "lost once its turn has come, it is a transaction that was lost",
+	  { UP, "A: send 1", MAIL, R0, "S: 250 ok", "S: 250 ok", "C: DATA",
+	    "S: 354 go", "E: body", "A: end", "A: follow 1", "C: .", MAIL, R0,
+	    "S: 250 kept", "E: done end of data 250 kept", "A: lost reset",
+	    "E: done MAIL 0 reset" } },
 	{ "a reply that nobody asked for",
 	  { UP, "S: 250 ok", "E: fail MAIL 0 a reply that nobody asked for" } },
 };
