@@ -24,6 +24,7 @@ struct session_data {
 	struct buf body;
 	struct spool_side *side;
 	bool side_failed;
+	bool expected; /* the spool's next batch may wait for it */
 	struct err err;
 	uint64_t body_bytes; /* that left `body` */
 	/* Of a plan that encrypts: held from the first byte on, so that the
@@ -52,10 +53,18 @@ struct session_data *session_data_new(struct acceptance *acceptance,
 	return data;
 }
 
+static void expect(struct session_data *data, bool yes)
+{
+	if (data->expected != yes)
+		spool_writer_expect(data->acceptance->store->spool, yes);
+	data->expected = yes;
+}
+
 void session_data_free(struct session_data *data)
 {
 	if (!data)
 		return;
+	expect(data, false);
 	if (data->storing) {
 		data->orphan = true;
 		return;
@@ -166,6 +175,7 @@ void session_data_begin(struct session_data *data,
 					 data->plan);
 	if (data->key)
 		data_key_hold(data->key);
+	expect(data, true);
 	smtp_hops_begin(&data->hops, origin->hostname);
 	buf_reserve(&data->body, 8192);
 	add_trace(data, origin);
@@ -206,6 +216,7 @@ static int seal_body(struct session_data *data, bool last)
 
 static void to_side(struct session_data *data, bool last)
 {
+	expect(data, false); /* a large one takes its time */
 	if (!data->side && !data->side_failed) {
 		data->side = spool_side_new(data->acceptance->store->spool,
 					    &data->id, &data->err);
@@ -290,6 +301,7 @@ void session_data_end(struct session_data *data, session_data_fn *done,
 
 	data->done = done;
 	data->ctx = ctx;
+	expect(data, false);
 	if (data->side)
 		to_side(data, true);
 	else if (!data->side_failed && seal_body(data, true) < 0)

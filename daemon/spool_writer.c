@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOG_MODULE "spool"
@@ -25,6 +26,7 @@ enum {
 	BATCH_BYTES = 8 * 1024 * 1024,
 	GROW_BYTES = 8 * 1024 * 1024, /* disk space is asked for so much
 					   at a time */
+	GATHER_US = 300, /* a batch waits so long for what is on its way */
 	SIDE_ROOM = 256 * 1024,
 	READERS = 2,
 };
@@ -106,6 +108,9 @@ struct spool_writer {
 	int fd; /* -1: no segment is open */
 	uint64_t offset, allocated, synced;
 	bool failed_before; /* the last batch failed */
+
+	/* The loop's word: messages on their way. */
+	atomic_uint expected;
 
 	/* Told to the loop. */
 	atomic_bool is_broken;
@@ -478,6 +483,25 @@ static void run_jobs(struct spool_writer *writer, struct job *job)
 	run_batch(writer, batch, &count, &bytes);
 }
 
+/* With the lock: until nobody is on the way, or the moment is over. */
+static void gather(struct spool_writer *writer)
+{
+	struct timespec until;
+
+	if (atomic_load(&writer->expected) == 0)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += GATHER_US * 1000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_nsec -= 1000000000L;
+		until.tv_sec++;
+	}
+	while (!writer->ending && atomic_load(&writer->expected) > 0 &&
+	       pthread_cond_timedwait(&writer->more, &writer->lock, &until) ==
+		       0)
+		;
+}
+
 static void *spool_thread(void *ctx)
 {
 	struct spool_writer *writer = ctx;
@@ -488,6 +512,7 @@ static void *spool_thread(void *ctx)
 		pthread_mutex_lock(&writer->lock);
 		while (!writer->first && !writer->ending)
 			pthread_cond_wait(&writer->more, &writer->lock);
+		gather(writer);
 		jobs = writer->first;
 		writer->first = NULL;
 		writer->last = &writer->first;
@@ -537,7 +562,15 @@ static void push(struct spool_writer *writer, struct job *job)
 	writer->last = &job->next;
 	pthread_mutex_unlock(&writer->lock);
 	/* What else is ready in this turn of the loop goes into the batch. */
-	if (was_empty)
+	if (was_empty || atomic_load(&writer->expected) == 0)
+		loop_timer_arm(writer->kick, 0);
+}
+
+void spool_writer_expect(struct spool_writer *writer, bool one_more)
+{
+	if (one_more)
+		atomic_fetch_add(&writer->expected, 1);
+	else if (atomic_fetch_sub(&writer->expected, 1) == 1)
 		loop_timer_arm(writer->kick, 0);
 }
 
@@ -816,6 +849,7 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 				      uint32_t next_segment, struct err *err)
 {
 	struct spool_writer *writer;
+	pthread_condattr_t monotonic;
 
 	if (file_make_dirs(dir, 0700, err) < 0)
 		return NULL;
@@ -831,7 +865,10 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 	writer->last_done = &writer->done;
 	writer->last_read = &writer->reads;
 	pthread_mutex_init(&writer->lock, NULL);
-	pthread_cond_init(&writer->more, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&writer->more, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&writer->more_reads, NULL);
 	atomic_store(&writer->bytes, sweep_dir(dir));
 	if (segment_open(writer, err) < 0 || start_threads(writer, err) < 0) {

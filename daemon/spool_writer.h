@@ -60,6 +60,13 @@ struct spool_append *spool_writer_append_take(struct spool_writer *writer,
 void spool_append_cancel(struct spool_append **append);
 
 /*
+ * One more message is on its way that ends soon, or one less.  While there are
+ * any a batch waits for them a moment, less than a sync takes: more of them
+ * share it.  A lone message waits for nobody.
+ */
+void spool_writer_expect(struct spool_writer *writer, bool one_more);
+
+/*
  * A body too big for a record: a side file that is written piece by piece on
  * the spool thread, so memory stays bounded.  After side_end its bytes and its
  * name are synced before the MESSAGE record that names it is written.
