@@ -21,7 +21,7 @@ enum {
 	GATHER_MS = 100,
 	GATHER_OPS = 4000,
 	PENDING_MAX = 200000,
-	NICE = 10
+	NICE = 5 /* a quarter of a processor that all want */
 };
 
 enum op_kind {
