@@ -249,7 +249,7 @@ static void on_starttls(void *ctx)
 {
 	struct courier *c = ctx;
 
-	stream_starttls_client(c->stream, c->spec.tls, c->host);
+	stream_starttls_client(c->stream, c->spec.tls, c->host, NULL);
 	stream_deadline(c->stream, CONNECT_MS);
 }
 
