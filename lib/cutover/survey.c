@@ -370,24 +370,31 @@ static void choose_foreign(struct survey *survey)
 		 names[i]);
 }
 
-/* Those of the plan that have an address, or the system's own.  Without any,
- * numeric targets can still be probed. */
-static void open_desk(struct survey *survey)
+size_t survey_resolvers(const struct plan *plan,
+			struct addr resolvers[PLAN_LIST_MAX])
 {
-	const struct plan_strings *named = &survey->facts->plan->dns.resolvers;
+	const struct plan_strings *named = &plan->dns.resolvers;
+	size_t count = 0;
 
 	for (size_t i = 0; i < named->count && i < PLAN_LIST_MAX; i++) {
-		struct addr *addr = &survey->resolvers[survey->resolver_count];
+		struct addr *addr = &resolvers[count];
 		int found =
 			strcmp(named->at[i], "system") == 0 ?
 				dns_system_server(addr, NULL) :
 				addr_parse(slice(named->at[i]), 53, addr, NULL);
 
-		survey->resolver_count += found == 0;
+		count += found == 0;
 	}
 	if (named->count == 0)
-		survey->resolver_count =
-			dns_system_server(&survey->resolvers[0], NULL) == 0;
+		count = dns_system_server(&resolvers[0], NULL) == 0;
+	return count;
+}
+
+/* Without any, numeric targets can still be probed. */
+static void open_desk(struct survey *survey)
+{
+	survey->resolver_count =
+		survey_resolvers(survey->facts->plan, survey->resolvers);
 	survey->desk = dns_desk_new(survey->loop);
 	dns_desk_set_resolvers(survey->desk, survey->resolvers,
 			       survey->resolver_count);
