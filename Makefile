@@ -11,6 +11,15 @@ CLANG_FORMAT ?= clang-format
 O := build/$(VARIANT)
 PKGS := libevent libevent_openssl openssl libcares libcurl libcjson sqlite3
 
+# UNBOUND=1: a validating resolver of our own, for DANE where the machine has
+# none.  Its objects lie apart.
+DEFS :=
+ifneq ($(UNBOUND),)
+O := build/$(VARIANT)-unbound
+PKGS += libunbound
+DEFS += -DTIDEOVER_UNBOUND
+endif
+
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter
 HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
@@ -34,7 +43,7 @@ WARN += -Werror
 endif
 
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -DTIDEOVER_VERSION='"$(VERSION)"' \
-	-I. -Ilib $(shell pkg-config --cflags $(PKGS)) \
+	$(DEFS) -I. -Ilib $(shell pkg-config --cflags $(PKGS)) \
 	$(WARN) $(OPT) $(HARD) $(SAN) $(CFLAGS)
 LIBS = $(shell pkg-config --libs $(PKGS)) -lpthread -lm
 
@@ -55,8 +64,8 @@ BENCH := $(patsubst tests/bench/%.c,$(O)/bench/%,$(BENCH_SRC))
 LAB := $(patsubst tests/lab/%.c,$(O)/lab/%,$(LAB_SRC))
 
 all: $(O)/tideover $(O)/tideoverd
-	@ln -sfn $(VARIANT)/tideover build/tideover
-	@ln -sfn $(VARIANT)/tideoverd build/tideoverd
+	@ln -sfn $(O:build/%=%)/tideover build/tideover
+	@ln -sfn $(O:build/%=%)/tideoverd build/tideoverd
 
 $(O)/libtideover.a: $(LIB_OBJ)
 	@rm -f $@
@@ -142,6 +151,7 @@ help:
 	@echo 'make soak       ten minutes at half the rate: memory and files stay flat'
 	@echo 'make bench      beside Postfix, in turns: the table of docs/durability.md'
 	@echo 'VARIANT=asan|tsan|release'
+	@echo 'UNBOUND=1       with libunbound (libunbound-dev), for DANE'
 
 # Each round is a cutover with ten kills, with other moments.
 CRASH_ROUNDS ?= 10

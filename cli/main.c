@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "control/control_client.h"
+#include "dns/dns_unbound.h"
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -140,7 +141,9 @@ int main(int argc, char **argv)
 		return EXIT_DONE;
 	}
 	if (strcmp(argv[1], "--version") == 0) {
-		puts("tideover " TIDEOVER_VERSION);
+		printf("tideover " TIDEOVER_VERSION "%s%s\n",
+		       dns_unbound_version() ? ", libunbound " : "",
+		       dns_unbound_version() ? dns_unbound_version() : "");
 		return EXIT_DONE;
 	}
 	command = command_find(argv[1]);

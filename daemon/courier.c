@@ -27,6 +27,9 @@ struct courier {
 	struct stream *stream;
 	struct smtp_client *client;
 	bool in_tls, ready, unreachable;
+	struct tls_terms *terms; /* of this session, or NULL */
+	struct trust_waiter waiter;
+	char tls_text[1200];
 	/* The parcel, from carry to done. */
 	struct courier_parcel parcel;
 	courier_done_fn *done;
@@ -59,6 +62,8 @@ static void session_free(struct courier *c)
 	c->stream = NULL;
 	smtp_client_free(c->client);
 	c->client = NULL;
+	tls_terms_free(c->terms);
+	c->terms = NULL;
 	c->in_tls = c->ready = c->drop = false;
 }
 
@@ -234,10 +239,12 @@ static void on_ready(void *ctx, const struct smtp_offers *offers)
 {
 	struct courier *c = ctx;
 
-	if (c->spec.policy != PLAN_TLS_OPPORTUNISTIC && !c->in_tls) {
+	if ((c->spec.policy != PLAN_TLS_OPPORTUNISTIC || c->terms) &&
+	    !c->in_tls) {
 		lost(c, SMTP_STAGE_STARTTLS, NULL,
-		     "the host does not offer STARTTLS, which the plan "
-		     "requires");
+		     c->terms ? "the host does not offer STARTTLS" :
+				"the host does not offer STARTTLS, which the "
+				"plan requires");
 		return;
 	}
 	c->ready = true;
@@ -249,7 +256,7 @@ static void on_starttls(void *ctx)
 {
 	struct courier *c = ctx;
 
-	stream_starttls_client(c->stream, c->spec.tls, c->host);
+	stream_starttls_client(c->stream, c->spec.tls, c->host, c->terms);
 	stream_deadline(c->stream, CONNECT_MS);
 }
 
@@ -297,7 +304,10 @@ static void on_drained(void *ctx)
 static void on_tls(void *ctx)
 {
 	struct courier *c = ctx;
+	struct tls_info info;
 
+	stream_tls_info(c->stream, &info);
+	tls_terms_describe(c->terms, &info, c->tls_text, sizeof(c->tls_text));
 	c->in_tls = true;
 	stream_deadline(c->stream, COMMAND_MS);
 	smtp_client_tls_started(c->client);
@@ -323,14 +333,43 @@ static const struct stream_events stream_events = {
 	.on_end = on_stream_end,
 };
 
+/* What the session must prove; false: it does not begin now. */
+static bool find_terms(struct courier *c)
+{
+	struct tls_terms *terms = NULL;
+	enum trust_state state = TRUST_KNOWN;
+	const char *why;
+
+	if (c->spec.trust)
+		state = trust_look(c->spec.trust, &terms, &why);
+	if (state == TRUST_KNOWN) {
+		c->terms = tls_terms_share(terms);
+	} else if (state == TRUST_ASKING) {
+		trust_wait(c->spec.trust, &c->waiter);
+	} else {
+		c->unreachable = true;
+		outcome_none(c, SMTP_STAGE_STARTTLS, why);
+	}
+	return state == TRUST_KNOWN;
+}
+
 static void connect_next(struct courier *c)
 {
-	const struct addr *to = &c->addrs[c->addr_next++];
+	const struct addr *to = &c->addrs[c->addr_next];
 
+	if (!find_terms(c))
+		return;
+	c->addr_next++;
+	c->tls_text[0] = '\0';
 	c->client =
 		smtp_client_new(&client_owner, c, c->helo, c->spec.tls != NULL);
 	c->stream =
 		stream_connect(c->spec.loop, to, CONNECT_MS, &stream_events, c);
+}
+
+static void terms_came(void *ctx)
+{
+	connect_next(ctx);
 }
 
 static void resolved(void *ctx, const struct addr *addrs, size_t count,
@@ -401,6 +440,9 @@ struct courier *courier_new(const struct courier_spec *spec)
 	c->host = mem_dup(spec->host);
 	c->helo = mem_dup(spec->helo);
 	c->turn = loop_timer_new(spec->loop, turn, c);
+	list_init(&c->waiter.link);
+	c->waiter.fn = terms_came;
+	c->waiter.ctx = c;
 	return c;
 }
 
@@ -416,6 +458,7 @@ void courier_free(struct courier *c)
 		c->stream = NULL;
 	}
 	session_free(c);
+	list_remove(&c->waiter.link);
 	if (c->token)
 		c->token->courier = NULL;
 	loop_timer_free(c->turn);
@@ -439,6 +482,11 @@ void courier_carry(struct courier *c, const struct courier_parcel *parcel,
 		begin(c);
 	else
 		find_host(c);
+}
+
+const char *courier_tls(const struct courier *c)
+{
+	return c->tls_text;
 }
 
 bool courier_is_unreachable(const struct courier *c)

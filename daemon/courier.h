@@ -10,6 +10,7 @@
 #define DAEMON_COURIER_H
 
 #include "daemon/spool_writer.h"
+#include "daemon/trust.h"
 #include "dns/dns_resolver.h"
 #include "net/tls.h"
 #include "plan/plan.h"
@@ -23,7 +24,8 @@ struct courier_spec {
 	struct dns_resolver *resolver; /* for names; may be NULL */
 	struct tls_client *tls;
 	enum plan_tls policy;
-	const char *host; /* name or IP */
+	struct trust *trust; /* of that host, or NULL */
+	const char *host;    /* name or IP */
 	int port;
 	const char *helo;
 	int64_t data_reply_ms; /* wait after the final dot */
@@ -56,5 +58,7 @@ void courier_carry(struct courier *courier, const struct courier_parcel *parcel,
 		   courier_done_fn *done, void *ctx);
 /* The last parcel failed before a session was up: the host is not there. */
 bool courier_is_unreachable(const struct courier *courier);
+/* Of the last session, as tls_terms_describe() has it; "" in clear text. */
+const char *courier_tls(const struct courier *courier);
 
 #endif

@@ -156,12 +156,21 @@ static struct cutover_target *target_for(struct cutover *cutover,
 		}
 	}
 	target->cutover = cutover;
+	target->trust = trust_new(&(struct trust_spec){
+		.host = target->target.host,
+		.port = target->target.port,
+		.dane = cutover->plan->replay.tls == PLAN_TLS_DANE,
+		.validator = cutover->validator,
+		.no_validator = cutover->no_validator.text,
+		.policies = cutover->policies,
+	});
 	spec = (struct replay_spec){
 		.store = cutover->env.store,
 		.plan = cutover->plan,
 		.target = &target->target,
 		.resolver = cutover->resolver,
 		.tls = cutover->tls,
+		.trust = target->trust,
 		.helo = cutover->plan->queue_mx.host,
 	};
 	target->replay = replay_new(&spec, &cutover_replay_owner, target);
@@ -192,6 +201,8 @@ static void make_domains(struct cutover *cutover)
 			plan->plain ?
 				domain->targets[SYSTEM_OLD] :
 				target_for(cutover, &from->systems[SYSTEM_NEW]);
+		for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++)
+			trust_add_domain(domain->targets[s]->trust, from->name);
 	}
 }
 
@@ -209,9 +220,10 @@ static int make_tls(struct cutover *cutover, struct err *err)
 	const struct plan *plan = cutover->plan;
 	enum tls_policy policy =
 		plan->replay.tls == PLAN_TLS_OPPORTUNISTIC ? TLS_OPPORTUNISTIC :
-		plan->replay.tls == PLAN_TLS_REQUIRED	   ? TLS_REQUIRED :
-							     TLS_VERIFIED;
+		plan->replay.tls == PLAN_TLS_VERIFIED	   ? TLS_VERIFIED :
+							     TLS_REQUIRED;
 
+	/* Of DANE the terms of each session ask more (trust.h). */
 	cutover->tls = tls_client_new(policy, NULL,
 				      plan->replay.client_certificate_file,
 				      client_key(plan), err);
@@ -241,6 +253,30 @@ static int make_resolver(struct cutover *cutover, struct err *err)
 	}
 	cutover->resolver = dns_resolver_new(cutover->env.loop, &server, err);
 	return cutover->resolver ? 0 : -1;
+}
+
+static void wake_all(void *ctx)
+{
+	struct cutover *cutover = ctx;
+
+	for (size_t i = 0; i < cutover->target_count; i++)
+		trust_wake(cutover->targets[i]->trust);
+}
+
+/* Without a validator the plan goes on, and its targets get nothing. */
+static void make_trust(struct cutover *cutover)
+{
+	struct addr resolvers[PLAN_LIST_MAX];
+	size_t count = survey_resolvers(cutover->plan, resolvers);
+	char *path = mem_printf("%s/mta-sts.json", cutover->dir);
+
+	cutover->policies = policies_new(cutover->env.loop, path, resolvers,
+					 count, wake_all, cutover);
+	free(path);
+	if (cutover->plan->replay.tls == PLAN_TLS_DANE)
+		cutover->validator =
+			dns_validator_new(cutover->env.loop, resolvers, count,
+					  &cutover->no_validator);
 }
 
 /* Durable before the journal, whose being there says that mail may be. */
@@ -336,6 +372,7 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 		goto fail;
 	if (note_loaded(cutover, err) < 0)
 		goto fail;
+	make_trust(cutover);
 	make_domains(cutover);
 	cutover->tick = loop_timer_new(env->loop, tick, cutover);
 	cutover_watch_init(cutover);
@@ -356,6 +393,7 @@ void cutover_free(struct cutover *cutover)
 	cutover_watch_free(cutover);
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
+		trust_free(cutover->targets[i]->trust);
 		target_release(&cutover->targets[i]->target);
 		free(cutover->targets[i]);
 	}
@@ -373,6 +411,8 @@ void cutover_free(struct cutover *cutover)
 	free(cutover->stops);
 	windows_release(&cutover->windows);
 	free(cutover->waivers);
+	policies_free(cutover->policies);
+	dns_validator_free(cutover->validator);
 	dns_resolver_free(cutover->resolver);
 	tls_client_free(cutover->tls);
 	tls_server_free(cutover->tls_server);

@@ -41,6 +41,7 @@ struct cutover_env {
 struct cutover_target {
 	struct cutover *cutover;
 	struct target target;
+	struct trust *trust;
 	struct replay *replay;
 };
 
@@ -99,6 +100,9 @@ struct cutover {
 	struct cutover_target **targets;
 	size_t target_count;
 	struct dns_resolver *resolver;
+	struct policies *policies;
+	struct dns_validator *validator; /* replay.tls is dane; or NULL, */
+	struct err no_validator;	 /* and why */
 	struct tls_client *tls, *probe_tls;
 	struct tls_server *tls_server; /* the queue's certificate, or NULL */
 

@@ -30,9 +30,10 @@ struct delivery {
 	struct smtp_client *client;
 	struct tls_client *tls;
 	enum plan_tls policy;
+	struct tls_terms *terms;
 	char *name, *server_name;
 	int64_t data_reply_ms;
-	char tls_text[256];
+	char tls_text[1200];
 	bool in_tls;
 
 	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
@@ -389,7 +390,7 @@ static bool next_begin(struct delivery *d)
 
 static bool tls_is_needed(const struct delivery *d)
 {
-	return d->policy != PLAN_TLS_OPPORTUNISTIC;
+	return d->policy != PLAN_TLS_OPPORTUNISTIC || d->terms;
 }
 
 static void on_ready(void *ctx, const struct smtp_offers *offers)
@@ -400,8 +401,9 @@ static void on_ready(void *ctx, const struct smtp_offers *offers)
 		struct smtp_reply reply = { .text = "no STARTTLS offered" };
 
 		end(d, SMTP_STAGE_STARTTLS, &reply,
-		    "the target does not offer STARTTLS, which the plan "
-		    "requires");
+		    d->terms ? "the target does not offer STARTTLS" :
+			       "the target does not offer STARTTLS, which the "
+			       "plan requires");
 		return;
 	}
 	d->tell_idle = true;
@@ -412,7 +414,7 @@ static void on_starttls(void *ctx)
 {
 	struct delivery *d = ctx;
 
-	stream_starttls_client(d->stream, d->tls, d->server_name);
+	stream_starttls_client(d->stream, d->tls, d->server_name, d->terms);
 	stream_deadline(d->stream, CONNECT_MS);
 }
 
@@ -477,9 +479,7 @@ static void on_tls(void *ctx)
 
 	stream_tls_info(d->stream, &info);
 	d->in_tls = true;
-	snprintf(d->tls_text, sizeof(d->tls_text), "%s %s %s: %s", info.version,
-		 info.cipher, info.trusted ? "trusted" : "untrusted",
-		 info.verdict);
+	tls_terms_describe(d->terms, &info, d->tls_text, sizeof(d->tls_text));
 	stream_deadline(d->stream, COMMAND_MS);
 	smtp_client_tls_started(d->client);
 	flush(d);
@@ -519,6 +519,7 @@ struct delivery *delivery_new(const struct delivery_spec *spec,
 	d->ctx = ctx;
 	d->tls = spec->tls;
 	d->policy = spec->policy;
+	d->terms = tls_terms_share(spec->terms);
 	d->name = mem_dup(spec->name);
 	d->server_name = mem_dup(spec->server_name);
 	d->data_reply_ms = spec->data_reply_ms;
@@ -544,6 +545,7 @@ void delivery_free(struct delivery *d)
 	loop_timer_free(d->late);
 	free(d->name);
 	free(d->server_name);
+	tls_terms_free(d->terms);
 	free(d);
 }
 
@@ -582,4 +584,9 @@ void delivery_quit(struct delivery *d)
 const char *delivery_tls(const struct delivery *d)
 {
 	return d->tls_text;
+}
+
+const char *delivery_demand(const struct delivery *d)
+{
+	return d->terms ? d->terms->why : NULL;
 }

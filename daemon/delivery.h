@@ -22,6 +22,7 @@
 #include "daemon/queue.h"
 #include "daemon/store.h"
 #include "net/addr.h"
+#include "net/tls_terms.h"
 #include "plan/plan.h"
 #include "smtp/smtp_client.h"
 
@@ -60,7 +61,8 @@ struct delivery_spec {
 	const char *helo;
 	struct tls_client *tls;
 	enum plan_tls policy;
-	int64_t data_reply_ms; /* wait after the final dot */
+	struct tls_terms *terms; /* beside the policy, or NULL */
+	int64_t data_reply_ms;	 /* wait after the final dot */
 };
 
 struct delivery *delivery_new(const struct delivery_spec *spec,
@@ -84,7 +86,9 @@ size_t delivery_next_claims(const struct delivery *delivery,
 			    struct queue_envelope *next[DELIVERY_MAX_RCPT]);
 /* Says QUIT and ends by itself; only when idle. */
 void delivery_quit(struct delivery *delivery);
-/* "TLSv1.3 TLS_AES_256_GCM_SHA384 verdict" or "": evidence. */
+/* As tls_terms_describe() has it, or "" in clear text: evidence. */
 const char *delivery_tls(const struct delivery *delivery);
+/* What the session must prove beside the policy, and for whom; or NULL. */
+const char *delivery_demand(const struct delivery *delivery);
 
 #endif

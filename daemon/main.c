@@ -5,6 +5,7 @@
 #include "daemon/daemon.h"
 #include "daemon/privilege.h"
 #include "daemon/sandbox.h"
+#include "dns/dns_unbound.h"
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -247,7 +248,10 @@ int main(int argc, char **argv)
 			addresses = true;
 			break;
 		case OPT_VERSION:
-			puts("tideoverd " TIDEOVER_VERSION);
+			printf("tideoverd " TIDEOVER_VERSION "%s%s\n",
+			       dns_unbound_version() ? ", libunbound " : "",
+			       dns_unbound_version() ? dns_unbound_version() :
+						       "");
 			return 0;
 		case OPT_HELP:
 			fputs(usage, stdout);

@@ -50,6 +50,7 @@ struct replay {
 	bool resolving;
 	struct token *token; /* guards the resolver's callback */
 	int64_t down_until_ms, down_ms;
+	struct trust_waiter waiter;
 };
 
 struct token {
@@ -76,6 +77,11 @@ static void pump(void *ctx);
 void replay_kick(struct replay *replay)
 {
 	loop_timer_arm(replay->timer, 0);
+}
+
+static void kick(void *ctx)
+{
+	replay_kick(ctx);
 }
 
 /* Outcomes. */
@@ -454,20 +460,33 @@ static void on_idle(void *ctx, struct delivery *delivery)
 	replay_kick(replay);
 }
 
-/* Nobody could be greeted: the target is down for a while. */
-static void unreachable(struct replay *replay, enum smtp_stage stage,
-			const struct smtp_reply *reply, const char *why)
+static void back_off(struct replay *replay)
 {
-	struct reply_meaning meaning =
-		provider_reply(replay->spec.target->provider, stage, reply);
-	char error[300];
-
 	replay->down_ms = replay->down_ms ? replay->down_ms * 2 : DOWN_MIN_MS;
 	if (replay->down_ms > DOWN_MAX_MS)
 		replay->down_ms = DOWN_MAX_MS;
 	replay->down_until_ms = clock_mono_ms() + replay->down_ms;
+}
+
+/* Nobody could be greeted: the target is down for a while. */
+static void unreachable(struct replay *replay, struct link *link,
+			enum smtp_stage stage, const struct smtp_reply *reply,
+			const char *why)
+{
+	struct reply_meaning meaning =
+		provider_reply(replay->spec.target->provider, stage, reply);
+	const char *demand = stage == SMTP_STAGE_STARTTLS ?
+				     delivery_demand(link->delivery) :
+				     NULL;
+	char error[400];
+
+	back_off(replay);
 	replay->addr_next++;
-	snprintf(error, sizeof(error), "%s: %s", smtp_stage_name(stage), why);
+	snprintf(error, sizeof(error), "%s: %s%s%s%s", smtp_stage_name(stage),
+		 why, demand ? "; demanded by " : "", demand ? demand : "",
+		 demand ? ": repair one of the two" : "");
+	if (demand)
+		trust_forget(replay->spec.trust);
 	log_warn("%s: %s", replay->spec.target->name, error);
 	replay->owner->on_health(replay->ctx, replay, false, error);
 	if ((reply->code >= 500 && meaning.act == ACT_CLOSE) ||
@@ -486,7 +505,7 @@ static void on_end(void *ctx, struct delivery *delivery, enum smtp_stage stage,
 	pace_end(link);
 	list_remove(&link->link);
 	if (why && !link->ready)
-		unreachable(replay, stage, reply, why);
+		unreachable(replay, link, stage, reply, why);
 	replay_kick(replay);
 	/* `reply` and `why` are the delivery's: it goes last. */
 	link_free(link);
@@ -509,7 +528,27 @@ static const struct delivery_owner delivery_owner = {
 	.on_end = on_end,
 };
 
-static void link_new(struct replay *replay)
+/* What the next session must prove; false: none may begin now. */
+static bool find_terms(struct replay *replay, struct tls_terms **terms)
+{
+	const char *why;
+	enum trust_state state = trust_look(replay->spec.trust, terms, &why);
+
+	if (state == TRUST_KNOWN)
+		return true;
+	if (state == TRUST_ASKING) {
+		trust_wait(replay->spec.trust, &replay->waiter);
+		return false;
+	}
+	back_off(replay);
+	log_warn("%s: %s", replay->spec.target->name, why);
+	replay->owner->on_health(replay->ctx, replay, false, why);
+	if (state == TRUST_REFUSED)
+		replay->owner->on_refused(replay->ctx, replay, why);
+	return false;
+}
+
+static void link_new(struct replay *replay, struct tls_terms *terms)
 {
 	struct link *link = mem_alloc(sizeof(*link));
 	const struct plan *plan = replay->spec.plan;
@@ -528,6 +567,7 @@ static void link_new(struct replay *replay)
 			.helo = replay->spec.helo,
 			.tls = replay->spec.tls,
 			.policy = plan->replay.tls,
+			.terms = terms,
 			.data_reply_ms = plan->timing.data_reply,
 		},
 		&delivery_owner, link);
@@ -654,6 +694,7 @@ static void pump(void *ctx)
 {
 	struct replay *replay = ctx;
 	int64_t mono = clock_mono_ms(), wall = clock_wall_ms();
+	struct tls_terms *terms;
 	size_t due, opening = 0;
 	int busy = 0;
 
@@ -685,8 +726,9 @@ static void pump(void *ctx)
 		       busy < (int)replay->pace.flight &&
 		       pace_may(&replay->pace, mono) &&
 		       !((replay->down_ms > 0 || replay->pace.rate > 0) &&
-			 opening > 0)) {
-			link_new(replay);
+			 opening > 0) &&
+		       find_terms(replay, &terms)) {
+			link_new(replay, terms);
 			opening++;
 			busy++;
 		}
@@ -731,6 +773,9 @@ struct replay *replay_new(const struct replay_spec *spec,
 	list_init(&replay->links);
 	list_init(&replay->settlements);
 	replay->timer = loop_timer_new(replay->loop, pump, replay);
+	list_init(&replay->waiter.link);
+	replay->waiter.fn = kick;
+	replay->waiter.ctx = replay;
 	replay->limit = make_limit(spec);
 	pace_init(&replay->pace, (int)spec->target->provider->start_flight,
 		  spec->plan->replay.max_flight);
@@ -751,6 +796,7 @@ void replay_free(struct replay *replay)
 		free(list_entry(it, struct feed, link));
 	if (replay->token)
 		replay->token->replay = NULL;
+	list_remove(&replay->waiter.link);
 	loop_timer_free(replay->timer);
 	limit_free(replay->limit);
 	free(replay);

@@ -19,6 +19,7 @@
 #include "daemon/limit.h"
 #include "daemon/pace.h"
 #include "daemon/target.h"
+#include "daemon/trust.h"
 #include "dns/dns_resolver.h"
 
 struct replay;
@@ -53,6 +54,7 @@ struct replay_spec {
 	struct target *target;
 	struct dns_resolver *resolver; /* for names; may be NULL */
 	struct tls_client *tls;
+	struct trust *trust; /* of the target */
 	const char *helo;
 };
 

@@ -21,7 +21,7 @@ struct resend {
 	size_t count, cap, at;
 	size_t sent, refused, gone;
 	struct courier *courier;
-	const struct target *target; /* the courier's */
+	const struct cutover_target *target; /* the courier's */
 	struct loop_timer *next;
 	char error[1024]; /* why it ends early; as long as an err */
 };
@@ -100,19 +100,19 @@ size_t resend_kept(const struct resend *resend)
 	return kept;
 }
 
-static const struct target *target_of(const struct resend *resend,
-				      const struct copy *copy)
+static const struct cutover_target *target_of(const struct resend *resend,
+					      const struct copy *copy)
 {
 	struct cutover_domain *domain =
 		cutover_domain(resend->spec.cutover, slice(copy->domain));
 
-	return domain ? &domain->targets[resend->spec.to]->target : NULL;
+	return domain ? domain->targets[resend->spec.to] : NULL;
 }
 
 static struct json *copy_json(const struct resend *resend,
 			      const struct copy *copy)
 {
-	const struct target *target = target_of(resend, copy);
+	const struct cutover_target *target = target_of(resend, copy);
 	struct json *row = json_object();
 
 	json_put_text(row, "id", copy->id.text);
@@ -120,7 +120,7 @@ static struct json *copy_json(const struct resend *resend,
 	json_put_text(row, "reverse_path", copy->reverse_path);
 	json_put_text(row, "forward_path", copy->forward_path);
 	json_put_number(row, "bytes", (double)copy->bytes);
-	json_put_text(row, "target", target ? target->name : NULL);
+	json_put_text(row, "target", target ? target->target.name : NULL);
 	return row;
 }
 
@@ -168,6 +168,8 @@ static bool tell(struct resend *resend, const struct copy *copy,
 	json_put_text(attempt, "enhanced", reply->enhanced);
 	json_put_text(attempt, "text", reply->text);
 	json_put_bool(attempt, "sent", sent);
+	json_put_text(attempt, "tls",
+		      resend->courier ? courier_tls(resend->courier) : "");
 	data = json_copy(attempt);
 	json_put_text(data, "by", resend->by);
 	result = cutover_note(resend->spec.cutover, "resend-attempt", data,
@@ -192,8 +194,8 @@ static void carried(void *ctx, enum smtp_stage stage,
 		resend->refused++;
 	if (courier_is_unreachable(resend->courier))
 		snprintf(resend->error, sizeof(resend->error),
-			 "%s is not there: %d %.200s", resend->target->name,
-			 reply->code, reply->text);
+			 "%s is not there: %d %.200s",
+			 resend->target->target.name, reply->code, reply->text);
 	if (!tell(resend, copy, smtp_stage_name(stage), reply, sent) ||
 	    resend->error[0])
 		end(resend);
@@ -202,7 +204,8 @@ static void carried(void *ctx, enum smtp_stage stage,
 }
 
 /* The system's policy is that of the replay; pace is one at a time. */
-static void use_target(struct resend *resend, const struct target *target)
+static void use_target(struct resend *resend,
+		       const struct cutover_target *target)
 {
 	const struct cutover *cutover = resend->spec.cutover;
 
@@ -216,8 +219,9 @@ static void use_target(struct resend *resend, const struct target *target)
 		.resolver = cutover->resolver,
 		.tls = cutover->tls,
 		.policy = cutover->plan->replay.tls,
-		.host = target->host,
-		.port = target->port,
+		.trust = target->trust,
+		.host = target->target.host,
+		.port = target->target.port,
 		.helo = cutover->plan->queue_mx.host,
 		.data_reply_ms = cutover->plan->timing.data_reply,
 	});
@@ -226,7 +230,7 @@ static void use_target(struct resend *resend, const struct target *target)
 static void send_next(void *ctx)
 {
 	struct resend *resend = ctx;
-	const struct target *target;
+	const struct cutover_target *target;
 	const struct copy *copy;
 	struct courier_parcel parcel;
 

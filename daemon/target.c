@@ -70,8 +70,9 @@ void target_describe(const struct target *target, int64_t recover_after_ms,
 	case HEALTH_HEALTHY:
 		clock_format_duration(mono_ms - target->since_mono_ms, is);
 		clock_format_duration(recover_after_ms, wants);
-		snprintf(text, size, "%s healthy for %s of %s", target->name,
-			 is, wants);
+		snprintf(text, size, "%s healthy for %s of %s%s%s",
+			 target->name, is, wants,
+			 target->error[0] ? "; before: " : "", target->error);
 		break;
 	}
 }

@@ -25,10 +25,12 @@ LAYERS["lab"] = set(ALL)
 LIBRARIES = [
     (r"^cjson/", ["lib/base/json.c"]),
     (r"^openssl/", ["lib/base/digest.c", "lib/base/seal.c", "lib/net/tls.c",
-                    "lib/net/stream.c", "lib/net/tls_chain.c", "lib/mail/"]),
+                    "lib/net/stream.c", "lib/net/tls_chain.c",
+                    "lib/net/tls_terms.c", "lib/mail/"]),
     (r"^event2/", ["lib/net/"]),
     (r"^curl/", ["lib/net/http.c"]),
     (r"^ares", ["lib/dns/"]),
+    (r"^unbound", ["lib/dns/dns_unbound.c"]),
     (r"^sqlite3", ["daemon/index"]),
     (r"^seccomp|^cap-ng", ["daemon/sandbox"]),
 ]

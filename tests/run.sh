@@ -8,6 +8,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 jobs=$(nproc)
 make=(make --no-print-directory -s "-j$jobs")
+targets=(all unit benches)
 passed=0 failed=0 skipped=0
 
 fail() {
@@ -18,7 +19,7 @@ fail() {
 # The build itself: no warning with gcc or clang.
 build() {
 	echo "== build: $*"
-	if env "$@" "${make[@]}" WERROR=1 all unit benches; then
+	if env "$@" "${make[@]}" WERROR=1 "${targets[@]}"; then
 		passed=$((passed + 1))
 	else
 		fail "build $*"
@@ -82,6 +83,12 @@ echo "== end to end (ASan, UBSan)"
 for test in tests/e2e/test_*.py; do
 	tap "${test##*/}" python3 "$test"
 done
+
+echo "== with libunbound"
+targets=(all)
+build CC=gcc VARIANT=asan UNBOUND=1
+tap "test_dane.py (libunbound)" env VARIANT=asan-unbound \
+	python3 tests/e2e/test_dane.py
 
 echo "== fuzzers, a minute in all"
 tap fuzzers tests/fuzz/run.sh 60

@@ -29,6 +29,12 @@ void tally_end(struct tally *tally, struct finding *finding,
 
 struct dns_wanted check_wanted(const struct plan *plan, size_t domain);
 /* The preference that the provider documents for its i-th MX host. */
+/* What a TLSA set is worth for a certificate that was shown. */
+struct tlsa_count {
+	size_t all, usable, matching;
+};
+struct tlsa_count check_count_tlsa(const struct record_answer *answer,
+				   const struct tls_chain *chain);
 unsigned check_mx_preference(const struct plan_system *system, size_t i);
 /* One vantage point's answer, raw. */
 struct json *check_vantage_json(const struct dns_vantage *vantage);

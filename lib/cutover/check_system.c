@@ -1,4 +1,5 @@
 #include "cutover/check_parts.h"
+#include "cutover/survey_tlsa.h"
 #include <stdlib.h>
 
 enum {
@@ -62,6 +63,55 @@ static void say_unhealthy(const struct ask *ask,
 			     probe->target, probe->error));
 }
 
+/* As a delivery will see it, but for names that DANE-TA must find. */
+static void judge_dane(const struct ask *ask, const struct probe_result *probe,
+		       struct tally *tally)
+{
+	const struct record_answer *answer;
+	struct tlsa_count count;
+	char name[DNS_NAME];
+
+	survey_tlsa_of(ask->system, name);
+	answer = records_get(ask->facts->records, name, DNS_TLSA);
+	json_add(tally->evidence, record_json(answer, name, DNS_TLSA));
+	count = check_count_tlsa(answer, &probe->chain);
+	if (!answer || !answer->answered)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s: %s is not known, and replay.tls is "
+				     "dane",
+				     ask->domain->name, name),
+			  mem_printf("%s: let a resolver on this machine "
+				     "validate it, and ask again",
+				     answer ? answer->error : "not asked"));
+	else if (!answer->answer.ad)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: nobody vouches for %s, and "
+				     "replay.tls is dane",
+				     ask->domain->name, name),
+			  mem_printf("sign its zone, or set replay.tls to "
+				     "verified"));
+	else if (count.all == 0)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: %s has no TLSA, and replay.tls is "
+				     "dane",
+				     ask->domain->name, name),
+			  mem_printf("publish it, or set replay.tls to "
+				     "verified"));
+	else if (count.usable == 0)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: no TLSA of %s is of use: mail goes "
+				     "encrypted, and to whoever answers",
+				     ask->domain->name, name),
+			  mem_printf("publish a record 3 1 1 (RFC 7672 section "
+				     "3.1)"));
+	else if (count.matching == 0)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: no TLSA of %s matches the "
+				     "certificate of %s",
+				     ask->domain->name, name, probe->target),
+			  mem_printf("repair the certificate or the record"));
+}
+
 static void judge_tls(const struct ask *ask, const struct probe_result *probe,
 		      struct tally *tally)
 {
@@ -75,7 +125,9 @@ static void judge_tls(const struct ask *ask, const struct probe_result *probe,
 				     "replay.tls requires",
 				     ask->domain->name, probe->target),
 			  mem_printf("turn on STARTTLS at %s", probe->target));
-	else if (wants != PLAN_TLS_REQUIRED && !probe->tls.trusted)
+	else if (wants == PLAN_TLS_DANE)
+		judge_dane(ask, probe, tally);
+	else if (wants == PLAN_TLS_VERIFIED && !probe->tls.trusted)
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: the certificate of %s is not trusted",
 				     ask->domain->name, probe->target),

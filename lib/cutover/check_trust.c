@@ -132,10 +132,6 @@ void check_dnssec(const struct facts *facts, enum gate gate,
 
 /* queue-tlsa */
 
-struct tlsa_count {
-	size_t all, usable, matching;
-};
-
 /* RFC 7672 section 3.1: what else a record says, SMTP has no use for it. */
 static bool is_usable(const struct dns_record *record)
 {
@@ -143,8 +139,8 @@ static bool is_usable(const struct dns_record *record)
 	       record->selector <= 1 && record->matching <= 2;
 }
 
-static struct tlsa_count count_tlsa(const struct record_answer *answer,
-				    const struct tls_chain *chain)
+struct tlsa_count check_count_tlsa(const struct record_answer *answer,
+				   const struct tls_chain *chain)
 {
 	struct tlsa_count count = { 0 };
 	const struct dns_record *record;
@@ -180,7 +176,7 @@ static void judge_tlsa(const struct facts *facts, const char *name,
 		       struct finding *finding)
 {
 	const struct probe_result *probe = &facts->queue_probe;
-	struct tlsa_count count = count_tlsa(answer, &probe->chain);
+	struct tlsa_count count = check_count_tlsa(answer, &probe->chain);
 
 	if (!facts->queue_probed || !probe->connected) {
 		check_not_known(facts, finding,

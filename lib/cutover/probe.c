@@ -135,7 +135,8 @@ static void on_starttls(void *ctx)
 
 	flush(probe);
 	stream_starttls_client(probe->stream, probe->tls,
-			       probe->tls_name ? probe->tls_name : probe->host);
+			       probe->tls_name ? probe->tls_name : probe->host,
+			       NULL);
 }
 
 static void on_rcpt(void *ctx, size_t index, const struct smtp_reply *reply)

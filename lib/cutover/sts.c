@@ -1,15 +1,11 @@
 #include "cutover/sts.h"
 #include "base/clock.h"
-#include "net/http.h"
-#include <fcntl.h>
-#include <pthread.h>
+#include "cutover/sts_fetch.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
 	AT_ONCE = 8,
-	FETCH_MS = 10000,
 	CNAMES_MAX = 5 /* one more than the survey follows */
 };
 
@@ -17,19 +13,9 @@ struct job {
 	struct sts *sts;
 	size_t domain;
 	struct facts_sts found;
-	struct dns_desk_host *finding;
-	char host[DNS_NAME + 16], address[ADDR_TEXT];
+	struct sts_fetch *fetch;
 	struct loop_timer *step; /* runs `then`, from the loop */
 	loop_fn *then;
-	/* The thread: what it wrote is read after it was joined. */
-	pthread_t thread;
-	bool fetching;
-	_Atomic bool stop;
-	int pipe[2];
-	struct loop_watch *watch;
-	struct buf body;
-	struct err err;
-	enum http_result result;
 };
 
 struct sts {
@@ -43,25 +29,10 @@ struct sts {
 	size_t next, open;
 };
 
-static void join(struct job *job)
-{
-	if (!job->fetching)
-		return;
-	job->stop = true;
-	pthread_join(job->thread, NULL);
-	job->fetching = false;
-	loop_watch_free(job->watch);
-	job->watch = NULL;
-	close(job->pipe[0]);
-	close(job->pipe[1]);
-}
-
 static void job_free(struct job *job)
 {
-	join(job);
-	dns_desk_host_cancel(&job->finding);
+	sts_fetch_cancel(&job->fetch);
 	loop_timer_free(job->step);
-	buf_release(&job->body);
 	free(job->found.policy);
 	free(job);
 }
@@ -136,84 +107,36 @@ static void fails(struct job *job, const char *what, const char *why)
 
 /* The policy. */
 
-static void *fetch(void *ctx)
+static void fetched(void *ctx, const struct mta_sts *policy, const char *from,
+		    const char *why)
 {
 	struct job *job = ctx;
-	const struct http_fetch what = {
-		.host = job->host,
-		.path = "/.well-known/mta-sts.txt",
-		.port = job->sts->facts->sts_port,
-		.address = job->address,
-		.ca_file = job->sts->facts->sts_ca_file,
-		.max_bytes = MTA_STS_MAX_BYTES,
-		.timeout_ms = FETCH_MS,
-		.stop = &job->stop,
-	};
-	ssize_t told;
 
-	job->result = http_fetch(&what, &job->body, &job->err);
-	told = write(job->pipe[1], "", 1);
-	(void)told; /* one byte into an empty pipe */
-	return NULL;
-}
-
-static void on_fetched(void *ctx, int fd, int what)
-{
-	struct job *job = ctx;
-	struct mta_sts *policy;
-	struct err err = ERR_INIT;
-
-	join(job);
-	if (job->result != HTTP_OK) {
-		fails(job, job->host, job->err.text);
-		return;
+	job->fetch = NULL;
+	snprintf(job->found.from, sizeof(job->found.from), "%s", from);
+	snprintf(job->found.error, sizeof(job->found.error), "%s",
+		 why ? why : "");
+	if (policy) {
+		job->found.policy = mem_alloc(sizeof(*policy));
+		*job->found.policy = *policy;
 	}
-	policy = mem_alloc(sizeof(*policy));
-	if (mta_sts_policy_parse(buf_slice(&job->body), policy, &err) < 0) {
-		free(policy);
-		fails(job, job->host, err.text);
-		return;
-	}
-	job->found.policy = policy;
 	go(job, end_job);
-}
-
-static void on_address(void *ctx, const struct addr *addrs, size_t count,
-		       const char *why)
-{
-	struct job *job = ctx;
-
-	job->finding = NULL;
-	if (count == 0) {
-		fails(job, job->host, why ? why : "it has no address");
-		return;
-	}
-	addr_ip(&addrs[0], job->address);
-	snprintf(job->found.from, sizeof(job->found.from), "%.230s at %.63s",
-		 job->host, job->address);
-	if (pipe2(job->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
-		fails(job, job->host, "no pipe");
-		return;
-	}
-	if (pthread_create(&job->thread, NULL, fetch, job) != 0) {
-		close(job->pipe[0]);
-		close(job->pipe[1]);
-		fails(job, job->host, "no thread");
-		return;
-	}
-	job->fetching = true;
-	job->watch = loop_watch_new(job->sts->loop, job->pipe[0], LOOP_READ,
-				    on_fetched, job);
 }
 
 static void find_policy(void *ctx)
 {
 	struct job *job = ctx;
+	const struct facts *facts = job->sts->facts;
 
-	snprintf(job->host, sizeof(job->host), "mta-sts.%s",
-		 job->sts->facts->plan->domains[job->domain].name);
-	job->finding = dns_desk_host(job->sts->desk, job->sts->loop, job->host,
-				     443, on_address, job);
+	job->fetch = sts_fetch_start(
+		&(struct sts_fetch_spec){
+			.loop = job->sts->loop,
+			.desk = job->sts->desk,
+			.domain = facts->plan->domains[job->domain].name,
+			.port = facts->sts_port,
+			.ca_file = facts->sts_ca_file,
+		},
+		fetched, job);
 }
 
 /* The record. */

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "cutover/check_parts.h"
 #include "cutover/survey_records.h"
+#include "cutover/survey_tlsa.h"
 #include "cutover/survey_trust.h"
 #include "cutover/sts.h"
 #include "plan/plan_value.h"
@@ -32,8 +33,9 @@ struct survey {
 	struct dns_survey *dns;
 	struct survey_records *records;
 	struct survey_trust *trust;
-	struct sts *sts;       /* after the records */
-	struct dns_desk *desk; /* whoever asks DNS asks here */
+	struct sts *sts;	  /* after the records */
+	struct survey_tlsa *tlsa; /* as well, where the plan goes by it */
+	struct dns_desk *desk;	  /* whoever asks DNS asks here */
 	struct addr resolvers[PLAN_LIST_MAX];
 	size_t resolver_count;
 	bool wants_dns;
@@ -52,6 +54,7 @@ static void survey_free(struct survey *survey)
 	survey_records_cancel(survey->records);
 	survey_trust_cancel(survey->trust);
 	sts_cancel(survey->sts);
+	survey_tlsa_cancel(survey->tlsa);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
 	dns_desk_free(survey->desk);
@@ -64,7 +67,7 @@ static void survey_free(struct survey *survey)
 static void look_whether_done(struct survey *survey)
 {
 	if (!survey->dns && !survey->records && !survey->trust &&
-	    !survey->sts && survey->job_open == 0 &&
+	    !survey->sts && !survey->tlsa && survey->job_open == 0 &&
 	    survey->job_next == survey->job_count)
 		loop_timer_arm(survey->tell, 0);
 }
@@ -111,6 +114,14 @@ static void sts_came(void *ctx)
 	look_whether_done(survey);
 }
 
+static void tlsa_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->tlsa = NULL;
+	look_whether_done(survey);
+}
+
 static void records_came(void *ctx)
 {
 	struct survey *survey = ctx;
@@ -118,6 +129,11 @@ static void records_came(void *ctx)
 	survey->records = NULL;
 	survey->sts = sts_start(survey->loop, survey->facts, survey->desk,
 				sts_came, survey);
+	if (survey->facts->plan->replay.tls == PLAN_TLS_DANE)
+		survey->tlsa = survey_tlsa_start(survey->loop, survey->facts,
+						 survey->resolvers,
+						 survey->resolver_count,
+						 tlsa_came, survey);
 }
 
 static void dns_came(void *ctx, const struct dns_domain *domains, size_t count)
@@ -370,24 +386,31 @@ static void choose_foreign(struct survey *survey)
 		 names[i]);
 }
 
-/* Those of the plan that have an address, or the system's own.  Without any,
- * numeric targets can still be probed. */
-static void open_desk(struct survey *survey)
+size_t survey_resolvers(const struct plan *plan,
+			struct addr resolvers[PLAN_LIST_MAX])
 {
-	const struct plan_strings *named = &survey->facts->plan->dns.resolvers;
+	const struct plan_strings *named = &plan->dns.resolvers;
+	size_t count = 0;
 
 	for (size_t i = 0; i < named->count && i < PLAN_LIST_MAX; i++) {
-		struct addr *addr = &survey->resolvers[survey->resolver_count];
+		struct addr *addr = &resolvers[count];
 		int found =
 			strcmp(named->at[i], "system") == 0 ?
 				dns_system_server(addr, NULL) :
 				addr_parse(slice(named->at[i]), 53, addr, NULL);
 
-		survey->resolver_count += found == 0;
+		count += found == 0;
 	}
 	if (named->count == 0)
-		survey->resolver_count =
-			dns_system_server(&survey->resolvers[0], NULL) == 0;
+		count = dns_system_server(&resolvers[0], NULL) == 0;
+	return count;
+}
+
+/* Without any, numeric targets can still be probed. */
+static void open_desk(struct survey *survey)
+{
+	survey->resolver_count =
+		survey_resolvers(survey->facts->plan, survey->resolvers);
 	survey->desk = dns_desk_new(survey->loop);
 	dns_desk_set_resolvers(survey->desk, survey->resolvers,
 			       survey->resolver_count);
@@ -435,6 +458,8 @@ static void on_deadline(void *ctx)
 	survey->trust = NULL;
 	sts_cancel(survey->sts);
 	survey->sts = NULL;
+	survey_tlsa_cancel(survey->tlsa);
+	survey->tlsa = NULL;
 	for (size_t i = 0; i < survey->job_count; i++) {
 		struct job *job = &survey->jobs[i];
 

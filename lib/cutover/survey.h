@@ -13,6 +13,7 @@
 #define CUTOVER_SURVEY_H
 
 #include "cutover/facts.h"
+#include "plan/plan_value.h"
 
 struct survey;
 
@@ -29,6 +30,11 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 			    unsigned what, const char *queue_address,
 			    loop_fn *done, void *ctx, struct err *err);
 void survey_cancel(struct survey *survey); /* NULL is fine */
+
+/* The resolvers of the plan that have an address, or the system's own; how
+ * many. */
+size_t survey_resolvers(const struct plan *plan,
+			struct addr resolvers[PLAN_LIST_MAX]);
 
 /* Everything as JSON: per domain the vantages, hosts, probes (status, report). */
 struct json *facts_json(const struct facts *facts);

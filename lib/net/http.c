@@ -178,6 +178,9 @@ enum http_result http_fetch(const struct http_fetch *fetch, struct buf *out,
 {
 	struct fetching fetching = { .fetch = fetch, .out = out };
 	int port = fetch->port ? fetch->port : 443;
+	/* As OpenSSL has it for our own sessions. */
+	const char *ca_file =
+		fetch->ca_file ? fetch->ca_file : getenv("SSL_CERT_FILE");
 	char why[CURL_ERROR_SIZE] = "";
 	bool six = strchr(fetch->address, ':');
 	char *url =
@@ -202,8 +205,8 @@ enum http_result http_fetch(const struct http_fetch *fetch, struct buf *out,
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
 	curl_easy_setopt(curl, CURLOPT_SSLVERSION,
 			 (long)CURL_SSLVERSION_TLSv1_2);
-	if (fetch->ca_file)
-		curl_easy_setopt(curl, CURLOPT_CAINFO, fetch->ca_file);
+	if (ca_file)
+		curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_document);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &fetching);
 	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);

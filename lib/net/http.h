@@ -44,7 +44,7 @@ struct http_fetch {
 	const char *host, *path; /* "/.well-known/mta-sts.txt" */
 	int port;		 /* 0: 443 */
 	const char *address;	 /* IP, without brackets */
-	const char *ca_file;	 /* NULL: the system's store */
+	const char *ca_file; /* NULL: SSL_CERT_FILE, or the system's store */
 	size_t max_bytes;
 	int64_t timeout_ms;	  /* of the whole */
 	const _Atomic bool *stop; /* becomes true: give up within a second */

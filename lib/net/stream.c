@@ -10,7 +10,6 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -55,6 +54,7 @@ struct stream {
 	struct tls_server *tls_server;
 	struct tls_client *tls_client;
 	char *server_name;
+	struct tls_terms *terms;
 	char why[256];
 };
 
@@ -345,7 +345,12 @@ static void why_text(struct stream *stream)
 	unsigned long code = bufferevent_get_openssl_error(stream->bev);
 	int number = EVUTIL_SOCKET_ERROR();
 
-	if (code)
+	if (ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		snprintf(stream->why, sizeof(stream->why),
+			 "its certificate is refused: %s",
+			 X509_verify_cert_error_string(SSL_get_verify_result(
+				 bufferevent_openssl_get_ssl(stream->bev))));
+	else if (code)
 		ERR_error_string_n(code, stream->why, sizeof(stream->why));
 	else if (stream->tls_handshake)
 		snprintf(stream->why, sizeof(stream->why),
@@ -486,6 +491,7 @@ void stream_free(struct stream *stream)
 	buf_release(&stream->in);
 	buf_release(&stream->out);
 	free(stream->server_name);
+	tls_terms_free(stream->terms);
 	free(stream);
 }
 
@@ -619,18 +625,8 @@ static void begin_tls(struct stream *stream)
 
 	if (!ssl)
 		abort();
-	if (!server && stream->server_name) {
-		struct addr ip;
-
-		/* An address is no server name (RFC 6066 section 3). */
-		if (addr_from_ip(slice(stream->server_name), 0, &ip, NULL)) {
-			SSL_set_tlsext_host_name(ssl, stream->server_name);
-			SSL_set1_host(ssl, stream->server_name);
-		} else {
-			X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl),
-						      stream->server_name);
-		}
-	}
+	if (!server)
+		tls_terms_apply(stream->terms, stream->server_name, ssl);
 	/* Whatever came in clear text dies here. */
 	detach(stream);
 	buf_release(&stream->in);
@@ -661,10 +657,11 @@ void stream_starttls_server(struct stream *stream, struct tls_server *tls)
 }
 
 void stream_starttls_client(struct stream *stream, struct tls_client *tls,
-			    const char *server_name)
+			    const char *server_name, struct tls_terms *terms)
 {
 	stream->tls_client = tls;
 	stream->server_name = mem_dup(server_name);
+	stream->terms = tls_terms_share(terms);
 	starttls(stream);
 }
 
@@ -681,6 +678,26 @@ static void peer_certificate(SSL *ssl, struct tls_info *info)
 	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
 		info->not_after_ms = (int64_t)timegm(&tm) * 1000;
 	X509_free(cert);
+}
+
+static void asked_name(SSL *ssl, struct tls_info *info)
+{
+	const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+	snprintf(info->sni, sizeof(info->sni), "%s", sni ? sni : "");
+}
+
+static void proof(SSL *ssl, struct tls_info *info)
+{
+	const char *name = SSL_get0_peername(ssl);
+	uint8_t usage = 0;
+
+	snprintf(info->name, sizeof(info->name), "%s", name ? name : "");
+	if (SSL_get0_dane_authority(ssl, NULL, NULL) < 0)
+		info->proof = TLS_PROOF_PKIX;
+	else if (SSL_get0_dane_tlsa(ssl, &usage, NULL, NULL, NULL, NULL) >= 0)
+		info->proof = usage == TLSA_DANE_EE ? TLS_PROOF_DANE_EE :
+						      TLS_PROOF_DANE_TA;
 }
 
 void stream_tls_info(struct stream *stream, struct tls_info *info)
@@ -704,6 +721,9 @@ void stream_tls_info(struct stream *stream, struct tls_info *info)
 	info->trusted = info->peer_certificate && verdict == X509_V_OK;
 	snprintf(info->verdict, sizeof(info->verdict), "%s",
 		 X509_verify_cert_error_string(verdict));
+	asked_name(ssl, info);
+	if (info->trusted)
+		proof(ssl, info);
 }
 
 void stream_tls_chain(struct stream *stream, struct tls_chain *chain)

@@ -13,6 +13,7 @@
 #include "net/loop.h"
 #include "net/tls.h"
 #include "net/tls_chain.h"
+#include "net/tls_terms.h"
 
 struct stream;
 
@@ -62,8 +63,10 @@ void stream_deadline(struct stream *stream, int64_t ms);
  * thrown away (RFC 3207 section 4.2).  on_tls or on_end follows.
  */
 void stream_starttls_server(struct stream *stream, struct tls_server *tls);
+/* `terms` are what this session must prove beside, or NULL; it takes a share
+ * of them. */
 void stream_starttls_client(struct stream *stream, struct tls_client *tls,
-			    const char *server_name);
+			    const char *server_name, struct tls_terms *terms);
 /* What TLS gave; `active` false in clear text. */
 void stream_tls_info(struct stream *stream, struct tls_info *info);
 /* The certificates that the server showed; none in clear text. */

@@ -333,6 +333,9 @@ struct tls_client *tls_client_new(enum tls_policy policy, const char *ca_file,
 	client = mem_alloc(sizeof(*client));
 	client->ctx = ctx;
 	client->policy = policy;
+	/* For terms with TLSA; without, nothing changes. */
+	if (SSL_CTX_dane_enable(ctx) != 1)
+		abort();
 	SSL_CTX_set_verify(
 		ctx, policy == TLS_VERIFIED ? SSL_VERIFY_PEER : SSL_VERIFY_NONE,
 		NULL);
@@ -361,6 +364,18 @@ void tls_client_free(struct tls_client *client)
 enum tls_policy tls_client_policy(const struct tls_client *client)
 {
 	return client->policy;
+}
+
+const char *tls_proof_name(enum tls_proof proof)
+{
+	static const char *const names[] = {
+		[TLS_PROOF_NONE] = "none",
+		[TLS_PROOF_PKIX] = "pkix",
+		[TLS_PROOF_DANE_EE] = "dane-ee",
+		[TLS_PROOF_DANE_TA] = "dane-ta",
+	};
+
+	return names[proof];
 }
 
 struct ssl_ctx_st *tls_server_ctx(struct tls_server *server)

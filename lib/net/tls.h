@@ -62,6 +62,15 @@ struct tls_client *tls_client_new(enum tls_policy policy, const char *ca_file,
 void tls_client_free(struct tls_client *client); /* NULL is fine */
 enum tls_policy tls_client_policy(const struct tls_client *client);
 
+/* How a peer's certificate was found right. */
+enum tls_proof {
+	TLS_PROOF_NONE,
+	TLS_PROOF_PKIX,	   /* signed by whom the store trusts, for its name */
+	TLS_PROOF_DANE_EE, /* TLSA of its key or certificate (RFC 7672) */
+	TLS_PROOF_DANE_TA  /* TLSA of who signed it, for its name */
+};
+const char *tls_proof_name(enum tls_proof proof); /* "dane-ee" */
+
 struct tls_info {
 	bool active;
 	char version[16]; /* "TLSv1.3" */
@@ -70,6 +79,9 @@ struct tls_info {
 	bool peer_certificate;
 	bool trusted;	      /* chain and name are right */
 	char verdict[128];    /* "ok", or OpenSSL's reason */
+	enum tls_proof proof; /* of a client's session: why it is trusted */
+	char name[256];	      /* that matched; "" of none, or none counts */
+	char sni[256];	      /* the name that was asked for, or "" */
 	char subject[128];    /* peer's subject common name or first SAN */
 	int64_t not_after_ms; /* peer certificate's end, 0 if none */
 };

@@ -184,7 +184,7 @@ void plan_diff(const struct plan *before, const struct plan *after,
 /*
  * The plan that a rehearsal runs: the same domains, MX names and ramp, every
  * address in the rehearsal's world, short timings, "rehearsal": true.  TLS
- * "verified" becomes "required", as nobody signs for a rehearsal, and nothing is
+ * "verified" and "dane" become "required", as nobody signs for a rehearsal, and nothing is
  * encrypted, as nobody gives it a master key.  Addresses
  * are "ip:port".  A valid plan, which the caller frees.
  */

@@ -179,6 +179,11 @@ static void check_deliver_to(struct check *c, size_t domain, int id)
 	check_exists(c, path, host);
 	if (plan_is_wildcard(host))
 		say(c, path, "'%s' is no address to connect to", host);
+	else if (plan_is_ip(host) && plan->replay.tls == PLAN_TLS_DANE)
+		say(c, path,
+		    "'%s' is an IP address, which has no TLSA: replay.tls is "
+		    "dane",
+		    host);
 	if (plan->rehearsal && !plan_is_loopback(host))
 		say(c, path,
 		    "a rehearsal stays on this machine: '%s' is no "
@@ -288,7 +293,7 @@ static void check_bounce(struct check *c)
 		    host);
 	if (plan->bounce.tls == PLAN_TLS_DANE)
 		say(c, "bounce.tls",
-		    "this version cannot do dane; use verified");
+		    "cannot be dane, which is for replay; use verified");
 }
 
 static void check_replay(struct check *c)
@@ -299,10 +304,6 @@ static void check_replay(struct check *c)
 	const double *ramp = plan->replay.ramp;
 	char path[PATH_MAX_BYTES];
 
-	if (plan->replay.tls == PLAN_TLS_DANE)
-		say(c, "replay.tls",
-		    "this version cannot do dane; use "
-		    "verified");
 	if (!certificate && plan->replay.client_key_file)
 		say(c, "replay.client_key_file",
 		    "needs "

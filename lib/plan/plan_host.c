@@ -99,7 +99,10 @@ bool plan_is_ip(const char *host)
 
 bool plan_is_loopback(const char *host)
 {
-	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+	/* RFC 6761 section 6.3: and the names below it. */
+	return strcmp(host, "localhost") == 0 ||
+	       plan_host_is_below(host, "localhost") ||
+	       strcmp(host, "::1") == 0 ||
 	       (plan_is_ip(host) && strncmp(host, "127.", 4) == 0);
 }
 

@@ -161,7 +161,7 @@ static struct json *replay_json(const struct plan *plan,
 	struct json *object = json_object();
 	enum plan_tls tls = plan->replay.tls;
 
-	if (tls == PLAN_TLS_VERIFIED)
+	if (tls == PLAN_TLS_VERIFIED || tls == PLAN_TLS_DANE)
 		tls = PLAN_TLS_REQUIRED;
 	json_put_text(object, "tls", plan_tls_name(tls));
 	if (plan->replay.client_certificate_file &&

@@ -22,7 +22,8 @@ class Signer:
     """knotd with a signed parent and a signed child; the rest is unsigned."""
 
     zones = ("example", DOMAIN, "hosts.example", "microsoft")
-    signed = ("example", DOMAIN)
+    signed = ("example", DOMAIN)  # the first is the trust anchor
+    soa = SOA
 
     def __init__(self, folder):
         self.folder = os.path.join(folder, "knot")
@@ -74,7 +75,7 @@ zone:
     def write(self, zone, lines):
         self.serial += 1
         with open(f"{self.folder}/{zone}.zone", "w", encoding="ascii") as out:
-            out.write(SOA % self.serial + lines)
+            out.write(self.soa % self.serial + lines)
 
     def publish(self, zone, lines, name, kind, want):
         """The zone becomes these lines, and is served."""
@@ -99,7 +100,7 @@ class Validator:
 
     count = 0
 
-    def __init__(self, folder, knot, validates=True):
+    def __init__(self, folder, knot, validates=True, more=""):
         Validator.count += 1
         self.port = peers.free_port()
         conf = os.path.join(folder, f"unbound{Validator.count}.conf")
@@ -119,8 +120,10 @@ server:
     do-not-query-localhost: no
     do-ip6: no
 """)
-            for ds in knot.ds("example") if validates else ():
-                out.write(f'    trust-anchor: "example. DS {ds}"\n')
+            anchor = knot.signed[0]
+            for ds in knot.ds(anchor) if validates else ():
+                out.write(f'    trust-anchor: "{anchor}. DS {ds}"\n')
+            out.write(more)
             for zone in knot.zones:
                 out.write(f'stub-zone:\n    name: "{zone}"\n    stub-addr: '
                           f"127.0.0.1@{knot.port}\n    stub-prime: no\n")

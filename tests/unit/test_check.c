@@ -525,6 +525,58 @@ static void tls_untrusted(struct world *w)
 	w->new->tls.trusted = w->old->tls.trusted = false;
 }
 
+/* The target shows a certificate of nobody, whose key has the hash ab..ab. */
+static void dane(struct world *w, const char *zone, bool vouched)
+{
+	static const char name[] = "_25._tcp.tenant.example.org";
+	struct record_answer *answer;
+
+	tls_untrusted(w);
+	w->plan->replay.tls = PLAN_TLS_DANE;
+	w->new->chain.count = 1;
+	memset(w->new->chain.at[0].key.sha256, 0xab, DIGEST_LEN);
+	zone_lines(w->facts->records, zone);
+	answer = (struct record_answer *)records_get(w->facts->records, name,
+						     DNS_TLSA);
+	if (answer)
+		answer->answer.ad = vouched;
+}
+
+#define TLSA   "_25._tcp.tenant.example.org TLSA"
+#define AB_16  "abababababababababababababababab"
+#define CD_16  "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+#define ANY_11 " 3 1 1 " CD_16 CD_16
+
+static void dane_matches(struct world *w)
+{
+	dane(w, TLSA ANY_11 "\n" TLSA " 3 1 1 " AB_16 AB_16 "\n", true);
+}
+
+static void dane_other_key(struct world *w)
+{
+	dane(w, TLSA ANY_11 "\n", true);
+}
+
+static void dane_unsigned(struct world *w)
+{
+	dane(w, TLSA " 3 1 1 " AB_16 AB_16 "\n", false);
+}
+
+static void dane_none(struct world *w)
+{
+	dane(w, TLSA "\n", true);
+}
+
+static void dane_of_no_use(struct world *w)
+{
+	dane(w, TLSA " 1 1 1 " AB_16 AB_16 "\n", true);
+}
+
+static void dane_unasked(struct world *w)
+{
+	dane(w, "", false);
+}
+
 static void old_refuses(struct world *w)
 {
 	w->domain->systems[SYSTEM_OLD].good_count = 0;
@@ -1422,6 +1474,13 @@ static const struct {
 	{ "rcpt-probe", PARK, F, greeted_no, VERDICT_FAIL, "554" },
 	{ "rcpt-probe", PARK, F, tls_missing, VERDICT_FAIL, "STARTTLS" },
 	{ "rcpt-probe", PARK, F, tls_untrusted, VERDICT_FAIL, "not trusted" },
+	{ "rcpt-probe", PARK, F, dane_matches, VERDICT_PASS, NULL },
+	{ "rcpt-probe", PARK, F, dane_other_key, VERDICT_FAIL,
+	  "matches the certificate" },
+	{ "rcpt-probe", PARK, F, dane_unsigned, VERDICT_FAIL, "vouches" },
+	{ "rcpt-probe", PARK, F, dane_none, VERDICT_FAIL, "has no TLSA" },
+	{ "rcpt-probe", PARK, F, dane_of_no_use, VERDICT_WARN, "of use" },
+	{ "rcpt-probe", PARK, F, dane_unasked, VERDICT_UNKNOWN, "not known" },
 	{ "rcpt-probe", PARK, F, greylisted, VERDICT_UNKNOWN, NULL },
 	{ "rcpt-probe", PARK, F, two_good, VERDICT_UNKNOWN, "ask again at" },
 	{ "rcpt-probe", PARK, F, too_quick, VERDICT_UNKNOWN, "over 15m" },

@@ -1,0 +1,271 @@
+#include "daemon/trust.h"
+#include "base/clock.h"
+#include "base/encode.h"
+#include "dns/dns_tlsa.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+struct trust {
+	struct trust_spec spec;
+	const char **domains;
+	size_t domain_count;
+	struct dns_tlsa_ask *ask;
+	/* What DNS said of TLSA, and until when that holds (mono). */
+	enum trust_state dane;
+	int64_t until_ms;
+	struct tls_terms *tlsa;	 /* DANE's demand, or NULL */
+	struct tls_terms *terms; /* what trust_look() gave last */
+	struct list waiters;
+	char why[400];
+};
+
+static void set_terms(struct tls_terms **at, struct tls_terms *terms)
+{
+	tls_terms_free(*at);
+	*at = terms;
+}
+
+/* DANE. */
+
+static void add_records(struct tls_terms *terms, const struct dns_tlsa *found)
+{
+	for (size_t i = 0; i < found->answer->answer_count; i++) {
+		const struct dns_record *record = &found->answer->answers[i];
+		struct buf data = BUF_INIT;
+
+		if (record->type == DNS_TLSA && record->text &&
+		    decode_hex(slice(record->text), &data))
+			tls_terms_add(terms, record->usage, record->selector,
+				      record->matching, buf_slice(&data));
+		buf_release(&data);
+	}
+}
+
+static void take_records(struct trust *trust, const struct dns_tlsa *found)
+{
+	struct tls_terms *terms;
+
+	snprintf(trust->why, sizeof(trust->why), "TLSA of %s", found->name);
+	terms = tls_terms_new(trust->why);
+	add_records(terms, found);
+	if (terms->tlsa_count == 0) {
+		tls_terms_free(terms);
+		snprintf(trust->why, sizeof(trust->why),
+			 "TLSA of %s, none of use, so encryption alone",
+			 found->name);
+		terms = tls_terms_new(trust->why);
+	} else {
+		terms->base = mem_dup(found->base);
+	}
+	set_terms(&trust->tlsa, terms);
+	trust->dane = TRUST_KNOWN;
+}
+
+static void tlsa_came(void *ctx, const struct dns_tlsa *found)
+{
+	struct trust *trust = ctx;
+	const char *of = dns_validator_name(trust->spec.validator);
+
+	trust->ask = NULL;
+	/* At least as long as it takes to tell. */
+	trust->until_ms = clock_mono_ms() + 1000 + found->ttl_s * 1000;
+	set_terms(&trust->tlsa, NULL);
+	switch (found->state) {
+	case DNS_TLSA_THERE:
+		take_records(trust, found);
+		break;
+	case DNS_TLSA_NONE:
+		trust->dane = TRUST_REFUSED;
+		snprintf(trust->why, sizeof(trust->why),
+			 "replay.tls is dane, and %s has no TLSA: publish it, "
+			 "or set replay.tls to verified",
+			 found->name);
+		break;
+	case DNS_TLSA_INSECURE:
+		trust->dane = TRUST_REFUSED;
+		snprintf(trust->why, sizeof(trust->why),
+			 "replay.tls is dane, and %s does not vouch for %s: "
+			 "sign its zone, or set replay.tls to verified",
+			 of, found->base);
+		break;
+	case DNS_TLSA_FAILED:
+		trust->dane = TRUST_LATER;
+		snprintf(trust->why, sizeof(trust->why),
+			 "replay.tls is dane, and %s gives no secure answer "
+			 "for %s: %s; repair its DNSSEC",
+			 of, found->name, found->why);
+		break;
+	}
+	trust_wake(trust);
+}
+
+static enum trust_state look_at_dane(struct trust *trust)
+{
+	enum trust_state state = trust->dane;
+	struct addr ip;
+
+	if (!trust->spec.dane)
+		return TRUST_KNOWN;
+	if (!trust->spec.validator ||
+	    addr_from_ip(slice(trust->spec.host), 0, &ip, NULL) == 0) {
+		snprintf(trust->why, sizeof(trust->why),
+			 "replay.tls is dane: %s",
+			 trust->spec.validator ?
+				 "an IP address has no TLSA: deliver_to must "
+				 "name a host" :
+				 trust->spec.no_validator);
+		return TRUST_REFUSED;
+	}
+	if (trust->ask)
+		return TRUST_ASKING;
+	if (state == TRUST_KNOWN && clock_mono_ms() < trust->until_ms)
+		return TRUST_KNOWN;
+	trust->dane = TRUST_ASKING;
+	if (state == TRUST_LATER || state == TRUST_REFUSED)
+		return state;
+	trust->ask = dns_tlsa_ask(trust->spec.validator, trust->spec.host,
+				  trust->spec.port, tlsa_came, trust);
+	return TRUST_ASKING;
+}
+
+/* MTA-STS. */
+
+static void demand(struct trust *trust, struct tls_terms **terms,
+		   const char *domain)
+{
+	char why[DNS_NAME + 80];
+
+	if ((*terms && (*terms)->tlsa_count > 0) ||
+	    (*terms && (*terms)->verified))
+		return;
+	snprintf(why, sizeof(why), "%s%sMTA-STS of %s",
+		 *terms ? (*terms)->why : "", *terms ? "; " : "", domain);
+	set_terms(terms, tls_terms_new(why));
+	(*terms)->verified = true;
+}
+
+static bool enforces(const struct mta_sts *policy)
+{
+	return policy && policy->mode == MTA_STS_ENFORCE;
+}
+
+static enum trust_state look_at_policies(struct trust *trust,
+					 struct tls_terms **terms)
+{
+	const struct trust_spec *spec = &trust->spec;
+	const struct mta_sts *policy;
+	bool asking = false, listed = false;
+
+	for (size_t i = 0; i < trust->domain_count; i++) {
+		if (!policies_look(spec->policies, trust->domains[i],
+				   &policy)) {
+			asking = true;
+		} else if (enforces(policy) &&
+			   mta_sts_lists(policy, spec->host)) {
+			listed = true;
+			demand(trust, terms, trust->domains[i]);
+		}
+	}
+	if (asking)
+		return TRUST_ASKING;
+	if (listed)
+		return TRUST_KNOWN;
+	if (!policies_look(spec->policies, spec->host, &policy))
+		return TRUST_ASKING;
+	if (!enforces(policy))
+		return TRUST_KNOWN;
+	if (mta_sts_lists(policy, spec->host)) {
+		demand(trust, terms, spec->host);
+		return TRUST_KNOWN;
+	}
+	snprintf(trust->why, sizeof(trust->why),
+		 "the MTA-STS policy of %s does not list it, and enforces: "
+		 "name an MX of that policy in deliver_to",
+		 spec->host);
+	return TRUST_REFUSED;
+}
+
+enum trust_state trust_look(struct trust *trust, struct tls_terms **terms,
+			    const char **why)
+{
+	enum trust_state state = look_at_dane(trust);
+	struct tls_terms *now = NULL;
+	struct addr ip;
+
+	*why = trust->why;
+	*terms = NULL;
+	if (state != TRUST_KNOWN)
+		return state;
+	now = tls_terms_share(trust->tlsa);
+	if (addr_from_ip(slice(trust->spec.host), 0, &ip, NULL) < 0)
+		state = look_at_policies(trust, &now);
+	set_terms(&trust->terms, now);
+	if (state == TRUST_KNOWN)
+		*terms = now;
+	return state;
+}
+
+void trust_wait(struct trust *trust, struct trust_waiter *waiter)
+{
+	list_remove(&waiter->link);
+	list_append(&trust->waiters, &waiter->link);
+}
+
+/* Who waits again meanwhile is of the next turn. */
+void trust_wake(struct trust *trust)
+{
+	struct list now;
+
+	list_init(&now);
+	while (!list_is_empty(&trust->waiters)) {
+		struct list *first = trust->waiters.next;
+
+		list_remove(first);
+		list_append(&now, first);
+	}
+	while (!list_is_empty(&now)) {
+		struct trust_waiter *waiter =
+			list_entry(now.next, struct trust_waiter, link);
+
+		list_remove(&waiter->link);
+		waiter->fn(waiter->ctx);
+	}
+}
+
+void trust_forget(struct trust *trust)
+{
+	trust->until_ms = 0;
+}
+
+struct trust *trust_new(const struct trust_spec *spec)
+{
+	struct trust *trust = mem_alloc(sizeof(*trust));
+
+	trust->spec = *spec;
+	trust->dane = TRUST_ASKING;
+	list_init(&trust->waiters);
+	return trust;
+}
+
+void trust_add_domain(struct trust *trust, const char *domain)
+{
+	for (size_t i = 0; i < trust->domain_count; i++)
+		if (strcmp(trust->domains[i], domain) == 0)
+			return;
+	trust->domains = mem_grow(trust->domains,
+				  (trust->domain_count + 1) * sizeof(domain));
+	trust->domains[trust->domain_count++] = domain;
+}
+
+void trust_free(struct trust *trust)
+{
+	if (!trust)
+		return;
+	dns_tlsa_cancel(&trust->ask);
+	set_terms(&trust->tlsa, NULL);
+	set_terms(&trust->terms, NULL);
+	while (!list_is_empty(&trust->waiters))
+		list_remove(trust->waiters.next);
+	free(trust->domains);
+	free(trust);
+}

@@ -1,0 +1,574 @@
+#!/usr/bin/env python3
+"""What a target must prove before it gets mail: DANE, with knot that signs and
+unbound that validates, and the MTA-STS policy of its domain (TAP)."""
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+
+import peers
+from cutover import DOMAIN, QUEUE, ROOT, VARIANT, Client, Tap, World, listed
+from peers import run, wait_for
+from test_dnssec import Signer, Validator
+
+HOST = "tgt.localhost"
+POLICY_HOST = "127.0.0.77"  # port 443 of nobody else
+TTL = 1
+SHORT = """\
+    local-zone: "localhost." nodefault
+    cache-max-ttl: 1
+    cache-max-negative-ttl: 1
+    val-bogus-ttl: 1
+    infra-keep-probing: yes
+"""
+# A build with libunbound is tested with a resolver that validates nothing.
+OWN = "libunbound" in run(f"{ROOT}/build/{VARIANT}/tideoverd",
+                          "--version").stdout
+
+
+class Zones(Signer):
+    """A signed parent, the target's signed zone below it, and the domain."""
+
+    zones = ("localhost", HOST, "example", DOMAIN, "hosts.example")
+    signed = ("localhost", HOST)
+    soa = f"@ {TTL} SOA ns.hosts.example. admin.example. %d 60 60 3600 1\n" \
+          f"@ {TTL} NS ns.hosts.example.\n"
+
+    def delegate(self, how):
+        """The target's zone is "signed", "plain" or "bogus"."""
+        lines = f"{HOST}. {TTL} NS ns.hosts.example.\n"
+        right = self.ds(HOST)
+        if how == "signed":
+            lines += "".join(f"{HOST}. {TTL} DS {ds}\n" for ds in right)
+        elif how == "bogus":
+            wrong = right[-1].split()
+            wrong[-1] = ("0" if wrong[-1][0] != "0" else "1") + wrong[-1][1:]
+            lines += f"{HOST}. {TTL} DS {' '.join(wrong)}\n"
+        self.publish("localhost", lines, HOST, "DS",
+                     {"signed": len(right), "plain": 0, "bogus": 1}[how])
+
+    def tlsa(self, port, *records):
+        """The target's TLSA set becomes these."""
+        name = f"_{port}._tcp.{HOST}"
+        self.publish(HOST, f"@ {TTL} A 127.0.0.1\n" + "".join(
+            f"{name}. {TTL} TLSA {record}\n" for record in records),
+                     name, "TLSA", len(records))
+
+    def lame(self):
+        """The target has an address; its TLSA is said to be somewhere where
+        nobody answers for it."""
+        self.publish(HOST, f"@ {TTL} A 127.0.0.1\n"
+                     f"_tcp {TTL} NS ns.hosts.example.\n", HOST, "A", 1)
+
+    def sts(self, policy_id):
+        """The domain's zone, with the record of MTA-STS or without (None)."""
+        lines = f"@ {TTL} MX 10 {HOST}.\n@ {TTL} MX 50 {QUEUE}.\n" \
+                f"mta-sts {TTL} A {POLICY_HOST}\n"
+        if policy_id:
+            lines += f'_mta-sts {TTL} TXT "v=STSv1; id={policy_id};"\n'
+        self.publish(DOMAIN, lines, f"_mta-sts.{DOMAIN}", "TXT",
+                     1 if policy_id else 0)
+
+
+class Authority:
+    """A CA, and what it signs."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.key, self.cert = f"{folder}/ca.key", f"{folder}/ca.pem"
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+            "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+            "/CN=test CA", "-keyout", self.key, "-out", self.cert)
+
+    def sign(self, host):
+        """Paths of a key, and of the chain up to the CA."""
+        key, cert = (f"{self.folder}/signed-{host}.{end}"
+                     for end in ("key", "pem"))
+        if os.path.exists(cert):
+            return key, cert
+        run("openssl", "req", "-x509", "-CA", self.cert, "-CAkey", self.key,
+            "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-days", "30", "-subj", f"/CN={host}", "-addext",
+            f"subjectAltName=DNS:{host}", "-addext",
+            "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out",
+            cert)
+        with open(cert, "a", encoding="ascii") as out, open(
+                self.cert, encoding="ascii") as ca:
+            out.write(ca.read())
+        return key, cert
+
+
+def ee(cert):
+    """TLSA 3 1 1 of the first certificate in the file."""
+    pem = run("openssl", "x509", "-in", cert, "-noout", "-pubkey").stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"],
+                         input=pem.encode(), capture_output=True,
+                         check=True).stdout
+    return "3 1 1 " + hashlib.sha256(der).hexdigest()
+
+
+def ta(cert):
+    """TLSA 2 0 1 of the only certificate in the file."""
+    with open(cert, encoding="ascii") as pem:
+        der = ssl.PEM_cert_to_DER_cert(pem.read())
+    return "2 0 1 " + hashlib.sha256(der).hexdigest()
+
+
+class Target:
+    """A mail system that shows the certificate that it is given, and remembers
+    what the sessions that brought mail showed."""
+
+    def __init__(self, client_ca):
+        self.client_ca = client_ca
+        self.starttls = True
+        self.pair = None
+        self.mails = []
+        self.live = 0  # sessions that brought mail and are open
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            try:
+                sock, _ = self.server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock,),
+                             daemon=True).start()
+
+    def secure(self, sock, seen):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        key, cert = self.pair
+        context.load_cert_chain(cert, key)
+        context.load_verify_locations(self.client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.sni_callback = lambda _, name, __: seen.update(sni=name)
+        sock = context.wrap_socket(sock, server_side=True)
+        seen["client"] = sock.getpeercert()
+        return sock
+
+    def serve(self, sock):
+        seen = {"sni": None, "client": None, "mails": 0}
+        try:
+            with sock:
+                self.talk(sock, seen)
+        except (OSError, ssl.SSLError):
+            pass
+        self.live -= seen["mails"] > 0
+
+    def talk(self, sock, seen):
+        def say(text):
+            sock.sendall(text.encode() + b"\r\n")
+
+        say(f"220 {HOST}")
+        lines = sock.makefile("rb")
+        for line in lines:
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                offers = self.starttls and not isinstance(sock, ssl.SSLSocket)
+                say(f"250-{HOST}\r\n" + ("250-STARTTLS\r\n" if offers else "")
+                    + "250 8BITMIME")
+            elif verb == b"STAR":
+                say("220 go")
+                sock = self.secure(sock, seen)
+                lines = sock.makefile("rb")
+                self.converse(sock, lines, seen)
+                return
+            elif not self.answer(sock, verb, lines, seen):
+                return
+
+    def converse(self, sock, lines, seen):
+        for line in lines:
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                sock.sendall(f"250-{HOST}\r\n250 8BITMIME\r\n".encode())
+            elif not self.answer(sock, verb, lines, seen):
+                return
+
+    def answer(self, sock, verb, lines, seen):
+        if verb == b"QUIT":
+            sock.sendall(b"221 bye\r\n")
+            return False
+        if verb == b"DATA":
+            sock.sendall(b"354 go on\r\n")
+            while next(lines) != b".\r\n":
+                pass
+            self.live += seen["mails"] == 0
+            seen["mails"] += 1
+            self.mails.append(dict(seen))
+        sock.sendall(b"250 2.0.0 yes\r\n")
+        return True
+
+    def close(self):
+        self.server.close()
+
+
+class PolicyServer:
+    """The domain's policy by HTTPS, if it may listen there."""
+
+    def __init__(self, pair):
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            """Says what the server is told to say."""
+
+            def do_GET(self):  # pylint: disable=invalid-name
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain")
+                self.end_headers()
+                self.wfile.write(server.text.encode())
+                server.asked += 1
+
+            def log_message(self, *_):
+                """Nothing to the test's output."""
+
+        self.text, self.asked = "", 0
+        self.http = http.server.ThreadingHTTPServer((POLICY_HOST, 443),
+                                                    Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair[1], pair[0])
+        self.http.socket = context.wrap_socket(self.http.socket,
+                                               server_side=True)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def says(self, mode, *mx, max_age=86400):
+        self.text = f"version: STSv1\nmode: {mode}\n" + "".join(
+            f"mx: {name}\n" for name in mx) + f"max_age: {max_age}\n"
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+class Dane(World):
+    """A standing backup of the target, and nothing else that is not needed."""
+
+    def __init__(self, tls, port=None):  # pylint: disable=super-init-not-called
+        self.folder = tempfile.mkdtemp(prefix="tideover-dane-")
+        os.chmod(self.folder, 0o755)
+        self.open = []
+        self.daemon = None
+        self.state = f"{self.folder}/state"
+        self.plan = f"{self.folder}/plan.json"
+        self.port = peers.free_port()
+        self.authority = Authority(self.folder)
+        key, cert = peers.self_signed(self.folder, QUEUE)
+        os.chmod(key, 0o600)
+        self.target = self.keep(Target(cert))
+        self.zones = self.keep(Zones(self.folder))
+        self.zones.sts(None)
+        self.zones.publish("hosts.example", "ns A 127.0.0.1\n"
+                           f"{QUEUE}. A 127.0.0.1\n", QUEUE, "A", 1)
+        self.zones.delegate("signed")
+        self.zones.tlsa(self.target.port)
+        self.resolver = self.keep(Validator(
+            self.folder, self.zones, validates=not OWN, more=SHORT))
+        if OWN:
+            os.environ["TIDEOVER_UNBOUND_CONFIG"] = self.unbound_conf()
+        plan = self.plan_for(tls, key, cert, port or self.target.port)
+        with open(self.plan, "w", encoding="ascii") as out:
+            json.dump(plan, out)
+        self.sent = 0
+        self.self_signed = peers.self_signed(self.folder, "other.example")
+
+    def unbound_conf(self):
+        """What libunbound is to trust, and where it finds it."""
+        path = f"{self.folder}/own.conf"
+        with open(path, "w", encoding="ascii") as out:
+            out.write("server:\n    do-not-query-localhost: no\n"
+                      "    do-ip6: no\n" + SHORT)
+            for ds in self.zones.ds("localhost"):
+                out.write(f'    trust-anchor: "localhost. DS {ds}"\n')
+            for zone in self.zones.zones:
+                out.write(f'stub-zone:\n    name: "{zone}"\n    stub-addr: '
+                          f"127.0.0.1@{self.zones.port}\n"
+                          "    stub-prime: no\n")
+        return path
+
+    def plan_for(self, tls, key, cert, port):
+        local = "127.0.0.1:%d"
+        return {
+            "tideover": 1, "name": "acme", "strategy": "standby",
+            "rehearsal": True,
+            "domains": [{"name": DOMAIN}],
+            "primary": {"provider": "custom", "mx": [HOST],
+                        "deliver_to": f"{HOST}:{port}"},
+            "queue_mx": {"host": QUEUE, "priority": 50,
+                         "listen": [local % self.port],
+                         "tls": {"certificate_file": cert, "key_file": key}},
+            "dns": {"resolvers": [local % self.resolver.port],
+                    "authorities": [local % self.zones.port],
+                    "ttl": TTL, "old_ttl": TTL},
+            "expected": {"messages_per_day": 1000, "mean_bytes": 20000},
+            "recipients": {"policy": "any"},
+            "replay": {"tls": tls, "client_certificate_file": cert},
+            "probe": {"recipients": [f"postmaster@{DOMAIN}"]},
+            "timing": {"recover_after": "1s", "probe_every": "300ms",
+                       "watch_every": "1s", "retry_min": "500ms",
+                       "retry_max": "1s"}}
+
+    def start(self):
+        os.environ["SSL_CERT_FILE"] = self.authority.cert
+        status, said = self.tideover("start", self.plan)
+        assert status in (0, 3), said
+        try:
+            wait_for("the plan stands",
+                     lambda: self.status().get("phase") == "standing", 20)
+        except TimeoutError as error:
+            gate = said.get("gate") or said
+            raise TimeoutError(json.dumps(
+                [f for f in gate.get("findings", [gate])
+                 if f.get("verdict") not in ("pass", "warn")])) from error
+
+    def restart(self):
+        self.must(0, "stop")
+        self.start_daemon()
+        wait_for("the plan goes on",
+                 lambda: self.status().get("phase") == "standing")
+
+    def send(self):
+        """One message, for which a new session begins; the case it belongs to
+        is over when it has left."""
+        wait_for("earlier sessions have ended",
+                 lambda: self.target.live == 0)
+        client = Client(self.port, False)
+        client.send([f"box{self.sent}"], b"Subject: hello\r\n\r\nhello\r\n")
+        client.close()
+        self.sent += 1
+
+    def ledger(self):
+        return self.status()["domains"][0]["ledger"]
+
+    def delivered(self):
+        """Evidence of the last message, once all have left."""
+        try:
+            wait_for("all is delivered",
+                     lambda: self.ledger()["delivered"] == self.sent, 30)
+        except TimeoutError as error:
+            raise TimeoutError(json.dumps(self.status())[:3000]) from error
+        row = listed(self, "--recipient", f"box{self.sent - 1}@{DOMAIN}")[0]
+        return row["last_reply"]["tls"]
+
+    def refused(self, *words):
+        """Why the valve is closed, once it is for a reason with these."""
+        domain = {}
+
+        def look():
+            domain.update(self.status()["domains"][0])
+            valve = domain["valve"]
+            return valve["state"] == "closed" and all(
+                word in valve["reason"] for word in words)
+
+        try:
+            wait_for("it is refused", look, 30)
+        except TimeoutError:
+            return None
+        return domain["valve"]["reason"]
+
+
+def refuses(tap, world, what, *words):
+    """The message stays, nothing is held, no connection brought mail."""
+    mails = len(world.target.mails)
+    world.send()
+    reason = world.refused(*words)
+    ledger = world.ledger()
+    tap.ok(reason and ledger["waiting"] == 1 and ledger["held"] == 0 and
+           len(world.target.mails) == mails,
+           f"{what}: {reason or world.status()['domains'][0]['valve']}")
+
+
+def delivers(tap, world, what, *words):
+    tls = world.delivered()
+    tap.ok(all(word in tls for word in words), f"{what}: {tls}")
+
+
+def dane_cases(tap, world):
+    target, zones, authority = world.target, world.zones, world.authority
+    signed, wrong = authority.sign(HOST), authority.sign("wrong.localhost")
+
+    target.pair = world.self_signed
+    zones.tlsa(target.port, ee(target.pair[1]))
+    world.start()
+    world.send()
+    delivers(tap, world, "DANE-EE matches, and neither name nor CA counts",
+             "TLSv1.3", "verified by dane-ee", f"SNI {HOST}",
+             f"demanded by TLSA of _{target.port}._tcp.{HOST}")
+    seen = target.mails[-1]
+    tap.ok(seen["sni"] == HOST, f"the target was asked for {seen['sni']}")
+    tap.ok(seen["client"] and QUEUE in json.dumps(seen["client"]),
+           "a target that asks gets the client certificate")
+
+    target.pair = signed
+    refuses(tap, world, "another key than the TLSA's", "certificate",
+            f"TLSA of _{target.port}._tcp.{HOST}", "repair one of the two")
+    zones.tlsa(target.port, ee(target.pair[1]), "3 1 1 " + 64 * "0")
+    delivers(tap, world, "the TLSA of the new key, beside another: the mail "
+             "goes by itself", "dane-ee")
+
+    zones.tlsa(target.port, ta(authority.cert))
+    world.send()
+    delivers(tap, world, "DANE-TA matches", f"verified by dane-ta as {HOST}")
+    target.pair = wrong
+    refuses(tap, world, "DANE-TA signed another name", "ostname mismatch")
+    target.pair = signed
+    delivers(tap, world, "with the right name it goes", "dane-ta")
+
+    target.pair = world.self_signed
+    zones.tlsa(target.port, "1 1 1 " + 64 * "0", "3 1 1 abcd", "3 7 1 abcd")
+    world.send()
+    delivers(tap, world, "no record is of use", "not verified",
+             "none of use")
+    target.starttls = False
+    refuses(tap, world, "and then no STARTTLS", "does not offer STARTTLS",
+            "TLSA")
+    target.starttls = True
+    world.delivered()
+
+    zones.tlsa(target.port)
+    refuses(tap, world, "no TLSA", f"_{target.port}._tcp.{HOST} has no TLSA",
+            "set replay.tls")
+    zones.tlsa(target.port, ee(target.pair[1]))
+    world.delivered()
+    zones.lame()
+    refuses(tap, world, "the TLSA cannot be found out",
+            f"no secure answer for _{target.port}._tcp.{HOST}: SERVFAIL")
+    zones.tlsa(target.port, ee(target.pair[1]))
+    delivers(tap, world, "once it is found the mail goes", "dane-ee")
+    zones.delegate("plain")
+    refuses(tap, world, "an unsigned zone", "does not vouch for",
+            "sign its zone")
+    zones.delegate("signed")
+    delivers(tap, world, "signed again, the mail goes", "verified by dane-ee")
+    # The last: unbound remembers for a minute what was bogus.
+    zones.delegate("bogus")
+    refuses(tap, world, "a bogus zone", "bogus" if OWN else "SERVFAIL")
+    report = world.report()
+    tap.ok(report["balances"] and "verified by dane-ee" in json.dumps(report),
+           "the report balances, and says how each was verified")
+
+
+def sts_cases(tap, world, server):
+    target, zones, authority = world.target, world.zones, world.authority
+
+    target.pair = world.self_signed
+    server.says("testing", HOST, QUEUE)
+    zones.sts("a1")
+    world.start()
+    world.send()
+    delivers(tap, world, "a policy that only tests demands nothing",
+             "not verified")
+    asked = server.asked
+    server.says("enforce", HOST, QUEUE)
+    zones.sts("a2")
+    wait_for("the new id is seen",
+             lambda: (world.send(), server.asked > asked)[1])
+    world.send()
+    reason = world.refused("certificate", f"MTA-STS of {DOMAIN}")
+    tap.ok(reason and world.ledger()["held"] == 0,
+           f"another id, and the policy enforces: {reason}")
+    target.pair = authority.sign("wrong.localhost")
+    reason = world.refused("ostname mismatch", f"MTA-STS of {DOMAIN}")
+    tap.ok(reason, f"a trusted certificate of another name: {reason}")
+    target.starttls = False
+    reason = world.refused("does not offer STARTTLS", f"MTA-STS of {DOMAIN}")
+    tap.ok(reason, f"opportunistic, and no STARTTLS: {reason}")
+    target.starttls = True
+
+    asked = server.asked
+    zones.sts(None)
+    server.says("none")
+    target.pair = world.self_signed
+    world.restart()
+    reason = world.refused("certificate", f"MTA-STS of {DOMAIN}")
+    tap.ok(reason and server.asked == asked,
+           f"a kept policy counts after a restart, and without its record: "
+           f"{reason}")
+    target.pair = authority.sign(HOST)
+    delivers(tap, world, "with its own name it goes",
+             f"verified by pkix as {HOST}", f"MTA-STS of {DOMAIN}")
+
+    server.says("enforce", QUEUE, "mx.new.example")
+    zones.sts("a3")
+    target.pair = world.self_signed
+    wait_for("the third id is fetched",
+             lambda: (world.send(), server.asked > asked)[1])
+    wait_for("what the second id refuses is gone", lambda: (
+        lambda l: l["waiting"] == 0)(world.ledger()))
+    world.send()
+    delivers(tap, world, "a host that the policy does not list is a smart "
+             "host", "not verified")
+
+
+def postfix_case(tap):
+    """A real server that asks for the client's certificate."""
+    world = Dane("dane", peers.free_port())
+    try:
+        postfix = world.keep(peers.Postfix(world.folder, HOST, DOMAIN))
+        plan = json.load(open(world.plan, encoding="ascii"))
+        plan["primary"]["deliver_to"] = f"{HOST}:{postfix.port}"
+        with open(world.plan, "w", encoding="ascii") as out:
+            json.dump(plan, out)
+        postfix.option("smtpd_tls_ask_ccert", "yes")
+        postfix.option("smtpd_tls_received_header", "yes")
+        world.zones.tlsa(postfix.port, ee(f"{postfix.conf}/{HOST}.pem"))
+        world.start()
+        world.send()
+        delivers(tap, world, "Postfix with DANE", "verified by dane-ee")
+        wait_for("Postfix has delivered", postfix.is_idle)
+        mail = subprocess.run(["grep", "-rh", "Client CN",
+                               f"{postfix.folder}/mail/box0/new"],
+                              capture_output=True, text=True, check=False)
+        tap.ok(QUEUE in mail.stdout,
+               f"it saw our certificate: {mail.stdout.strip()}")
+    finally:
+        end(tap, world)
+
+
+def end(tap, world):
+    world.tideover("stop")
+    world.close()
+    if not tap.bad and sys.exc_info()[0] is None:
+        shutil.rmtree(world.folder, ignore_errors=True)
+
+
+def sts(tap):
+    world = Dane("opportunistic")
+    try:
+        server = world.keep(PolicyServer(
+            world.authority.sign(f"mta-sts.{DOMAIN}")))
+        sts_cases(tap, world, server)
+    except PermissionError as error:
+        tap.skip("MTA-STS", f"no port 443 for us: {error}")
+    finally:
+        end(tap, world)
+
+
+def main():
+    tap = Tap()
+    gone = peers.missing("knotd", "knotc", "keymgr", "kdig", "unbound")
+    if gone:
+        tap.skip("DANE and MTA-STS", f"{', '.join(gone)} is not here")
+        tap.end()
+    world = Dane("dane")
+    try:
+        dane_cases(tap, world)
+    finally:
+        end(tap, world)
+    sts(tap)
+    if os.geteuid() == 0 and not peers.missing("postfix"):
+        postfix_case(tap)
+    else:
+        tap.skip("Postfix with DANE", "it needs root")
+    tap.end()
+
+
+if __name__ == "__main__":
+    main()
