@@ -381,8 +381,7 @@ static void side_abort(struct spool_writer *writer, struct spool_side *side)
 	close(side->fd);
 	unlink(tmp);
 	free(tmp);
-	/* Its room may be posted already; posts keep their order. */
-	loop_post(writer->loop, side_free, side);
+	loop_post(writer->loop, side_free, side); /* as in tell_done() */
 }
 
 /* The thread. */
@@ -515,8 +514,9 @@ static void tell_done(void *ctx)
 								NULL);
 		buf_release(&append->payload);
 		buf_release(&append->body);
+		/* Its room may be posted already; posts keep their order. */
 		if (append->side)
-			free(append->side);
+			loop_post(writer->loop, side_free, append->side);
 		free(append);
 		append = next;
 	}

@@ -343,6 +343,39 @@ static void a_second_failure_stops_acceptance(void **state)
 	assert_int_equal(scene->failed, 5);
 }
 
+static void never_asked(void *ctx)
+{
+	fail_msg("nobody waits for this room");
+}
+
+/* The loop is busy while the thread does all of it: `room` of a side file is
+ * posted behind the news that frees it. */
+static void a_side_file_lives_as_long_as_its_room(void **state)
+{
+	struct scene *scene = *state;
+	struct spool_stats stats = { 0 };
+	struct buf large = BUF_INIT;
+	struct id id = id_new(1);
+	struct spool_side *side;
+
+	append(scene, 1);
+	while (stats.appends < 1)
+		spool_writer_stats(scene->writer, &stats);
+	side = spool_side_new(scene->writer, &id, NULL);
+	assert_non_null(side);
+	spool_side_on_room(side, never_asked, NULL);
+	buf_reserve(&large, 2 << 20);
+	memset(large.p, 'x', 2 << 20);
+	large.len = 2 << 20;
+	spool_side_write_take(side, &large);
+	spool_side_end(side);
+	append(scene, 2);
+	while (stats.appends < 2)
+		spool_writer_stats(scene->writer, &stats);
+	wait_all(scene);
+	assert_int_equal(scene->kept, 2);
+}
+
 #define SCENE_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, scene_new, scene_free)
 
@@ -354,6 +387,7 @@ int main(void)
 		SCENE_TEST(a_failed_write_moves_on_to_a_new_segment),
 		SCENE_TEST(a_failed_sync_retires_the_segment),
 		SCENE_TEST(a_second_failure_stops_acceptance),
+		SCENE_TEST(a_side_file_lives_as_long_as_its_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
