@@ -49,6 +49,17 @@ static void answer(struct acceptance_answer *to, int code, const char *text)
 	snprintf(to->text, sizeof(to->text), "%s", text);
 }
 
+static void look_at_space(struct daemon *daemon);
+
+/* Who says how large it is need not send it first. */
+static bool has_space_for(struct daemon *daemon, uint64_t size)
+{
+	if (size > daemon->space_left)
+		look_at_space(daemon);
+	return !daemon->space_short && (size <= daemon->space_left ||
+					spool_space_can_free(daemon->space));
+}
+
 static void admit(void *ctx, uint64_t size, struct acceptance_answer *to)
 {
 	struct daemon *daemon = ctx;
@@ -57,7 +68,7 @@ static void admit(void *ctx, uint64_t size, struct acceptance_answer *to)
 		answer(to, 451, "4.3.2 still starting, try again");
 	else if (spool_writer_broken(daemon->store.spool))
 		answer(to, 451, "4.3.0 mail cannot be kept now, try again");
-	else if (daemon->space_short)
+	else if (!has_space_for(daemon, size))
 		answer(to, 452, "4.3.1 not enough space, try again later");
 	else
 		answer(to, 250, "");
@@ -210,9 +221,12 @@ static void look_at_space(struct daemon *daemon)
 {
 	struct file_space space;
 	bool was_short = daemon->space_short, is_short;
+	uint64_t unwritten = spool_writer_unwritten(daemon->store.spool);
 
 	if (file_space(daemon->state_dir, &space, NULL) < 0)
 		return;
+	space.free_bytes -=
+		unwritten < space.free_bytes ? unwritten : space.free_bytes;
 	daemon->reserve_bytes = reserve_for(space.total_bytes);
 	daemon->space_left = space.free_bytes > daemon->reserve_bytes ?
 				     space.free_bytes - daemon->reserve_bytes :

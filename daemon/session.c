@@ -248,13 +248,17 @@ static void kept(void *ctx, const struct id *id, const struct err *err)
 
 	if (err) {
 		struct acceptance_answer answer;
+		bool lacked_space = session_data_lacked_space(session->data);
 
 		log_error("message not kept: %s", err->text);
 		session_data_free(session->data);
 		session->data = NULL;
 		session->acceptance->admit(session->acceptance->ctx, 0,
 					   &answer);
-		if (answer.code == 250)
+		if (lacked_space)
+			answered(session, 452,
+				 "4.3.1 not enough space, try again later");
+		else if (answer.code == 250)
 			answered(session, 451,
 				 "4.3.0 cannot keep it now, try again");
 		else

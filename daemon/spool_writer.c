@@ -26,6 +26,8 @@ enum {
 	GROW_BYTES = 8 * 1024 * 1024, /* disk space is asked for so much
 					   at a time */
 	SIDE_ROOM = 256 * 1024,
+	SIDE_FULL = 1024 * 1024,
+	SIDES_FULL = 64 * 1024 * 1024, /* of all: each waits for its own */
 	READERS = 2,
 };
 
@@ -113,6 +115,8 @@ struct spool_writer {
 	struct err broken;
 	atomic_uint_fast64_t bytes;
 	atomic_uint_fast64_t appends, batches, syncs, sync_us;
+
+	atomic_size_t unwritten; /* of all side files */
 
 	/* The loop's. */
 	struct spool_side *ended_side; /* its message's append comes next */
@@ -342,9 +346,11 @@ static void side_write(struct spool_writer *writer, struct job *job)
 	if (!side->failed &&
 	    file_write_all(side->fd, buf_slice(&job->bytes), &side->err) < 0)
 		side->failed = true;
+	atomic_fetch_sub(&writer->unwritten, job->bytes.len);
 	left = atomic_fetch_sub(&side->unwritten, job->bytes.len) -
 	       job->bytes.len;
-	if (left < SIDE_ROOM && left + job->bytes.len >= SIDE_ROOM)
+	if (left == 0 ||
+	    (left < SIDE_ROOM && left + job->bytes.len >= SIDE_ROOM))
 		loop_post(writer->loop, side_room, side);
 }
 
@@ -587,15 +593,20 @@ struct spool_side *spool_side_new(struct spool_writer *writer,
 void spool_side_write_take(struct spool_side *side, struct buf *bytes)
 {
 	atomic_fetch_add(&side->unwritten, bytes->len);
+	atomic_fetch_add(&side->writer->unwritten, bytes->len);
 	push(side->writer, &(struct job){ .kind = JOB_SIDE_WRITE,
 					  .side = side,
 					  .bytes = *bytes });
 	*bytes = (struct buf)BUF_INIT;
 }
 
-size_t spool_side_unwritten(const struct spool_side *side)
+bool spool_side_is_full(const struct spool_side *side)
 {
-	return atomic_load(&side->unwritten);
+	size_t most = atomic_load(&side->writer->unwritten) > SIDES_FULL ?
+			      0 :
+			      SIDE_FULL;
+
+	return atomic_load(&side->unwritten) > most;
 }
 
 void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx)
@@ -603,7 +614,7 @@ void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx)
 	side->room = room;
 	side->room_ctx = ctx;
 	/* It may have become empty between the question and now. */
-	if (atomic_load(&side->unwritten) < SIDE_ROOM)
+	if (atomic_load(&side->unwritten) == 0)
 		loop_post(side->writer->loop, side_room, side);
 }
 
@@ -882,6 +893,11 @@ uint32_t spool_writer_head(const struct spool_writer *writer)
 const char *spool_writer_broken(const struct spool_writer *writer)
 {
 	return atomic_load(&writer->is_broken) ? writer->broken.text : NULL;
+}
+
+uint64_t spool_writer_unwritten(const struct spool_writer *writer)
+{
+	return atomic_load(&writer->unwritten);
 }
 
 uint64_t spool_writer_bytes(const struct spool_writer *writer)

@@ -65,11 +65,13 @@ void spool_append_cancel(struct spool_append **append);
  */
 struct spool_side *spool_side_new(struct spool_writer *writer,
 				  const struct id *id, struct err *err);
-/* Takes the bytes over; false once it has failed or `unwritten` is too much:
- * pause the peer and wait for `room`. */
+/* Takes the bytes over. */
 void spool_side_write_take(struct spool_side *side, struct buf *bytes);
-size_t spool_side_unwritten(const struct spool_side *side);
-/* `room` runs on the loop when unwritten bytes fell under 256 KiB. */
+/* Too much of it, or of all of them, is not written yet: pause the peer and
+ * wait for `room`. */
+bool spool_side_is_full(const struct spool_side *side);
+/* `room` runs on the loop when its unwritten bytes fell under 256 KiB, or when
+ * there are none. */
 void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx);
 /* Done writing; the append of its message must follow (order is kept). */
 void spool_side_end(struct spool_side *side);
@@ -102,6 +104,8 @@ int spool_writer_remove_side(struct spool_writer *writer, const struct id *id,
 			     struct err *err);
 /* NULL, or why nothing can be kept any more. */
 const char *spool_writer_broken(const struct spool_writer *writer);
+/* Bytes of side files that are not on the disk yet. */
+uint64_t spool_writer_unwritten(const struct spool_writer *writer);
 /* Bytes in segments and side files. */
 uint64_t spool_writer_bytes(const struct spool_writer *writer);
 

@@ -14,7 +14,7 @@ import time
 
 import peers
 from cutover import DOMAIN, ROOT, VARIANT, Client, Later, Tap
-from node import Node
+from node import Node, small_disk
 from peers import wait_for
 
 BODY = b"Subject: hello\r\n\r\ntext\r\n"
@@ -172,14 +172,14 @@ def bad_plans(tap, folder):
 
 def full_disk(tap, folder):
     """A state directory on 300 MiB of memory."""
-    small = f"{folder}/small"
-    os.mkdir(small)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m",
-                              "tmpfs", small], capture_output=True,
-                             check=False)
-    if mounted.returncode != 0:
-        tap.skip("a full disk", "no right to mount a small one here")
-        return
+    with small_disk(folder, 300 << 20) as small:
+        if small:
+            fill(tap, folder, small)
+        else:
+            tap.skip("a full disk", "no right to mount a small one here")
+
+
+def fill(tap, folder, small):
     node = Node(folder)
     node.state = f"{small}/state"
     try:
@@ -221,9 +221,6 @@ def full_disk(tap, folder):
                f"accepted, {ledger['waiting']} waiting)")
     finally:
         node.tideover("stop")
-        wait_for("the daemon has let go", lambda: subprocess.run(
-            ["umount", small], capture_output=True,
-            check=False).returncode == 0)
 
 
 def main():

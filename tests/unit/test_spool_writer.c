@@ -368,12 +368,14 @@ static void a_side_file_lives_as_long_as_its_room(void **state)
 	memset(large.p, 'x', 2 << 20);
 	large.len = 2 << 20;
 	spool_side_write_take(side, &large);
+	assert_true(spool_writer_unwritten(scene->writer) <= 2 << 20);
 	spool_side_end(side);
 	append(scene, 2);
 	while (stats.appends < 2)
 		spool_writer_stats(scene->writer, &stats);
 	wait_all(scene);
 	assert_int_equal(scene->kept, 2);
+	assert_int_equal(spool_writer_unwritten(scene->writer), 0);
 }
 
 #define SCENE_TEST(test) \
