@@ -397,6 +397,11 @@ static int open_spool(struct daemon *daemon, struct err *err)
 		.on_record = scanned,
 		.on_bad = scanned_bad,
 	};
+	static const struct scan_visitor whole = {
+		.on_record = scanned,
+		.on_bad = scanned_bad,
+		.files_are_whole = true,
+	};
 	char *spool = mem_printf("%s/spool", daemon->state_dir);
 	char *evidence = mem_printf("%s/evidence", daemon->state_dir);
 	struct scan_result result = { 0 }, old = { 0 };
@@ -417,7 +422,7 @@ static int open_spool(struct daemon *daemon, struct err *err)
 		log_warn("the index is new: rebuilding it from the spool");
 	index_indexed_up_to(daemon->store.index, &segment, &offset);
 	if (rebuilt && file_exists(evidence) &&
-	    scan_dir(evidence, 0, 0, &visitor, daemon, &old, err) < 0)
+	    scan_dir(evidence, 0, 0, &whole, daemon, &old, err) < 0)
 		goto out;
 	if (scan_dir(spool, segment, offset, &visitor, daemon, &result, err) <
 	    0)
@@ -428,7 +433,7 @@ static int open_spool(struct daemon *daemon, struct err *err)
 		log_info("%llu records read back from the spool",
 			 (unsigned long long)result.records);
 	daemon->store.spool =
-		spool_writer_new(daemon->loop, spool, result.next_segment, err);
+		spool_writer_new(daemon->loop, spool, &result, err);
 	outcome = daemon->store.spool ? 0 : -1;
 	if (daemon->store.spool)
 		spool_writer_use_keys(daemon->store.spool,

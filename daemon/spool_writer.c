@@ -131,6 +131,12 @@ static int segment_open(struct spool_writer *writer, struct err *err)
 		mem_printf("%s/%08u.seg", writer->dir, writer->next_number);
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
+	/* What a failed open left behind as its number never was a segment. */
+	if (writer->synced > 0) {
+		writer->segment.before = writer->segment.number;
+		writer->segment.before_synced = writer->synced;
+		writer->synced = 0;
+	}
 	writer->segment.number = writer->next_number++;
 	atomic_store(&writer->head, writer->segment.number);
 	if (fd < 0) {
@@ -802,8 +808,26 @@ static int start_threads(struct spool_writer *writer, struct err *err)
 	return 0;
 }
 
+/* The last segment of an earlier run: after a kill its records are in the
+ * kernel's memory, maybe not on the disk yet. */
+static void vouch_for(struct spool_writer *writer,
+		      const struct scan_result *found)
+{
+	char *path = mem_printf("%s/%08u.seg", writer->dir, found->last);
+	int fd = found->last ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+	if (fd >= 0 && writer->io->sync(fd) == 0) {
+		writer->segment.number = found->last;
+		writer->synced = found->whole;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(path);
+}
+
 struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
-				      uint32_t next_segment, struct err *err)
+				      const struct scan_result *found,
+				      struct err *err)
 {
 	struct spool_writer *writer;
 
@@ -813,7 +837,7 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 	writer->loop = loop;
 	writer->dir = mem_dup(dir);
 	writer->io = spool_io_now();
-	writer->next_number = next_segment ? next_segment : 1;
+	writer->next_number = found->next_segment ? found->next_segment : 1;
 	atomic_store(&writer->head, writer->next_number);
 	writer->fd = -1;
 	writer->last = &writer->first;
@@ -823,6 +847,7 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 	pthread_cond_init(&writer->more, NULL);
 	pthread_cond_init(&writer->more_reads, NULL);
 	atomic_store(&writer->bytes, sweep_dir(dir));
+	vouch_for(writer, found);
 	if (segment_open(writer, err) < 0 || start_threads(writer, err) < 0) {
 		spool_writer_free(writer);
 		return NULL;

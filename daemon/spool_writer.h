@@ -34,11 +34,12 @@ typedef void spool_done_fn(void *ctx, const struct spool_place *place,
 
 /*
  * Opens `dir` (made if missing) for appending to a new segment.  Existing
- * segments are left alone; scan them first (scan.h).  `synced` is the highest
- * known place, `next_segment` the number after the last one found.
+ * segments are left alone; `found` is what a scan of them found.  From now on
+ * that counts as kept: the last one is synced, and the new one vouches for it.
  */
 struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
-				      uint32_t next_segment, struct err *err);
+				      const struct scan_result *found,
+				      struct err *err);
 /* Waits for what is under way; the done of each runs before it returns. */
 void spool_writer_free(struct spool_writer *writer);
 

@@ -136,7 +136,8 @@ static int scene_new(void **state)
 	assert_non_null(mkdtemp(scene->dir));
 	scene->loop = loop_new(&err);
 	scene->late = loop_timer_new(scene->loop, too_late, NULL);
-	scene->writer = spool_writer_new(scene->loop, scene->dir, 1, &err);
+	scene->writer = spool_writer_new(scene->loop, scene->dir,
+					 &(struct scan_result){ 0 }, &err);
 	assert_non_null(scene->writer);
 	*state = scene;
 	return 0;
@@ -236,16 +237,37 @@ static int count_record(void *ctx, const struct scan_record *record,
 }
 
 /* What a restart would find. */
-static unsigned records_on_disk(struct scene *scene)
+static unsigned records_found(struct scene *scene, struct scan_result *result)
 {
 	static const struct scan_visitor visitor = { .on_record =
 							     count_record };
-	struct scan_result result;
 	unsigned count = 0;
 
 	assert_int_equal(
-		scan_dir(scene->dir, 0, 0, &visitor, &count, &result, NULL), 0);
+		scan_dir(scene->dir, 0, 0, &visitor, &count, result, NULL), 0);
 	return count;
+}
+
+static unsigned records_on_disk(struct scene *scene)
+{
+	struct scan_result result;
+
+	return records_found(scene, &result);
+}
+
+/* Of the last record that was kept. */
+static void flip_a_byte(struct scene *scene, const struct spool_place *place)
+{
+	char *path = mem_printf("%s/%08u.seg", scene->dir, place->segment);
+	int fd = open(path, O_RDWR);
+	char byte;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, (off_t)place->offset + 8), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)place->offset + 8), 1);
+	close(fd);
+	free(path);
 }
 
 static void done_follows_the_sync_in_the_order_of_the_appends(void **state)
@@ -343,6 +365,49 @@ static void a_second_failure_stops_acceptance(void **state)
 	assert_int_equal(scene->failed, 5);
 }
 
+/* It was acknowledged: the header of the next segment tells. */
+static void damage_to_the_last_record_of_a_segment_is_an_alert(void **state)
+{
+	struct scene *scene = *state;
+	struct scan_result result;
+	struct spool_place last;
+
+	append(scene, 1);
+	append(scene, 2);
+	wait_all(scene);
+	last = scene->last;
+	disk.fail_syncs = 1;
+	disk.error = EIO;
+	append(scene, 3);
+	wait_all(scene);
+	append(scene, 4);
+	wait_all(scene);
+	/* Record 3 was written and not synced: whole or not, no alert. */
+	flip_a_byte(scene, &last);
+	records_found(scene, &result);
+	assert_int_equal(result.damaged_ranges, 1);
+}
+
+static void so_is_damage_to_what_a_restart_found(void **state)
+{
+	struct scene *scene = *state;
+	struct scan_result result;
+	struct err err = ERR_INIT;
+
+	append(scene, 1);
+	wait_all(scene);
+	spool_writer_free(scene->writer);
+	assert_int_equal(records_found(scene, &result), 1);
+	scene->writer =
+		spool_writer_new(scene->loop, scene->dir, &result, &err);
+	assert_non_null(scene->writer);
+	assert_int_equal(records_found(scene, &result), 1);
+	assert_int_equal(result.bad_ranges, 0);
+	flip_a_byte(scene, &scene->last);
+	assert_int_equal(records_found(scene, &result), 0);
+	assert_int_equal(result.damaged_ranges, 1);
+}
+
 static void never_asked(void *ctx)
 {
 	fail_msg("nobody waits for this room");
@@ -389,6 +454,8 @@ int main(void)
 		SCENE_TEST(a_failed_write_moves_on_to_a_new_segment),
 		SCENE_TEST(a_failed_sync_retires_the_segment),
 		SCENE_TEST(a_second_failure_stops_acceptance),
+		SCENE_TEST(damage_to_the_last_record_of_a_segment_is_an_alert),
+		SCENE_TEST(so_is_damage_to_what_a_restart_found),
 		SCENE_TEST(a_side_file_lives_as_long_as_its_room),
 	};
 
