@@ -136,6 +136,16 @@ static bool is_file(int fd)
 	       (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
 }
 
+/* Not the control socket. */
+static bool is_tcp(int fd)
+{
+	struct sockaddr_storage own = { .ss_family = AF_UNSPEC };
+	socklen_t len = sizeof(own);
+
+	return getsockname(fd, (struct sockaddr *)&own, &len) == 0 &&
+	       own.ss_family != AF_UNIX;
+}
+
 /* One call: if `when`, `what` can happen to it; `half` cuts what it writes. */
 #define CALL(type, name, declare, call, when, what, half) \
 	type name declare                                 \
@@ -192,7 +202,7 @@ CALL(void *, mmap64,
      (void *at, size_t n, int prot, int flags, int fd, off_t offset),
      (at, n, prot, flags, fd, offset), is_file(fd), IO | MEMORY, NOT_A_WRITE)
 CALL(int, accept4, (int fd, struct sockaddr *to, socklen_t *len, int flags),
-     (fd, to, len, flags), true, FILES | MEMORY, NOT_A_WRITE)
+     (fd, to, len, flags), is_tcp(fd), FILES | MEMORY, NOT_A_WRITE)
 CALL(int, socket, (int domain, int type, int protocol),
      (domain, type, protocol), true, FILES | MEMORY, NOT_A_WRITE)
 

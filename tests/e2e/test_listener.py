@@ -13,7 +13,7 @@ import threading
 import time
 
 import peers
-from cutover import DOMAIN, Client, Tap
+from cutover import DOMAIN, ROOT, Client, Tap
 from node import Node
 from peers import wait_for
 
@@ -258,6 +258,31 @@ def no_descriptors(tap, folder):
         node.daemon.close()
 
 
+def no_memory(tap, folder):
+    """The kernel has nothing for a peer, twenty times."""
+    node = Node(folder, "release")
+    node.daemon = peers.Child(
+        folder, "tideoverd", "env",
+        f"LD_PRELOAD={ROOT}/build/release/faults.so", "FAULT_KIND=enomem",
+        "FAULT_CALL=accept4", "FAULT_AT=1", "FAULT_LAST=20",
+        f"{node.build}/tideoverd", "--state", node.state)
+    try:
+        wait_for("tideoverd answers",
+                 lambda: node.tideover("status")[0] != 4)
+        begun = time.monotonic()
+        # The first peer is the daemon itself, which probes its listener.
+        node.tideover("start", node.plan)
+        said = Session(node.port, greet=False).reply()[:3]
+        took = time.monotonic() - begun
+        away = node.get("/v1/daemon")["sessions"]["turned_away"]
+        tap.ok(said == "220" and took > 1.9 and away["no_accept"] == 20 and
+               node.log().count("accept on") == 1,
+               f"a peer that the kernel has no memory for waits ({took:.1f} "
+               "s); the listener asks now and then, and says so once")
+    finally:
+        node.daemon.close()
+
+
 def cpu_of(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
         fields = stat.read().rpartition(")")[2].split()
@@ -382,7 +407,7 @@ def main():
     if gone:
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
-    for part in (certificates, old_tls, crowds, no_descriptors,
+    for part in (certificates, old_tls, crowds, no_descriptors, no_memory,
                  under_attack):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
