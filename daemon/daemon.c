@@ -424,6 +424,8 @@ static int open_spool(struct daemon *daemon, struct err *err)
 	if (rebuilt && file_exists(evidence) &&
 	    scan_dir(evidence, 0, 0, &whole, daemon, &old, err) < 0)
 		goto out;
+	if (rebuilt)
+		index_evidence_is_read(daemon->store.index);
 	if (scan_dir(spool, segment, offset, &visitor, daemon, &result, err) <
 	    0)
 		goto out;
