@@ -166,10 +166,29 @@ fail:
 	return -1;
 }
 
+/* Vouches for the last records.  Should it get lost, nothing else is. */
+static void mark_end(struct spool_writer *writer)
+{
+	struct segment_record end = {
+		.kind = SEGMENT_END,
+		.offset = writer->offset,
+		.synced = writer->synced,
+	};
+	char bytes[SEGMENT_RECORD_HEADER];
+
+	end.payload_crc = crc32c(0, slice(""));
+	segment_record_encode(&writer->segment, &end, bytes);
+	if (writer->io->write_at(writer->fd,
+				 &(struct iovec){ bytes, sizeof(bytes) }, 1,
+				 writer->offset) == 0)
+		writer->offset += segment_record_bytes(0);
+}
+
 static void segment_close(struct spool_writer *writer)
 {
 	if (writer->fd < 0)
 		return;
+	mark_end(writer);
 	/* Gives back what was asked for and not used; only zeros lie there. */
 	if (ftruncate(writer->fd, (off_t)writer->offset) < 0)
 		log_debug("cannot shorten segment %u: %m",

@@ -123,6 +123,8 @@ static int take_record(struct scan *scan, const struct segment_record *found,
 				    found->length),
 	};
 
+	if (found->kind == SEGMENT_END)
+		return 0;
 	record.body = body_offset(&record);
 	scan->result->records++;
 	return scan->visitor->on_record(scan->ctx, &record, err);

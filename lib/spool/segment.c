@@ -68,7 +68,7 @@ int segment_record_decode(const struct segment_header *segment,
 	    get_u32(bytes.p + 48) != crc32c(0, slice_of(bytes.p, 48)))
 		return -1;
 	kind = (unsigned char)bytes.p[4];
-	if (kind < RECORD_MESSAGE || kind > RECORD_STATE)
+	if (kind < RECORD_MESSAGE || kind > SEGMENT_END)
 		return -1;
 	record->kind = (enum record_kind)kind;
 	record->offset = offset;

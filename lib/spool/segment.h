@@ -16,7 +16,9 @@
  * `synced` is the highest offset that was known to be on disk when the record
  * was written: bad bytes below it are damage, above it a torn tail.  For the
  * last records of a segment the next one tells: `before` is the segment that
- * was written before it, `synced` how much of that was on disk.
+ * was written before it, `synced` how much of that was on disk.  So does a mark
+ * at the end of one that was closed in order: a record of kind SEGMENT_END,
+ * without a payload.
  */
 #ifndef SPOOL_SEGMENT_H
 #define SPOOL_SEGMENT_H
@@ -28,6 +30,7 @@
 #define SEGMENT_NONCE	      16
 #define SEGMENT_RECORD_HEADER 52
 #define SEGMENT_ALIGN	      8
+#define SEGMENT_END	      ((enum record_kind)(RECORD_STATE + 1))
 /* Largest payload: a body kept inline and the most envelopes. */
 #define SEGMENT_PAYLOAD_MAX (RECORD_BODY_INLINE * 2 + 512 * 1024)
 

@@ -388,6 +388,22 @@ static void damage_to_the_last_record_of_a_segment_is_an_alert(void **state)
 	assert_int_equal(result.damaged_ranges, 1);
 }
 
+static void an_orderly_end_vouches_for_its_last_record(void **state)
+{
+	struct scene *scene = *state;
+	struct scan_result result;
+
+	append(scene, 1);
+	wait_all(scene);
+	spool_writer_free(scene->writer);
+	scene->writer = NULL;
+	assert_int_equal(records_found(scene, &result), 1);
+	assert_int_equal(result.bad_ranges, 0);
+	flip_a_byte(scene, &scene->last);
+	assert_int_equal(records_found(scene, &result), 0);
+	assert_int_equal(result.damaged_ranges, 1);
+}
+
 static void so_is_damage_to_what_a_restart_found(void **state)
 {
 	struct scene *scene = *state;
@@ -456,6 +472,7 @@ int main(void)
 		SCENE_TEST(a_second_failure_stops_acceptance),
 		SCENE_TEST(damage_to_the_last_record_of_a_segment_is_an_alert),
 		SCENE_TEST(so_is_damage_to_what_a_restart_found),
+		SCENE_TEST(an_orderly_end_vouches_for_its_last_record),
 		SCENE_TEST(a_side_file_lives_as_long_as_its_room),
 	};
 
