@@ -273,6 +273,7 @@ static struct json *alerts_json(struct cutover *cutover)
 
 	if (broken)
 		json_add_text(all, broken);
+	cutover->env.alerts(cutover->env.ctx, all);
 	for (size_t i = 0; i < cutover->watch.count; i++)
 		add_watch_alert(&cutover->watch.rows[i], all);
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {

@@ -636,6 +636,25 @@ static void add_cutover(struct daemon *daemon, struct cutover *cutover)
 	daemon->cutovers[daemon->cutover_count++] = cutover;
 }
 
+static void node_alerts(void *ctx, struct json *all)
+{
+	const struct daemon *daemon = ctx;
+	char *text;
+
+	if (daemon->space_short)
+		json_add_text(all, "disk space is below the reserve: new mail "
+				   "gets 452: give the state folder more");
+	if (daemon->damaged == 0)
+		return;
+	text = mem_printf("the spool is damaged in %llu places: what was kept "
+			  "there could not be read when tideoverd started, and "
+			  "is copied to quarantine: ask `tideover spool "
+			  "verify` what is missing",
+			  (unsigned long long)daemon->damaged);
+	json_add_text(all, text);
+	free(text);
+}
+
 static struct cutover_env env_of(struct daemon *daemon)
 {
 	return (struct cutover_env){
@@ -646,6 +665,8 @@ static struct cutover_env env_of(struct daemon *daemon)
 		.keyring = daemon->store.keyring,
 		.supervised = daemon->supervised,
 		.tls_floor = daemon->config->tls_floor,
+		.alerts = node_alerts,
+		.ctx = daemon,
 	};
 }
 

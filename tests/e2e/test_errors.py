@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What bad input and a bad machine get: one sentence, the right exit status,
 and nothing lost (TAP)."""
+import glob
 import json
 import os
 import re
@@ -170,6 +171,40 @@ def bad_plans(tap, folder):
     tap.ok(status == 4 and one_sentence(err), f"no daemon: {err.strip()}")
 
 
+def damaged(tap, folder):
+    """Flipped bytes in the last record, and a lost index."""
+    node = Node(folder)
+    node.start()
+    try:
+        client = Client(node.port, False)
+        for _ in range(2):
+            client.send(["box1"], BODY)
+        said = client.send(["box1"], BODY)
+        client.close()
+        lost = re.search(rb"kept as (\w+)", said).group(1)
+        node.tideover("stop")
+        node.daemon.process.wait(30)
+        os.unlink(f"{node.state}/index.sqlite")
+        segment = sorted(glob.glob(f"{node.state}/spool/*.seg"))[0]
+        with open(segment, "r+b") as spool:
+            spool.seek(spool.read().index(b" id " + lost))
+            spool.write(b"?")
+        node.start()
+        status = json.loads(node.tideover("status", "acme")[1])
+        ledger = status["domains"][0]["ledger"]
+        client = Client(node.port, False)
+        client.send(["box1"], BODY)
+        client.close()
+        tap.ok(any("the spool is damaged in 1 " in alert
+                   for alert in status["alerts"]) and
+               ledger["waiting"] == 2 and
+               len(os.listdir(f"{node.state}/quarantine")) == 1,
+               "damage to the last record that was kept is an alert; the "
+               f"others are there, and mail is taken: {status['alerts']}")
+    finally:
+        node.daemon.close()
+
+
 def full_disk(tap, folder):
     """A state directory on 300 MiB of memory."""
     with small_disk(folder, 300 << 20) as small:
@@ -202,7 +237,10 @@ def fill(tap, folder, small):
                 time.sleep(0.05)
         except Later as why:
             answer = str(why)
-        tap.ok(re.match(r"45[12] ", answer), f"a full disk: {answer}")
+        alerts = json.loads(node.tideover("status", "acme")[1])["alerts"]
+        tap.ok(re.match(r"45[12] ", answer) and
+               any("below the reserve" in alert for alert in alerts),
+               f"a full disk: {answer}; an alert says so: {alerts}")
         os.unlink(f"{small}/filler")
 
         def accepts():
@@ -244,6 +282,7 @@ def main():
     port_taken(tap, sub("port"))
     other_version(tap, sub("version"))
     bad_plans(tap, sub("plans"))
+    damaged(tap, sub("damaged"))
     full_disk(tap, sub("disk"))
     if not tap.bad and sys.exc_info()[0] is None:
         shutil.rmtree(folder, ignore_errors=True)
