@@ -828,13 +828,19 @@ static int start_threads(struct spool_writer *writer, struct err *err)
 }
 
 /* The last segment of an earlier run: after a kill its records are in the
- * kernel's memory, maybe not on the disk yet. */
+ * kernel's memory, maybe not on the disk yet, and it still has the space that
+ * was asked for in advance. */
 static void vouch_for(struct spool_writer *writer,
 		      const struct scan_result *found)
 {
 	char *path = mem_printf("%s/%08u.seg", writer->dir, found->last);
-	int fd = found->last ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	int fd = found->last ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	struct stat st;
 
+	if (fd >= 0 && fstat(fd, &st) == 0 &&
+	    (uint64_t)st.st_size > found->end &&
+	    ftruncate(fd, (off_t)found->end) < 0)
+		log_debug("cannot shorten segment %u: %m", found->last);
 	if (fd >= 0 && writer->io->sync(fd) == 0) {
 		writer->segment.number = found->last;
 		writer->synced = found->whole;
@@ -865,8 +871,8 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 	pthread_mutex_init(&writer->lock, NULL);
 	pthread_cond_init(&writer->more, NULL);
 	pthread_cond_init(&writer->more_reads, NULL);
-	atomic_store(&writer->bytes, sweep_dir(dir));
 	vouch_for(writer, found);
+	atomic_store(&writer->bytes, sweep_dir(dir));
 	if (segment_open(writer, err) < 0 || start_threads(writer, err) < 0) {
 		spool_writer_free(writer);
 		return NULL;

@@ -62,6 +62,7 @@ static void tell_bad(struct scan *scan)
 				   scan->visitor->files_are_whole,
 		};
 
+		scan->result->end = to;
 		if (to == from)
 			continue;
 		there = to < scan->bytes.len ? to : scan->bytes.len;

@@ -32,6 +32,7 @@ struct scan_result {
 	uint32_t next_segment; /* number for the next new segment */
 	uint32_t last;	       /* segment; 0: there is none */
 	uint64_t whole;	       /* bytes of it without a gap */
+	uint64_t end;	       /* of it: nothing but zeros follows */
 	uint64_t records, bad_ranges, damaged_ranges;
 	uint64_t bytes;
 };

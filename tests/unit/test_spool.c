@@ -232,7 +232,7 @@ static void what_the_next_segment_vouches_for_is_no_torn_tail(void **state)
 	last = spool.offsets[2];
 	scan_vouched(buf_slice(&spool.bytes), end, &found);
 	assert_int_equal(found.result.bad_ranges, 0);
-	assert_true(found.result.whole == end);
+	assert_true(found.result.whole == end && found.result.end == end);
 	for (size_t at = last; at < last + SEGMENT_RECORD_HEADER; at++) {
 		spool.bytes.p[at] ^= 0x40;
 		scan_vouched(buf_slice(&spool.bytes), end, &found);
@@ -255,6 +255,7 @@ static void what_the_next_segment_vouches_for_is_no_torn_tail(void **state)
 	assert_int_equal(found.result.damaged_ranges, 1);
 	scan_vouched(buf_slice(&spool.bytes), last, &found);
 	assert_int_equal(found.result.bad_ranges, 0);
+	assert_true(found.result.end == last);
 	buf_release(&spool.bytes);
 }
 
