@@ -58,6 +58,7 @@ struct smtp_server {
 	struct buf out;
 
 	struct smtp_line line;
+	uint64_t lines;
 	bool open; /* MAIL was asked: on_reset is owed */
 	bool mail; /* and accepted */
 	bool utf8;
@@ -353,7 +354,8 @@ static void run_rcpt(struct smtp_server *server, struct slice argument)
 		return;
 	}
 	if (server->limits.max_recipients &&
-	    server->accepted >= server->limits.max_recipients) {
+	    (server->accepted >= server->limits.max_recipients ||
+	     server->tried > 2 * server->limits.max_recipients)) {
 		reply(server, "452 4.5.3 too many recipients");
 		count_junk(server);
 		return;
@@ -501,7 +503,6 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 {
 	const struct rule *rule = &rules[command->verb];
 	struct slice argument = command->argument;
-	bool idle;
 
 	if (rule->argument == NONE ?
 		    argument.len > 0 :
@@ -536,11 +537,9 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 		run_bdat(server, argument);
 		break;
 	case SMTP_RSET:
-		idle = !server->mail;
 		forget_transaction(server);
 		reply(server, "250 2.0.0 ok");
-		if (idle)
-			count_junk(server);
+		count_junk(server);
 		break;
 	case SMTP_NOOP:
 		reply(server, "250 2.0.0 ok");
@@ -618,7 +617,7 @@ static size_t feed_command(struct smtp_server *server, struct slice in)
 
 	if (length > COMMAND_FLOOD)
 		say_farewell(server, "4.7.0 no end of the line");
-	else if (line.p)
+	else if (line.p && ++server->lines)
 		run_line(server, line, length, slice_from(in, n));
 	return n;
 }
@@ -864,6 +863,8 @@ static void answer(struct smtp_server *server, enum question question, int code,
 		say_farewell(server, server->farewell);
 	else if (code >= 500)
 		count_error(server);
+	else if (code >= 400 && question == MAIL)
+		count_junk(server);
 }
 
 void smtp_server_answer(struct smtp_server *server, int code, const char *text)
@@ -890,6 +891,11 @@ void smtp_server_greet(struct smtp_server *server)
 bool smtp_server_waits(const struct smtp_server *server)
 {
 	return server->question != NOTHING;
+}
+
+uint64_t smtp_server_lines(const struct smtp_server *server)
+{
+	return server->lines;
 }
 
 bool smtp_server_in_data(const struct smtp_server *server)

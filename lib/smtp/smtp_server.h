@@ -73,8 +73,8 @@ struct smtp_server_limits {	 /* 0: no limit */
 	unsigned max_errors;	 /* 5xx since the last kept message,
 					 * then 421 */
 	unsigned max_junk;	 /* commands that move nothing (NOOP, VRFY,
-					 * RSET outside of a transaction, a
-					 * greeting again, RCPT over the limit,
+					 * RSET, a greeting again, MAIL that
+					 * gets 4yz, RCPT over the limit,
 					 * a chunk that is empty or skipped)
 					 * since the last kept message, then
 					 * 421 */
@@ -110,6 +110,8 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in);
 void smtp_server_answer(struct smtp_server *server, int code, const char *text);
 /* True while an owner's answer is outstanding. */
 bool smtp_server_waits(const struct smtp_server *server);
+/* Command lines that came whole: the deadline of the next starts anew. */
+uint64_t smtp_server_lines(const struct smtp_server *server);
 /* True while message bytes are expected (for the deadline of that state), those
  * of a refused chunk included. */
 bool smtp_server_in_data(const struct smtp_server *server);

@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 
 import peers
@@ -289,116 +288,6 @@ def cpu_of(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Attack:
-    """Sessions that do harm until they are stopped."""
-
-    def __init__(self, port):
-        self.port, self.stopped = port, False
-        self.sent = 0
-        self.threads = [threading.Thread(target=self.keep_on, args=(work,))
-                        for work in (self.connects, self.noops, self.recipients,
-                                     self.header, self.handshakes)]
-        self.crowd = []
-        for i in range(600):
-            self.crowd.append(Session(port, f"127.0.{i % 20 + 10}.1"))
-        self.threads.append(threading.Thread(target=self.drops))
-        for thread in self.threads:
-            thread.start()
-
-    def keep_on(self, work):
-        while not self.stopped:
-            try:
-                work()
-            except (OSError, AssertionError):
-                pass
-
-    def connects(self):
-        """As many as one network can."""
-        Session(self.port, "127.0.3.1", False).close()
-        self.sent += 1
-
-    def noops(self):
-        session = Session(self.port, "127.0.4.1")
-        while session.say("NOOP") and not self.stopped:
-            self.sent += 1
-
-    def recipients(self):
-        session = Session(self.port, "127.0.5.1")
-        session.say("HELO a.example")
-        session.say("MAIL FROM:<>")
-        while session.say(f"RCPT TO:<x@{DOMAIN}>") and not self.stopped:
-            self.sent += 1
-
-    def header(self):
-        session = Session(self.port, "127.0.6.1")
-        session.say("HELO a.example")
-        session.say("MAIL FROM:<>")
-        session.say(f"RCPT TO:<x@{DOMAIN}>")
-        session.say("DATA")
-        for _ in range(200):
-            session.sock.sendall(b"X-Endless: header\r\n" * 100)
-            time.sleep(0.005)
-            self.sent += 1
-        session.close()
-
-    def handshakes(self):
-        """Half of one, and gone silent."""
-        session = Session(self.port, "127.0.7.1")
-        session.say("EHLO a.example")
-        session.say("STARTTLS")
-        session.sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
-        self.crowd.append(session)
-        time.sleep(0.01)
-        self.sent += 1
-
-    def drops(self):
-        """A byte a second in six hundred sessions."""
-        text = b"EHLO drops.example\r\nMAIL FROM:<>\r\n" * 20
-        at = 0
-        while not self.stopped:
-            for session in list(self.crowd[:600]):
-                try:
-                    session.sock.send(text[at:at + 1])
-                except OSError:
-                    pass
-            at += 1
-            time.sleep(1)
-
-    def stop(self):
-        self.stopped = True
-        for thread in self.threads:
-            thread.join(60)
-        for session in self.crowd:
-            session.close()
-
-
-def under_attack(tap, folder):
-    # Times count: the program as it is shipped.
-    node = Node(folder, "release")
-    key, cert = peers.self_signed(folder, HOSTS[0])
-    node.document["queue_mx"]["tls"] = {"certificate_file": cert,
-                                        "key_file": key}
-    node.write()
-    node.start()
-    try:
-        attack = Attack(node.port)
-        try:
-            done = subprocess.run(
-                [f"{node.build}/bench/bench_load", f"127.0.0.1:{node.port}",
-                 DOMAIN, "4", "4000", "4096", "100"],
-                capture_output=True, text=True, check=False, timeout=120)
-        finally:
-            attack.stop()
-        took = json.loads(done.stdout)
-        tap.ok(took["failed"] == 0 and took["p99_ms"] < 100 and
-               attack.sent > 500,
-               f"{attack.sent} acts of harm from {len(attack.crowd)} open "
-               f"sessions; a good sender's 250 has p99 "
-               f"{took['p99_ms']:.1f} ms")
-    finally:
-        node.daemon.close()
-
-
 def main():
     tap = Tap()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -407,8 +296,7 @@ def main():
     if gone:
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
-    for part in (certificates, old_tls, crowds, no_descriptors, no_memory,
-                 under_attack):
+    for part in (certificates, old_tls, crowds, no_descriptors, no_memory):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)
