@@ -17,7 +17,8 @@ enum {
 	STATE_VERSION = 1,
 	STATE_SEALED = 2, /* cutover.c: has sealed records */
 	SPACE_EVERY_MS = 2000,
-	SHUTDOWN_MS = 3000,
+	SHUTDOWN_MS = 3000, /* for transactions under way */
+	SHUTDOWN_LOOK_MS = 50,
 	CERTIFICATE_EVERY_MS = 10000,
 	OUR_FIELDS = 64 * 1024, /* kept free below a target's limit */
 	INODES_RESERVE = 1000,
@@ -874,7 +875,11 @@ static void stopped(void *ctx)
 {
 	struct daemon *daemon = ctx;
 
-	loop_stop(daemon->loop);
+	if (listeners_sessions(daemon->listeners) > 0 &&
+	    clock_mono_ms() < daemon->stop_by_ms)
+		loop_timer_arm(daemon->space_timer, SHUTDOWN_LOOK_MS);
+	else
+		loop_stop(daemon->loop);
 }
 
 void daemon_stop(struct daemon *daemon)
@@ -886,9 +891,8 @@ void daemon_stop(struct daemon *daemon)
 	/* Replies and appends under way get a moment; nothing depends on it. */
 	loop_timer_free(daemon->space_timer);
 	daemon->space_timer = loop_timer_new(daemon->loop, stopped, daemon);
-	loop_timer_arm(daemon->space_timer,
-		       listeners_sessions(daemon->listeners) ? SHUTDOWN_MS / 6 :
-							       50);
+	daemon->stop_by_ms = clock_mono_ms() + SHUTDOWN_MS;
+	loop_timer_arm(daemon->space_timer, SHUTDOWN_LOOK_MS);
 }
 
 struct daemon *daemon_new(const struct config *config, struct keyring *keyring,

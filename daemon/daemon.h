@@ -49,6 +49,7 @@ struct daemon {
 	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */
 	struct loop_timer *space_timer, *certificate_timer;
+	int64_t stop_by_ms;  /* mono; sessions may end till then */
 	uint64_t space_left; /* above the reserve, less what goes out now */
 	bool space_short;
 	uint64_t damaged, torn; /* ranges found at start */

@@ -441,6 +441,6 @@ void session_shutdown(struct session *session, const char *text)
 {
 	if (session->closing)
 		return;
-	smtp_server_shutdown(session->server, text);
+	smtp_server_drain(session->server, text);
 	flush(session);
 }

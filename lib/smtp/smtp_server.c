@@ -55,6 +55,7 @@ struct smtp_server {
 	bool in_tls;
 	bool greeted, extended; /* HELO or EHLO; EHLO */
 	char *farewell;		/* 421 once the answer is there */
+	bool draining;		/* and no transaction is open */
 	struct buf out;
 
 	struct smtp_line line;
@@ -180,6 +181,13 @@ static void say_farewell(struct smtp_server *server, const char *text)
 	if (server->state != TLS)
 		reply_text(server, 421, text);
 	close_session(server);
+}
+
+/* Whether the farewell may come now, when nothing was asked. */
+static bool may_part(const struct smtp_server *server)
+{
+	return !server->draining || server->state == TLS ||
+	       (server->state == COMMAND && !server->mail);
 }
 
 static void end_by_limit(struct smtp_server *server,
@@ -749,8 +757,12 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in)
 	assert(!server->feeding);
 	enter(server);
 	server->feeding = true;
-	while (done < in.len && can_feed(server))
+	while (done < in.len && can_feed(server)) {
 		done += feed_state(server, slice_from(in, done));
+		if (server->farewell && server->question == NOTHING &&
+		    may_part(server))
+			say_farewell(server, server->farewell);
+	}
 	server->feeding = false;
 	leave(server);
 	return done;
@@ -843,7 +855,8 @@ static void answer(struct smtp_server *server, enum question question, int code,
 {
 	if (server->state == CLOSED)
 		return;
-	if (server->farewell && question != DATA_END) {
+	if (server->farewell && question != DATA_END &&
+	    !(server->draining && server->mail)) {
 		say_farewell(server, server->farewell);
 		return;
 	}
@@ -859,7 +872,7 @@ static void answer(struct smtp_server *server, enum question question, int code,
 	/* An empty chunk may have led to the next question already. */
 	if (server->state == CLOSED || server->question != NOTHING)
 		return;
-	if (server->farewell)
+	if (server->farewell && may_part(server))
 		say_farewell(server, server->farewell);
 	else if (code >= 500)
 		count_error(server);
@@ -917,11 +930,25 @@ void smtp_server_tls_started(struct smtp_server *server)
 
 void smtp_server_shutdown(struct smtp_server *server, const char *text)
 {
+	if (server->state == CLOSED || (server->farewell && !server->draining))
+		return;
+	if (!server->farewell)
+		server->farewell = mem_dup(text);
+	server->draining = false;
+	enter(server);
+	if (server->question == NOTHING)
+		say_farewell(server, server->farewell);
+	leave(server);
+}
+
+void smtp_server_drain(struct smtp_server *server, const char *text)
+{
 	if (server->state == CLOSED || server->farewell)
 		return;
 	server->farewell = mem_dup(text);
+	server->draining = true;
 	enter(server);
-	if (server->question == NOTHING)
+	if (server->question == NOTHING && may_part(server))
 		say_farewell(server, server->farewell);
 	leave(server);
 }

@@ -119,10 +119,14 @@ bool smtp_server_in_data(const struct smtp_server *server);
 void smtp_server_tls_started(struct smtp_server *server);
 /*
  * 421 `text` ("4.4.2 too slow") and close: at once, mid-message too (chunks
- * that were answered 250 are no message yet); while an answer is outstanding in place of that answer, but after the one that tells
- * whether a message was kept.
+ * that were answered 250 are no message yet); while an answer is outstanding
+ * in place of that answer, but after the one that tells whether a message was
+ * kept.
  */
 void smtp_server_shutdown(struct smtp_server *server, const char *text);
+/* The same once no transaction is open: one whose MAIL was accepted goes on to
+ * its end. */
+void smtp_server_drain(struct smtp_server *server, const char *text);
 /* Replies to send; the owner consumes. */
 struct buf *smtp_server_out(struct smtp_server *server);
 enum smtp_server_limit smtp_server_limit(const struct smtp_server *server);

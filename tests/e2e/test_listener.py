@@ -232,6 +232,32 @@ def crowds(tap, folder):
         node.daemon.close()
 
 
+def going_down(tap, folder):
+    """421 between transactions, never inside one that was accepted."""
+    node = Node(folder)
+    node.start()
+    try:
+        idle, busy, slow = (Session(node.port) for _ in range(3))
+        for session in (busy, slow):
+            session.say("HELO a.example")
+            session.say("MAIL FROM:<>")
+            session.say(f"RCPT TO:<box1@{DOMAIN}>")
+        busy.say("DATA")
+        begun = time.monotonic()
+        node.daemon.process.terminate()
+        said = idle.reply()
+        kept = busy.say("Subject: x\r\n\r\nx\r\n.")
+        then = busy.reply()
+        left = slow.reply()
+        ended = node.daemon.process.wait(30)
+        tap.ok(said[:9] == then[:9] == "421 4.3.2" and kept[:3] == "250" and
+               left == "" and ended == 0 and time.monotonic() - begun < 10,
+               "going down, a transaction under way ends with its 250, then "
+               f"421; one that does not end is cut off: {kept}, {then}")
+    finally:
+        node.daemon.close()
+
+
 def no_descriptors(tap, folder):
     """Out of descriptors: a word for the newcomer, and no spinning."""
     node = Node(folder)
@@ -296,7 +322,8 @@ def main():
     if gone:
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
-    for part in (certificates, old_tls, crowds, no_descriptors, no_memory):
+    for part in (certificates, old_tls, crowds, going_down, no_descriptors,
+                 no_memory):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)
