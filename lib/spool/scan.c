@@ -306,20 +306,20 @@ int scan_dir(const char *dir, uint32_t segment, uint64_t offset,
 		qsort(numbers, count, sizeof(*numbers), by_number);
 	for (size_t i = 0; i < count && outcome == 0; i++) {
 		uint32_t number = numbers[i];
-		char *path = mem_printf("%s/%08u.seg", dir, number);
-		uint64_t synced =
-			i + 1 < count ?
-				vouched_by(dir, numbers[i + 1], number) :
-				0;
+		uint64_t synced = 0;
+		char *path;
 
 		if (number >= result->next_segment)
 			result->next_segment = number + 1;
-		if (number >= segment) {
-			outcome = scan_file(path, number,
-					    number == segment ? offset : 0,
-					    synced, visitor, ctx, result, err);
-			result->last = number;
-		}
+		if (number < segment)
+			continue;
+		if (i + 1 < count)
+			synced = vouched_by(dir, numbers[i + 1], number);
+		path = mem_printf("%s/%08u.seg", dir, number);
+		outcome =
+			scan_file(path, number, number == segment ? offset : 0,
+				  synced, visitor, ctx, result, err);
+		result->last = number;
 		free(path);
 	}
 	free(numbers);
