@@ -201,6 +201,7 @@ static void accepted(void *ctx, const struct record_message *message,
 	char *plan = slice_dup(message->plan);
 	struct cutover *cutover = daemon_find(daemon, plan);
 
+	volume_add(&daemon->arrivals, message->body_bytes, clock_mono_ms());
 	backlog_accept(daemon->backlog, message, place);
 	if (cutover) {
 		cutover_arrived(cutover, message->sequence, message->body_bytes,
@@ -908,6 +909,7 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 	daemon->lock_fd = -1;
 	daemon->state_dir = mem_dup(config->state);
 	daemon->started_ms = clock_wall_ms();
+	volume_begin(&daemon->arrivals, clock_mono_ms());
 	daemon->supervised = getenv("NOTIFY_SOCKET") != NULL ||
 			     getenv("INVOCATION_ID") != NULL;
 	daemon->loop = loop_new(err);
