@@ -478,6 +478,7 @@ struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
 	json_put(json, "valves", to.valves);
 	json_put(json, "ledger_totals", to.ledgers);
 	json_put(json, "daemon_starts", to.starts);
+	json_put_text(json, "sandbox", cutover->env.sandbox);
 	json_put(json, "samples", samples_json(cutover));
 	json_put(json, "ledger", ledger);
 	json_put(exceptions, "uncertain", uncertain);

@@ -594,6 +594,7 @@ static void note_recovered(struct daemon *daemon, struct cutover *cutover)
 
 	json_put_number(data, "damaged_ranges", (double)daemon->damaged);
 	json_put_number(data, "torn_ranges", (double)daemon->torn);
+	json_put_text(data, "sandbox", daemon->sandbox);
 	if (cutover_note(cutover, "recovered", data, &err) < 0)
 		log_error("journal: %s", err.text);
 }
@@ -667,6 +668,7 @@ static struct cutover_env env_of(struct daemon *daemon)
 		.keyring = daemon->store.keyring,
 		.supervised = daemon->supervised,
 		.tls_floor = daemon->config->tls_floor,
+		.sandbox = daemon->sandbox,
 		.alerts = node_alerts,
 		.ctx = daemon,
 	};
