@@ -108,6 +108,7 @@ struct spool_writer {
 	int fd; /* -1: no segment is open */
 	uint64_t offset, allocated, synced;
 	bool failed_before; /* the last batch failed */
+	bool lacks_space;   /* and so: that may pass */
 
 	/* Told to the loop. */
 	atomic_bool is_broken;
@@ -123,6 +124,14 @@ struct spool_writer {
 };
 
 /* Segments, on the spool thread. */
+
+static int failed(struct spool_writer *writer, struct err *err,
+		  const char *what)
+{
+	writer->lacks_space = errno == ENOSPC || errno == EDQUOT;
+	return err_errno(err, "cannot %s segment %u", what,
+			 writer->segment.number);
+}
 
 static int segment_open(struct spool_writer *writer, struct err *err)
 {
@@ -140,7 +149,7 @@ static int segment_open(struct spool_writer *writer, struct err *err)
 	writer->segment.number = writer->next_number++;
 	atomic_store(&writer->head, writer->segment.number);
 	if (fd < 0) {
-		err_errno(err, "cannot create %s", path);
+		failed(writer, err, "create");
 		goto fail;
 	}
 	random_bytes(writer->segment.nonce, SEGMENT_NONCE);
@@ -148,20 +157,26 @@ static int segment_open(struct spool_writer *writer, struct err *err)
 	if (writer->io->write_at(fd, &(struct iovec){ header, sizeof(header) },
 				 1, 0) < 0 ||
 	    writer->io->sync(fd) < 0) {
-		err_errno(err, "cannot write %s", path);
+		failed(writer, err, "write");
 		goto fail;
 	}
 	/* The folder's entry must be there before any record counts. */
-	if (file_sync_dir(writer->dir, err) < 0)
+	if (file_sync_dir(writer->dir, err) < 0) {
+		failed(writer, err, "sync the folder of");
 		goto fail;
+	}
 	writer->fd = fd;
 	writer->offset = writer->synced = SEGMENT_HEADER;
 	writer->allocated = 0;
 	free(path);
 	return 0;
 fail:
-	if (fd >= 0)
+	/* Nothing was ever in it: the next attempt gets its number. */
+	writer->next_number--;
+	if (fd >= 0) {
 		close(fd);
+		unlink(path);
+	}
 	free(path);
 	return -1;
 }
@@ -274,12 +289,10 @@ static int write_batch(struct spool_writer *writer, struct spool_append **batch,
 	}
 	allocate(writer, end);
 	if (writer->io->write_at(writer->fd, iov, pieces, writer->offset) < 0)
-		return err_errno(err, "cannot write segment %u",
-				 writer->segment.number);
+		return failed(writer, err, "write");
 	began = clock_mono_ms();
 	if (writer->io->sync(writer->fd) < 0)
-		return err_errno(err, "cannot sync segment %u",
-				 writer->segment.number);
+		return failed(writer, err, "sync");
 	atomic_store(&writer->sync_us,
 		     (uint64_t)(clock_mono_ms() - began) * 1000);
 	atomic_fetch_add(&writer->bytes, end - writer->offset);
@@ -319,7 +332,7 @@ static void keep_batch(struct spool_writer *writer, struct spool_append **batch,
 	if (writer->fd < 0 && segment_open(writer, &err) < 0) {
 		fail_batch(batch, count, &err);
 		/* Not even a new segment: give up, unless space may come. */
-		if (writer->failed_before)
+		if (writer->failed_before && !writer->lacks_space)
 			set_broken(writer, &err);
 		writer->failed_before = true;
 		return;
@@ -333,7 +346,7 @@ static void keep_batch(struct spool_writer *writer, struct spool_append **batch,
 	/* After a failed sync a second one may lie: never this file again. */
 	close(writer->fd);
 	writer->fd = -1;
-	if (writer->failed_before)
+	if (writer->failed_before && !writer->lacks_space)
 		set_broken(writer, &err);
 	writer->failed_before = true;
 }

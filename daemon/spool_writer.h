@@ -6,8 +6,8 @@
  * number ("00000001.seg"), the next one zeroed in advance; lib/spool knows
  * their format.  A failed write or sync retires the segment for good (after
  * EIO a second sync may lie), its waiters get the error and appends go to a
- * new segment; when that fails too the writer is `broken`: every append fails
- * until a restart and the valves close.
+ * new segment; when that fails too, and not for want of space, the writer is
+ * `broken`: every append fails until a restart and the valves close.
  *
  * All functions run on the loop.
  */

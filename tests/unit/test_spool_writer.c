@@ -459,6 +459,32 @@ static void a_side_file_lives_as_long_as_its_room(void **state)
 	assert_int_equal(spool_writer_unwritten(scene->writer), 0);
 }
 
+/* A disk that was full for a while needs no restart, and no file is left of
+ * the attempts. */
+static void a_full_disk_passes(void **state)
+{
+	struct scene *scene = *state;
+	struct scan_result result;
+
+	append(scene, 0);
+	wait_all(scene);
+	disk.fail_writes = -1;
+	disk.error = ENOSPC;
+	for (unsigned i = 1; i < 6; i++) {
+		append(scene, i);
+		wait_all(scene);
+	}
+	assert_int_equal(scene->failed, 5);
+	assert_null(spool_writer_broken(scene->writer));
+	disk.fail_writes = 0;
+	append(scene, 6);
+	wait_all(scene);
+	assert_int_equal(scene->kept, 2);
+	assert_int_equal(records_found(scene, &result), 2);
+	assert_int_equal(result.next_segment, 3);
+	assert_int_equal(result.bad_ranges, 0);
+}
+
 #define SCENE_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, scene_new, scene_free)
 
@@ -470,6 +496,7 @@ int main(void)
 		SCENE_TEST(a_failed_write_moves_on_to_a_new_segment),
 		SCENE_TEST(a_failed_sync_retires_the_segment),
 		SCENE_TEST(a_second_failure_stops_acceptance),
+		SCENE_TEST(a_full_disk_passes),
 		SCENE_TEST(damage_to_the_last_record_of_a_segment_is_an_alert),
 		SCENE_TEST(so_is_damage_to_what_a_restart_found),
 		SCENE_TEST(an_orderly_end_vouches_for_its_last_record),
