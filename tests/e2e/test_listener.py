@@ -2,6 +2,7 @@
 """The listener: certificates, limits, and senders that mean harm (TAP)."""
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -232,6 +233,52 @@ def crowds(tap, folder):
         node.daemon.close()
 
 
+def kept_as(node, folder, session, boxes):
+    """Sends to those, and reads back the first field of what was kept."""
+    session.say("MAIL FROM:<>")
+    for box in boxes:
+        session.say(f"RCPT TO:<{box}@{DOMAIN}>")
+    session.say("DATA")
+    name = session.say("Subject: x\r\n\r\nx\r\n.").split()[-1]
+    session.close()
+    out = f"{folder}/{name}"
+    os.mkdir(out)
+    node.tideover("queue", "export", "acme", name, "--output", out)
+    with open(f"{out}/{os.listdir(out)[0]}", encoding="ascii") as mail:
+        return name, mail.read().split("\nSubject")[0]
+
+
+def received(tap, folder):
+    """RFC 5321, 4.4; RFC 3848."""
+    node = Node(folder)
+    key, cert = peers.self_signed(folder, HOSTS[0])
+    os.chmod(key, 0o600)
+    node.document["queue_mx"]["tls"] = {"certificate_file": cert,
+                                        "key_file": key}
+    node.write()
+    node.start()
+    date = r"\w{3}, \d\d? \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}$"
+    head = (r"^Received: from a\.example \(\[127\.0\.0\.1\]\)\s+by "
+            r"hold\.hosts\.example with ")
+    try:
+        plain = Session(node.port)
+        plain.say("HELO a.example")
+        name, field = kept_as(node, folder, plain, ["box1"])
+        tap.ok(re.search(head + rf"SMTP id {name}\s+for <box1@{DOMAIN}>;\s+"
+                         + date, field),
+               f"Received of plain SMTP to one: {field!r}")
+        safe = Session(node.port)
+        safe.starttls(HOSTS[0])
+        safe.say("EHLO a.example")
+        version, cipher = safe.sock.version(), safe.sock.cipher()[0]
+        name, field = kept_as(node, folder, safe, ["box1", "box2"])
+        tap.ok(re.search(head + rf"ESMTPS\s+\({version} {cipher}\) id {name};"
+                         r"\s+" + date, field),
+               f"and of ESMTPS to two, whom it does not name: {field!r}")
+    finally:
+        node.daemon.close()
+
+
 def going_down(tap, folder):
     """421 between transactions, never inside one that was accepted."""
     node = Node(folder)
@@ -322,8 +369,8 @@ def main():
     if gone:
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
-    for part in (certificates, old_tls, crowds, going_down, no_descriptors,
-                 no_memory):
+    for part in (certificates, old_tls, received, crowds, going_down,
+                 no_descriptors, no_memory):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)
