@@ -134,7 +134,7 @@ static void print_sessions(const struct json *status)
 	printf("\ndisk: %.1f GB until new mail is deferred",
 	       json_get_number(space, "bytes_left", 0) / 1e9);
 	if (hours >= 0)
-		printf(", %.0f hours at this rate", hours);
+		printf(", %.0f hours at the rate of the last day", hours);
 	putchar('\n');
 }
 

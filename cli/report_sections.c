@@ -657,6 +657,30 @@ static void add_damage(struct report *report, struct report_section *section)
 		    torn);
 }
 
+/* Of the daemon that answers, and of those before it. */
+static void add_sandbox(struct report *report, struct report_section *section)
+{
+	const char *now = text_of(report->data, "sandbox"), *weak = NULL;
+	unsigned without = 0;
+
+	for (const struct json *it =
+		     json_first(json_get(report->data, "daemon_starts"));
+	     it; it = json_next(it)) {
+		const char *text = text_of(it, "sandbox");
+
+		if (!strstr(text, "off"))
+			continue;
+		weak = text;
+		without++;
+	}
+	say(section, strstr(now, "off") ? MARK_BAD : MARK_GOOD,
+	    "Sandbox of tideoverd: %s.", now);
+	if (weak)
+		say(section, MARK_BAD,
+		    "%u starts had not all of it; the last of them: %s.",
+		    without, weak);
+}
+
 static void add_replies(struct report *report, struct report_section *section)
 {
 	static const char *const columns[] = { "envelopes",	"state",
@@ -691,6 +715,7 @@ static void build_exceptions(struct report *report)
 	add_order(report, section);
 	add_uncertain(report, section);
 	add_damage(report, section);
+	add_sandbox(report, section);
 	add_replies(report, section);
 }
 

@@ -23,7 +23,9 @@ struct acceptance {
 	struct loop *loop;
 	struct store *store;
 	void *ctx;
-	/* May mail be taken at all (space, spool)?  250 or a 4xx. */
+	size_t body_bytes; /* in memory, of all messages that come in */
+	/* May a message of about this size (0: unknown) be taken (space,
+	 * spool)?  250 or a 4xx. */
 	void (*admit)(void *ctx, uint64_t size,
 		      struct acceptance_answer *answer);
 	/* May so many bytes of a message under way go to the disk? */

@@ -64,22 +64,18 @@ void call_line(struct call *call, const struct json *line)
 
 /* The daemon itself. */
 
-/* Until new mail is answered 452, at the rate since the start. */
-static struct json *space_json(const struct daemon *daemon)
+/* Until new mail is answered 452, at the rate of the last day. */
+static struct json *space_json(struct daemon *daemon)
 {
 	struct json *json = json_object();
-	double hours = (double)(clock_wall_ms() - daemon->started_ms) / 3.6e6;
-	uint64_t bytes = 0;
+	double per_hour = volume_per_hour(&daemon->arrivals, clock_mono_ms());
 
-	for (size_t i = 0; i < daemon->cutover_count; i++)
-		bytes += daemon->cutovers[i]->arrival_bytes;
 	json_put_number(json, "bytes_left", (double)daemon->space_left);
 	json_put_number(json, "reserve", (double)daemon->reserve_bytes);
 	json_put_bool(json, "short", daemon->space_short);
-	if (bytes > 0)
+	if (per_hour > 0)
 		json_put_number(json, "hours_left",
-				(double)daemon->space_left * hours /
-					(double)bytes);
+				(double)daemon->space_left / per_hour);
 	else
 		json_put(json, "hours_left", NULL);
 	return json;

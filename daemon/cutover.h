@@ -36,6 +36,10 @@ struct cutover_env {
 	struct keyring *keyring;
 	bool supervised; /* somebody restarts us */
 	enum tls_floor tls_floor;
+	const char *sandbox; /* what holds, in words */
+	/* Adds what is wrong with this node, whatever the plan. */
+	void (*alerts)(void *ctx, struct json *all);
+	void *ctx;
 };
 
 struct cutover_target {

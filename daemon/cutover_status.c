@@ -273,6 +273,7 @@ static struct json *alerts_json(struct cutover *cutover)
 
 	if (broken)
 		json_add_text(all, broken);
+	cutover->env.alerts(cutover->env.ctx, all);
 	for (size_t i = 0; i < cutover->watch.count; i++)
 		add_watch_alert(&cutover->watch.rows[i], all);
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
@@ -477,6 +478,7 @@ struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
 	json_put(json, "valves", to.valves);
 	json_put(json, "ledger_totals", to.ledgers);
 	json_put(json, "daemon_starts", to.starts);
+	json_put_text(json, "sandbox", cutover->env.sandbox);
 	json_put(json, "samples", samples_json(cutover));
 	json_put(json, "ledger", ledger);
 	json_put(exceptions, "uncertain", uncertain);

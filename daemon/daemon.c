@@ -17,7 +17,8 @@ enum {
 	STATE_VERSION = 1,
 	STATE_SEALED = 2, /* cutover.c: has sealed records */
 	SPACE_EVERY_MS = 2000,
-	SHUTDOWN_MS = 3000,
+	SHUTDOWN_MS = 3000, /* for transactions under way */
+	SHUTDOWN_LOOK_MS = 50,
 	CERTIFICATE_EVERY_MS = 10000,
 	OUR_FIELDS = 64 * 1024, /* kept free below a target's limit */
 	INODES_RESERVE = 1000,
@@ -49,6 +50,17 @@ static void answer(struct acceptance_answer *to, int code, const char *text)
 	snprintf(to->text, sizeof(to->text), "%s", text);
 }
 
+static void look_at_space(struct daemon *daemon);
+
+/* Who says how large it is need not send it first. */
+static bool has_space_for(struct daemon *daemon, uint64_t size)
+{
+	if (size > daemon->space_left)
+		look_at_space(daemon);
+	return !daemon->space_short && (size <= daemon->space_left ||
+					spool_space_can_free(daemon->space));
+}
+
 static void admit(void *ctx, uint64_t size, struct acceptance_answer *to)
 {
 	struct daemon *daemon = ctx;
@@ -57,7 +69,7 @@ static void admit(void *ctx, uint64_t size, struct acceptance_answer *to)
 		answer(to, 451, "4.3.2 still starting, try again");
 	else if (spool_writer_broken(daemon->store.spool))
 		answer(to, 451, "4.3.0 mail cannot be kept now, try again");
-	else if (daemon->space_short)
+	else if (!has_space_for(daemon, size))
 		answer(to, 452, "4.3.1 not enough space, try again later");
 	else
 		answer(to, 250, "");
@@ -189,6 +201,7 @@ static void accepted(void *ctx, const struct record_message *message,
 	char *plan = slice_dup(message->plan);
 	struct cutover *cutover = daemon_find(daemon, plan);
 
+	volume_add(&daemon->arrivals, message->body_bytes, clock_mono_ms());
 	backlog_accept(daemon->backlog, message, place);
 	if (cutover) {
 		cutover_arrived(cutover, message->sequence, message->body_bytes,
@@ -210,9 +223,12 @@ static void look_at_space(struct daemon *daemon)
 {
 	struct file_space space;
 	bool was_short = daemon->space_short, is_short;
+	uint64_t unwritten = spool_writer_unwritten(daemon->store.spool);
 
 	if (file_space(daemon->state_dir, &space, NULL) < 0)
 		return;
+	space.free_bytes -=
+		unwritten < space.free_bytes ? unwritten : space.free_bytes;
 	daemon->reserve_bytes = reserve_for(space.total_bytes);
 	daemon->space_left = space.free_bytes > daemon->reserve_bytes ?
 				     space.free_bytes - daemon->reserve_bytes :
@@ -383,6 +399,11 @@ static int open_spool(struct daemon *daemon, struct err *err)
 		.on_record = scanned,
 		.on_bad = scanned_bad,
 	};
+	static const struct scan_visitor whole = {
+		.on_record = scanned,
+		.on_bad = scanned_bad,
+		.files_are_whole = true,
+	};
 	char *spool = mem_printf("%s/spool", daemon->state_dir);
 	char *evidence = mem_printf("%s/evidence", daemon->state_dir);
 	struct scan_result result = { 0 }, old = { 0 };
@@ -403,8 +424,10 @@ static int open_spool(struct daemon *daemon, struct err *err)
 		log_warn("the index is new: rebuilding it from the spool");
 	index_indexed_up_to(daemon->store.index, &segment, &offset);
 	if (rebuilt && file_exists(evidence) &&
-	    scan_dir(evidence, 0, 0, &visitor, daemon, &old, err) < 0)
+	    scan_dir(evidence, 0, 0, &whole, daemon, &old, err) < 0)
 		goto out;
+	if (rebuilt)
+		index_evidence_is_read(daemon->store.index);
 	if (scan_dir(spool, segment, offset, &visitor, daemon, &result, err) <
 	    0)
 		goto out;
@@ -414,7 +437,7 @@ static int open_spool(struct daemon *daemon, struct err *err)
 		log_info("%llu records read back from the spool",
 			 (unsigned long long)result.records);
 	daemon->store.spool =
-		spool_writer_new(daemon->loop, spool, result.next_segment, err);
+		spool_writer_new(daemon->loop, spool, &result, err);
 	outcome = daemon->store.spool ? 0 : -1;
 	if (daemon->store.spool)
 		spool_writer_use_keys(daemon->store.spool,
@@ -571,6 +594,7 @@ static void note_recovered(struct daemon *daemon, struct cutover *cutover)
 
 	json_put_number(data, "damaged_ranges", (double)daemon->damaged);
 	json_put_number(data, "torn_ranges", (double)daemon->torn);
+	json_put_text(data, "sandbox", daemon->sandbox);
 	if (cutover_note(cutover, "recovered", data, &err) < 0)
 		log_error("journal: %s", err.text);
 }
@@ -615,6 +639,25 @@ static void add_cutover(struct daemon *daemon, struct cutover *cutover)
 	daemon->cutovers[daemon->cutover_count++] = cutover;
 }
 
+static void node_alerts(void *ctx, struct json *all)
+{
+	const struct daemon *daemon = ctx;
+	char *text;
+
+	if (daemon->space_short)
+		json_add_text(all, "disk space is below the reserve: new mail "
+				   "gets 452: give the state folder more");
+	if (daemon->damaged == 0)
+		return;
+	text = mem_printf("the spool is damaged in %llu places: what was kept "
+			  "there could not be read when tideoverd started, and "
+			  "is copied to quarantine: ask `tideover spool "
+			  "verify` what is missing",
+			  (unsigned long long)daemon->damaged);
+	json_add_text(all, text);
+	free(text);
+}
+
 static struct cutover_env env_of(struct daemon *daemon)
 {
 	return (struct cutover_env){
@@ -625,6 +668,9 @@ static struct cutover_env env_of(struct daemon *daemon)
 		.keyring = daemon->store.keyring,
 		.supervised = daemon->supervised,
 		.tls_floor = daemon->config->tls_floor,
+		.sandbox = daemon->sandbox,
+		.alerts = node_alerts,
+		.ctx = daemon,
 	};
 }
 
@@ -832,7 +878,11 @@ static void stopped(void *ctx)
 {
 	struct daemon *daemon = ctx;
 
-	loop_stop(daemon->loop);
+	if (listeners_sessions(daemon->listeners) > 0 &&
+	    clock_mono_ms() < daemon->stop_by_ms)
+		loop_timer_arm(daemon->space_timer, SHUTDOWN_LOOK_MS);
+	else
+		loop_stop(daemon->loop);
 }
 
 void daemon_stop(struct daemon *daemon)
@@ -844,9 +894,8 @@ void daemon_stop(struct daemon *daemon)
 	/* Replies and appends under way get a moment; nothing depends on it. */
 	loop_timer_free(daemon->space_timer);
 	daemon->space_timer = loop_timer_new(daemon->loop, stopped, daemon);
-	loop_timer_arm(daemon->space_timer,
-		       listeners_sessions(daemon->listeners) ? SHUTDOWN_MS / 6 :
-							       50);
+	daemon->stop_by_ms = clock_mono_ms() + SHUTDOWN_MS;
+	loop_timer_arm(daemon->space_timer, SHUTDOWN_LOOK_MS);
 }
 
 struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
@@ -862,6 +911,7 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 	daemon->lock_fd = -1;
 	daemon->state_dir = mem_dup(config->state);
 	daemon->started_ms = clock_wall_ms();
+	volume_begin(&daemon->arrivals, clock_mono_ms());
 	daemon->supervised = getenv("NOTIFY_SOCKET") != NULL ||
 			     getenv("INVOCATION_ID") != NULL;
 	daemon->loop = loop_new(err);

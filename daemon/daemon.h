@@ -17,6 +17,7 @@
 #include "daemon/listener.h"
 #include "daemon/notify.h"
 #include "daemon/spool_space.h"
+#include "daemon/volume.h"
 #include "net/http_server.h"
 
 struct daemon {
@@ -49,8 +50,10 @@ struct daemon {
 	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */
 	struct loop_timer *space_timer, *certificate_timer;
+	int64_t stop_by_ms;  /* mono; sessions may end till then */
 	uint64_t space_left; /* above the reserve, less what goes out now */
 	bool space_short;
+	struct volume arrivals; /* bytes of all plans */
 	uint64_t damaged, torn; /* ranges found at start */
 };
 

@@ -29,7 +29,8 @@ enum op_kind {
 	OP_FLUSH,
 	OP_QUERY,
 	OP_PAGE,
-	OP_REMOVE
+	OP_REMOVE,
+	OP_EVIDENCE
 };
 
 /* What is asked of it: a query as JSON, or a page of what lives. */
@@ -200,14 +201,21 @@ static void set_aside(struct index *index)
 	move_away(index->path, "-shm");
 }
 
+/* One that a start did not finish knows only some of the evidence, and no
+ * start reads evidence but for a new one.  Older ones say nothing: -1. */
+static bool is_usable(const struct index *index)
+{
+	return ask_meta(index->db, "version") == INDEX_VERSION &&
+	       ask_meta(index->db, "evidence") != 0;
+}
+
 /* A usable index is open afterwards; *rebuilt if it is an empty one. */
 static int open_or_make(struct index *index, bool *rebuilt, struct err *err)
 {
 	bool there = file_exists(index->path);
 
 	*rebuilt = !there;
-	if (there && open_db(index, err) == 0 &&
-	    ask_meta(index->db, "version") == INDEX_VERSION)
+	if (there && open_db(index, err) == 0 && is_usable(index))
 		return 0;
 	if (there) {
 		log_warn("%s cannot be used; it is kept as .broken",
@@ -580,6 +588,17 @@ static void remove_plan(struct index *index, const char *plan)
 	}
 }
 
+static void evidence_is_read(struct index *index)
+{
+	struct err err = ERR_INIT;
+
+	begin(index);
+	if (run_sql(index->db,
+		    "UPDATE meta SET value = 1 WHERE key = 'evidence'",
+		    &err) < 0)
+		failed(index, "write the index");
+}
+
 static void run_op(struct index *index, struct op *op)
 {
 	switch (op->kind) {
@@ -607,6 +626,10 @@ static void run_op(struct index *index, struct op *op)
 		break;
 	case OP_REMOVE:
 		remove_plan(index, op->plan);
+		op_free(op);
+		break;
+	case OP_EVIDENCE:
+		evidence_is_read(index);
 		op_free(op);
 		break;
 	}
@@ -789,6 +812,14 @@ void index_put(struct index *index, const struct scan_record *record)
 	op->body = record->body;
 	op->len = len;
 	memcpy(op->bytes, record->payload.p, len);
+	push(index, op);
+}
+
+void index_evidence_is_read(struct index *index)
+{
+	struct op *op = mem_alloc(sizeof(*op));
+
+	op->kind = OP_EVIDENCE;
 	push(index, op);
 }
 

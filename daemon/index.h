@@ -79,6 +79,10 @@ void index_page(struct index *index, const char *plan, uint64_t after_sequence,
  * The same record twice changes nothing (a scan may overlap). */
 void index_put(struct index *index, const struct scan_record *record);
 
+/* All of the evidence was put, if there is any: an index of which nobody said
+ * so is made anew at the next start. */
+void index_evidence_is_read(struct index *index);
+
 /* Runs on the loop once everything put before is committed. */
 void index_flush(struct index *index, loop_fn *done, void *ctx);
 

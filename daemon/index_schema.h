@@ -12,7 +12,8 @@
 static const char index_schema[] =
 	"CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL)"
 	" STRICT, WITHOUT ROWID;"
-	"INSERT INTO meta VALUES('version',2),('segment',0),('offset',0);"
+	"INSERT INTO meta VALUES('version',2),('segment',0),('offset',0),"
+	" ('evidence',0);"
 	"CREATE TABLE message(seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
 	" plan TEXT NOT NULL, accepted INTEGER NOT NULL,"
 	" reverse_path TEXT NOT NULL, helo TEXT NOT NULL, peer TEXT NOT NULL,"

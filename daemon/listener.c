@@ -13,7 +13,8 @@
 
 enum {
 	BACKLOG = 4096,
-	ACCEPT_BATCH = 64
+	ACCEPT_BATCH = 64,
+	REST_MS = 100 /* after the kernel had nothing left for a peer */
 };
 
 struct listener {
@@ -21,7 +22,8 @@ struct listener {
 	struct listeners *listeners;
 	char *address, *hostname;
 	int fd;
-	struct loop_watch *watch;
+	struct loop_watch *watch; /* NULL: it rests */
+	struct loop_timer *again;
 	struct tls_server *tls;
 	size_t users;
 };
@@ -42,6 +44,7 @@ struct listeners {
 	struct networks *networks;
 	int spare_fd; /* given up to turn somebody away when there is none */
 	uint64_t accepted, refused[NETWORK_VERDICTS], no_descriptor;
+	uint64_t no_accept; /* for another reason */
 	struct session_counts ended;
 };
 
@@ -65,6 +68,7 @@ static void listener_free(struct listener *listener)
 {
 	list_remove(&listener->link);
 	loop_watch_free(listener->watch);
+	loop_timer_free(listener->again);
 	close(listener->fd);
 	tls_server_free(listener->tls);
 	free(listener->hostname);
@@ -149,7 +153,7 @@ static void take(struct listener *listener, int fd, const struct addr *peer)
 }
 
 /* Without a descriptor left a peer would wait, and the loop would spin. */
-static void turn_away(struct listener *listener)
+static bool turn_away(struct listener *listener)
 {
 	struct listeners *listeners = listener->listeners;
 	int fd;
@@ -162,6 +166,20 @@ static void turn_away(struct listener *listener)
 	if (listeners->no_descriptor++ == 0)
 		log_warn("no file descriptor is left: new peers get 421; raise "
 			 "the limit of open files, or lower limits.sessions");
+	return fd >= 0;
+}
+
+/* The peer is still there: to ask again at once would be to spin. */
+static void rest(struct listener *listener)
+{
+	loop_watch_free(listener->watch);
+	listener->watch = NULL;
+	loop_timer_arm(listener->again, REST_MS);
+}
+
+static bool is_of_the_peer(int error)
+{
+	return error == EAGAIN || error == EINTR || error == ECONNABORTED;
 }
 
 static void on_ready(void *ctx, int fd, int what)
@@ -173,17 +191,28 @@ static void on_ready(void *ctx, int fd, int what)
 		int got = accept4(fd, (struct sockaddr *)&peer.sa, &peer.len,
 				  SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (got < 0) {
-			if ((errno == EMFILE || errno == ENFILE) &&
-			    listener->listeners->spare_fd >= 0)
-				turn_away(listener);
-			else if (errno != EAGAIN && errno != EINTR &&
-				 errno != ECONNABORTED)
-				log_warn("accept on %s: %m", listener->address);
-			return;
+		if (got >= 0) {
+			take(listener, got, &peer);
+			continue;
 		}
-		take(listener, got, &peer);
+		if (is_of_the_peer(errno) ||
+		    ((errno == EMFILE || errno == ENFILE) &&
+		     listener->listeners->spare_fd >= 0 && turn_away(listener)))
+			return;
+		if (listener->listeners->no_accept++ == 0)
+			log_warn("accept on %s: %m", listener->address);
+		rest(listener);
+		return;
 	}
+}
+
+static void watch(void *ctx)
+{
+	struct listener *listener = ctx;
+
+	listener->watch =
+		loop_watch_new(listener->listeners->acceptance->loop,
+			       listener->fd, LOOP_READ, on_ready, listener);
 }
 
 static struct listener *find(const struct listeners *listeners,
@@ -229,8 +258,9 @@ int listeners_open(struct listeners *listeners, const char *address,
 	listener->hostname = mem_dup(hostname);
 	listener->tls = tls_server_share(tls);
 	listener->users = 1;
-	listener->watch = loop_watch_new(listeners->acceptance->loop, fd,
-					 LOOP_READ, on_ready, listener);
+	listener->again =
+		loop_timer_new(listeners->acceptance->loop, watch, listener);
+	watch(listener);
 	list_append(&listeners->all, &listener->link);
 	log_info("accepting mail on %s%s", address, tls ? " (STARTTLS)" : "");
 	return 0;
@@ -279,6 +309,7 @@ struct json *listeners_json(const struct listeners *listeners)
 		{ "sessions_per_network", listeners->refused[NETWORK_SHARE] },
 		{ "connects_per_minute", listeners->refused[NETWORK_RATE] },
 		{ "no_descriptor", listeners->no_descriptor },
+		{ "no_accept", listeners->no_accept },
 		{ "messages_per_session", listeners->ended.messages },
 		{ "bytes_per_session", listeners->ended.bytes },
 		{ "errors_per_session", listeners->ended.errors },

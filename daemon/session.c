@@ -28,6 +28,8 @@ struct session {
 	bool in_tls, utf8, closing, paused, feeding;
 	bool in_message;       /* from its first byte or chunk to its end */
 	int64_t data_until_ms; /* mono: it must end by then; 0: not running */
+	int64_t command_until_ms;
+	uint64_t lines; /* commands when that was set */
 	uint64_t declared, bytes;
 };
 
@@ -79,6 +81,17 @@ static void time_out(struct session *session)
 	end(session);
 }
 
+/* A command has its time once: bytes that do not end its line win none. */
+static int64_t command_left(struct session *session, int64_t now)
+{
+	uint64_t lines = smtp_server_lines(session->server);
+
+	if (session->command_until_ms == 0 || lines != session->lines)
+		session->command_until_ms = now + session->limits.command_ms;
+	session->lines = lines;
+	return session->command_until_ms - now;
+}
+
 /*
  * Chunks and the commands between them share the time of one message.  A chunk
  * that belongs to no message is read to its end within the same time.
@@ -93,11 +106,16 @@ static void set_deadline(struct session *session)
 		session->data_until_ms = 0;
 	else if (session->data_until_ms == 0)
 		session->data_until_ms = now + session->limits.data_total_ms;
-	ms = in_data ? session->limits.data_ms : session->limits.command_ms;
+	if (in_data || smtp_server_waits(session->server)) {
+		session->command_until_ms = 0;
+		ms = session->limits.data_ms;
+	} else {
+		ms = command_left(session, now);
+	}
 	left = session->data_until_ms ? session->data_until_ms - now : ms;
 	if (smtp_server_waits(session->server))
 		stream_deadline(session->stream, 0); /* it is our turn */
-	else if (left > 0)
+	else if (left > 0 && ms > 0)
 		stream_deadline(session->stream, left < ms ? left : ms);
 	else
 		time_out(session); /* now: a busy peer puts no timer off */
@@ -248,13 +266,17 @@ static void kept(void *ctx, const struct id *id, const struct err *err)
 
 	if (err) {
 		struct acceptance_answer answer;
+		bool lacked_space = session_data_lacked_space(session->data);
 
 		log_error("message not kept: %s", err->text);
 		session_data_free(session->data);
 		session->data = NULL;
 		session->acceptance->admit(session->acceptance->ctx, 0,
 					   &answer);
-		if (answer.code == 250)
+		if (lacked_space)
+			answered(session, 452,
+				 "4.3.1 not enough space, try again later");
+		else if (answer.code == 250)
 			answered(session, 451,
 				 "4.3.0 cannot keep it now, try again");
 		else
@@ -419,6 +441,6 @@ void session_shutdown(struct session *session, const char *text)
 {
 	if (session->closing)
 		return;
-	smtp_server_shutdown(session->server, text);
+	smtp_server_drain(session->server, text);
 	flush(session);
 }

@@ -36,7 +36,8 @@ struct session *session_new(struct acceptance *acceptance, int fd,
 			    const struct session_limits *limits,
 			    struct session_counts *counts,
 			    struct tls_server *tls);
-/* Answers 421 as soon as the dialogue stands between two replies. */
+/* Answers 421 as soon as no transaction is open; whoever waits for that bounds
+ * the time. */
 void session_shutdown(struct session *session, const char *text);
 /* At once, without a word. */
 void session_free(struct session *session);

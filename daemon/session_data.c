@@ -4,8 +4,9 @@
 #include <stdlib.h>
 
 enum {
-	SIDE_FULL = 1024 * 1024,
-	SIDE_PIECE = 64 * 1024
+	SIDE_PIECE = 64 * 1024,
+	/* Of all messages that come in; then each goes to its file earlier. */
+	BODIES_MAX = 64 * 1024 * 1024
 };
 
 /*
@@ -23,10 +24,11 @@ struct session_data {
 	int64_t began_ms;
 	struct buf body;
 	struct spool_side *side;
-	bool side_failed;
+	bool side_failed, lacked_space;
 	bool expected; /* the spool's next batch may wait for it */
 	struct err err;
 	uint64_t body_bytes; /* that left `body` */
+	size_t counted;	     /* of `body`, in acceptance->body_bytes */
 	/* Of a plan that encrypts: held from the first byte on, so that the
 	 * key cannot go, and nothing is kept without it. */
 	struct data_key *key;
@@ -60,11 +62,20 @@ static void expect(struct session_data *data, bool yes)
 	data->expected = yes;
 }
 
+/* What `body` holds counts against the memory of all. */
+static void count_body(struct session_data *data)
+{
+	data->acceptance->body_bytes += data->body.len - data->counted;
+	data->counted = data->body.len;
+}
+
 void session_data_free(struct session_data *data)
 {
 	if (!data)
 		return;
 	expect(data, false);
+	buf_clear(&data->body);
+	count_body(data);
 	if (data->storing) {
 		data->orphan = true;
 		return;
@@ -108,6 +119,11 @@ size_t session_data_recipients(const struct session_data *data)
 const char *session_data_plan(const struct session_data *data)
 {
 	return data->plan;
+}
+
+bool session_data_lacked_space(const struct session_data *data)
+{
+	return data->lacked_space;
 }
 
 const struct id *session_data_id(const struct session_data *data)
@@ -225,6 +241,7 @@ static void to_side(struct session_data *data, bool last)
 	if (data->side && !data->side_failed &&
 	    !data->acceptance->room(data->acceptance->ctx, data->body.len)) {
 		err_set(&data->err, "not enough space");
+		data->lacked_space = true;
 		give_up(data);
 	}
 	if (data->side && !data->side_failed && seal_body(data, last) < 0)
@@ -244,14 +261,16 @@ void session_data_bytes(struct session_data *data, struct slice bytes)
 	if (!data->eightbit)
 		data->eightbit = slice_has_8bit(bytes);
 	buf_add(&data->body, bytes);
-	if (data->body.len > RECORD_BODY_INLINE ||
-	    (data->side && data->body.len >= SIDE_PIECE) || data->side_failed)
+	if (data->body.len > RECORD_BODY_INLINE || data->side_failed ||
+	    (data->body.len >= SIDE_PIECE &&
+	     (data->side || data->acceptance->body_bytes > BODIES_MAX)))
 		to_side(data, false);
+	count_body(data);
 }
 
 bool session_data_is_full(const struct session_data *data)
 {
-	return data->side && spool_side_unwritten(data->side) > SIDE_FULL;
+	return data->side && spool_side_is_full(data->side);
 }
 
 void session_data_on_room(struct session_data *data, loop_fn *room, void *ctx)
@@ -335,4 +354,5 @@ void session_data_end(struct session_data *data, session_data_fn *done,
 	store_message(data->acceptance->store, message, &data->body, kept,
 		      data);
 	data->body = (struct buf)BUF_INIT;
+	count_body(data);
 }

@@ -51,6 +51,8 @@ void session_data_on_room(struct session_data *data, loop_fn *room, void *ctx);
 const struct smtp_hops *session_data_hops(const struct session_data *data);
 void session_data_end(struct session_data *data, session_data_fn *done,
 		      void *ctx);
+/* Why it was not kept: 452. */
+bool session_data_lacked_space(const struct session_data *data);
 const struct id *session_data_id(const struct session_data *data);
 
 #endif

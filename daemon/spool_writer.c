@@ -28,6 +28,8 @@ enum {
 					   at a time */
 	GATHER_US = 300, /* a batch waits so long for what is on its way */
 	SIDE_ROOM = 256 * 1024,
+	SIDE_FULL = 1024 * 1024,
+	SIDES_FULL = 64 * 1024 * 1024, /* of all: each waits for its own */
 	READERS = 2,
 };
 
@@ -108,6 +110,7 @@ struct spool_writer {
 	int fd; /* -1: no segment is open */
 	uint64_t offset, allocated, synced;
 	bool failed_before; /* the last batch failed */
+	bool lacks_space;   /* and so: that may pass */
 
 	/* The loop's word: messages on their way. */
 	atomic_uint expected;
@@ -119,12 +122,22 @@ struct spool_writer {
 	atomic_uint_fast64_t bytes;
 	atomic_uint_fast64_t appends, batches, syncs, sync_us;
 
+	atomic_size_t unwritten; /* of all side files */
+
 	/* The loop's. */
 	struct spool_side *ended_side; /* its message's append comes next */
 	struct loop_timer *kick;
 };
 
 /* Segments, on the spool thread. */
+
+static int failed(struct spool_writer *writer, struct err *err,
+		  const char *what)
+{
+	writer->lacks_space = errno == ENOSPC || errno == EDQUOT;
+	return err_errno(err, "cannot %s segment %u", what,
+			 writer->segment.number);
+}
 
 static int segment_open(struct spool_writer *writer, struct err *err)
 {
@@ -133,10 +146,16 @@ static int segment_open(struct spool_writer *writer, struct err *err)
 		mem_printf("%s/%08u.seg", writer->dir, writer->next_number);
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
+	/* What a failed open left behind as its number never was a segment. */
+	if (writer->synced > 0) {
+		writer->segment.before = writer->segment.number;
+		writer->segment.before_synced = writer->synced;
+		writer->synced = 0;
+	}
 	writer->segment.number = writer->next_number++;
 	atomic_store(&writer->head, writer->segment.number);
 	if (fd < 0) {
-		err_errno(err, "cannot create %s", path);
+		failed(writer, err, "create");
 		goto fail;
 	}
 	random_bytes(writer->segment.nonce, SEGMENT_NONCE);
@@ -144,28 +163,53 @@ static int segment_open(struct spool_writer *writer, struct err *err)
 	if (writer->io->write_at(fd, &(struct iovec){ header, sizeof(header) },
 				 1, 0) < 0 ||
 	    writer->io->sync(fd) < 0) {
-		err_errno(err, "cannot write %s", path);
+		failed(writer, err, "write");
 		goto fail;
 	}
 	/* The folder's entry must be there before any record counts. */
-	if (file_sync_dir(writer->dir, err) < 0)
+	if (file_sync_dir(writer->dir, err) < 0) {
+		failed(writer, err, "sync the folder of");
 		goto fail;
+	}
 	writer->fd = fd;
 	writer->offset = writer->synced = SEGMENT_HEADER;
 	writer->allocated = 0;
 	free(path);
 	return 0;
 fail:
-	if (fd >= 0)
+	/* Nothing was ever in it: the next attempt gets its number. */
+	writer->next_number--;
+	if (fd >= 0) {
 		close(fd);
+		unlink(path);
+	}
 	free(path);
 	return -1;
+}
+
+/* Vouches for the last records.  Should it get lost, nothing else is. */
+static void mark_end(struct spool_writer *writer)
+{
+	struct segment_record end = {
+		.kind = SEGMENT_END,
+		.offset = writer->offset,
+		.synced = writer->synced,
+	};
+	char bytes[SEGMENT_RECORD_HEADER];
+
+	end.payload_crc = crc32c(0, slice(""));
+	segment_record_encode(&writer->segment, &end, bytes);
+	if (writer->io->write_at(writer->fd,
+				 &(struct iovec){ bytes, sizeof(bytes) }, 1,
+				 writer->offset) == 0)
+		writer->offset += segment_record_bytes(0);
 }
 
 static void segment_close(struct spool_writer *writer)
 {
 	if (writer->fd < 0)
 		return;
+	mark_end(writer);
 	/* Gives back what was asked for and not used; only zeros lie there. */
 	if (ftruncate(writer->fd, (off_t)writer->offset) < 0)
 		log_debug("cannot shorten segment %u: %m",
@@ -251,12 +295,10 @@ static int write_batch(struct spool_writer *writer, struct spool_append **batch,
 	}
 	allocate(writer, end);
 	if (writer->io->write_at(writer->fd, iov, pieces, writer->offset) < 0)
-		return err_errno(err, "cannot write segment %u",
-				 writer->segment.number);
+		return failed(writer, err, "write");
 	began = clock_mono_ms();
 	if (writer->io->sync(writer->fd) < 0)
-		return err_errno(err, "cannot sync segment %u",
-				 writer->segment.number);
+		return failed(writer, err, "sync");
 	atomic_store(&writer->sync_us,
 		     (uint64_t)(clock_mono_ms() - began) * 1000);
 	atomic_fetch_add(&writer->bytes, end - writer->offset);
@@ -296,7 +338,7 @@ static void keep_batch(struct spool_writer *writer, struct spool_append **batch,
 	if (writer->fd < 0 && segment_open(writer, &err) < 0) {
 		fail_batch(batch, count, &err);
 		/* Not even a new segment: give up, unless space may come. */
-		if (writer->failed_before)
+		if (writer->failed_before && !writer->lacks_space)
 			set_broken(writer, &err);
 		writer->failed_before = true;
 		return;
@@ -310,7 +352,7 @@ static void keep_batch(struct spool_writer *writer, struct spool_append **batch,
 	/* After a failed sync a second one may lie: never this file again. */
 	close(writer->fd);
 	writer->fd = -1;
-	if (writer->failed_before)
+	if (writer->failed_before && !writer->lacks_space)
 		set_broken(writer, &err);
 	writer->failed_before = true;
 }
@@ -348,9 +390,11 @@ static void side_write(struct spool_writer *writer, struct job *job)
 	if (!side->failed &&
 	    file_write_all(side->fd, buf_slice(&job->bytes), &side->err) < 0)
 		side->failed = true;
+	atomic_fetch_sub(&writer->unwritten, job->bytes.len);
 	left = atomic_fetch_sub(&side->unwritten, job->bytes.len) -
 	       job->bytes.len;
-	if (left < SIDE_ROOM && left + job->bytes.len >= SIDE_ROOM)
+	if (left == 0 ||
+	    (left < SIDE_ROOM && left + job->bytes.len >= SIDE_ROOM))
 		loop_post(writer->loop, side_room, side);
 }
 
@@ -387,8 +431,7 @@ static void side_abort(struct spool_writer *writer, struct spool_side *side)
 	close(side->fd);
 	unlink(tmp);
 	free(tmp);
-	/* Its room may be posted already; posts keep their order. */
-	loop_post(writer->loop, side_free, side);
+	loop_post(writer->loop, side_free, side); /* as in tell_done() */
 }
 
 /* The thread. */
@@ -545,8 +588,9 @@ static void tell_done(void *ctx)
 								NULL);
 		buf_release(&append->payload);
 		buf_release(&append->body);
+		/* Its room may be posted already; posts keep their order. */
 		if (append->side)
-			free(append->side);
+			loop_post(writer->loop, side_free, append->side);
 		free(append);
 		append = next;
 	}
@@ -645,12 +689,17 @@ struct spool_side *spool_side_new(struct spool_writer *writer,
 void spool_side_write_take(struct spool_side *side, struct buf *bytes)
 {
 	atomic_fetch_add(&side->unwritten, bytes->len);
+	atomic_fetch_add(&side->writer->unwritten, bytes->len);
 	push_side(side, JOB_SIDE_WRITE, bytes);
 }
 
-size_t spool_side_unwritten(const struct spool_side *side)
+bool spool_side_is_full(const struct spool_side *side)
 {
-	return atomic_load(&side->unwritten);
+	size_t most = atomic_load(&side->writer->unwritten) > SIDES_FULL ?
+			      0 :
+			      SIDE_FULL;
+
+	return atomic_load(&side->unwritten) > most;
 }
 
 void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx)
@@ -658,7 +707,7 @@ void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx)
 	side->room = room;
 	side->room_ctx = ctx;
 	/* It may have become empty between the question and now. */
-	if (atomic_load(&side->unwritten) < SIDE_ROOM)
+	if (atomic_load(&side->unwritten) == 0)
 		loop_post(side->writer->loop, side_room, side);
 }
 
@@ -845,8 +894,32 @@ static int start_threads(struct spool_writer *writer, struct err *err)
 	return 0;
 }
 
+/* The last segment of an earlier run: after a kill its records are in the
+ * kernel's memory, maybe not on the disk yet, and it still has the space that
+ * was asked for in advance. */
+static void vouch_for(struct spool_writer *writer,
+		      const struct scan_result *found)
+{
+	char *path = mem_printf("%s/%08u.seg", writer->dir, found->last);
+	int fd = found->last ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 &&
+	    (uint64_t)st.st_size > found->end &&
+	    ftruncate(fd, (off_t)found->end) < 0)
+		log_debug("cannot shorten segment %u: %m", found->last);
+	if (fd >= 0 && writer->io->sync(fd) == 0) {
+		writer->segment.number = found->last;
+		writer->synced = found->whole;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(path);
+}
+
 struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
-				      uint32_t next_segment, struct err *err)
+				      const struct scan_result *found,
+				      struct err *err)
 {
 	struct spool_writer *writer;
 	pthread_condattr_t monotonic;
@@ -858,7 +931,7 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 	writer->kick = loop_timer_new(loop, kick, writer);
 	writer->dir = mem_dup(dir);
 	writer->io = spool_io_now();
-	writer->next_number = next_segment ? next_segment : 1;
+	writer->next_number = found->next_segment ? found->next_segment : 1;
 	atomic_store(&writer->head, writer->next_number);
 	writer->fd = -1;
 	writer->last = &writer->first;
@@ -870,6 +943,7 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 	pthread_cond_init(&writer->more, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&writer->more_reads, NULL);
+	vouch_for(writer, found);
 	atomic_store(&writer->bytes, sweep_dir(dir));
 	if (segment_open(writer, err) < 0 || start_threads(writer, err) < 0) {
 		spool_writer_free(writer);
@@ -942,6 +1016,11 @@ uint32_t spool_writer_head(const struct spool_writer *writer)
 const char *spool_writer_broken(const struct spool_writer *writer)
 {
 	return atomic_load(&writer->is_broken) ? writer->broken.text : NULL;
+}
+
+uint64_t spool_writer_unwritten(const struct spool_writer *writer)
+{
+	return atomic_load(&writer->unwritten);
 }
 
 uint64_t spool_writer_bytes(const struct spool_writer *writer)

@@ -6,8 +6,8 @@
  * number ("00000001.seg"), the next one zeroed in advance; lib/spool knows
  * their format.  A failed write or sync retires the segment for good (after
  * EIO a second sync may lie), its waiters get the error and appends go to a
- * new segment; when that fails too the writer is `broken`: every append fails
- * until a restart and the valves close.
+ * new segment; when that fails too, and not for want of space, the writer is
+ * `broken`: every append fails until a restart and the valves close.
  *
  * All functions run on the loop.
  */
@@ -35,11 +35,12 @@ typedef void spool_done_fn(void *ctx, const struct spool_place *place,
 
 /*
  * Opens `dir` (made if missing) for appending to a new segment.  Existing
- * segments are left alone; scan them first (scan.h).  `synced` is the highest
- * known place, `next_segment` the number after the last one found.
+ * segments are left alone; `found` is what a scan of them found.  From now on
+ * that counts as kept: the last one is synced, and the new one vouches for it.
  */
 struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
-				      uint32_t next_segment, struct err *err);
+				      const struct scan_result *found,
+				      struct err *err);
 /* Waits for what is under way; the done of each runs before it returns. */
 void spool_writer_free(struct spool_writer *writer);
 
@@ -73,11 +74,13 @@ void spool_writer_expect(struct spool_writer *writer, bool one_more);
  */
 struct spool_side *spool_side_new(struct spool_writer *writer,
 				  const struct id *id, struct err *err);
-/* Takes the bytes over; false once it has failed or `unwritten` is too much:
- * pause the peer and wait for `room`. */
+/* Takes the bytes over. */
 void spool_side_write_take(struct spool_side *side, struct buf *bytes);
-size_t spool_side_unwritten(const struct spool_side *side);
-/* `room` runs on the loop when unwritten bytes fell under 256 KiB. */
+/* Too much of it, or of all of them, is not written yet: pause the peer and
+ * wait for `room`. */
+bool spool_side_is_full(const struct spool_side *side);
+/* `room` runs on the loop when its unwritten bytes fell under 256 KiB, or when
+ * there are none. */
 void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx);
 /* Done writing; the append of its message must follow (order is kept). */
 void spool_side_end(struct spool_side *side);
@@ -110,6 +113,8 @@ int spool_writer_remove_side(struct spool_writer *writer, const struct id *id,
 			     struct err *err);
 /* NULL, or why nothing can be kept any more. */
 const char *spool_writer_broken(const struct spool_writer *writer);
+/* Bytes of side files that are not on the disk yet. */
+uint64_t spool_writer_unwritten(const struct spool_writer *writer);
 /* Bytes in segments and side files. */
 uint64_t spool_writer_bytes(const struct spool_writer *writer);
 

@@ -7,6 +7,8 @@
 #define SECOND_MS  ((int64_t)1000)
 #define DAY_MS	   (24 * 3600 * SECOND_MS)
 #define EXPIRES_MS (30 * DAY_MS)
+/* What renews by itself has done so by now. */
+#define ALERT_MS (14 * DAY_MS)
 
 enum {
 	NAMES_MAX = 10
@@ -286,6 +288,13 @@ void check_queue_cert(const struct facts *facts, enum gate gate,
 
 		cert_is_bad(facts, finding, what);
 		free(what);
+	} else if (gate == (enum gate)GATE_WATCHED &&
+		   tls->not_after_ms - facts->now.wall_ms < ALERT_MS) {
+		finding_set(finding, VERDICT_FAIL,
+			    "the queue's certificate ends within 14 days, and "
+			    "nobody renewed it");
+		finding_remedy(finding, "renew it for %s",
+			       facts->plan->queue_mx.host);
 	} else if (tls->not_after_ms - facts->now.wall_ms < EXPIRES_MS) {
 		finding_set(finding, VERDICT_WARN,
 			    "the queue's certificate ends within 30 days");

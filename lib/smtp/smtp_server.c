@@ -55,9 +55,11 @@ struct smtp_server {
 	bool in_tls;
 	bool greeted, extended; /* HELO or EHLO; EHLO */
 	char *farewell;		/* 421 once the answer is there */
+	bool draining;		/* and no transaction is open */
 	struct buf out;
 
 	struct smtp_line line;
+	uint64_t lines;
 	bool open; /* MAIL was asked: on_reset is owed */
 	bool mail; /* and accepted */
 	bool utf8;
@@ -185,6 +187,13 @@ static void say_farewell(struct smtp_server *server, const char *text)
 	if (server->state != TLS)
 		reply_text(server, 421, text);
 	close_session(server);
+}
+
+/* Whether the farewell may come now, when nothing was asked. */
+static bool may_part(const struct smtp_server *server)
+{
+	return !server->draining || server->state == TLS ||
+	       (server->state == COMMAND && !server->mail);
 }
 
 static void end_by_limit(struct smtp_server *server,
@@ -359,7 +368,8 @@ static void run_rcpt(struct smtp_server *server, struct slice argument)
 		return;
 	}
 	if (server->limits.max_recipients &&
-	    server->accepted >= server->limits.max_recipients) {
+	    (server->accepted >= server->limits.max_recipients ||
+	     server->tried > 2 * server->limits.max_recipients)) {
 		reply(server, "452 4.5.3 too many recipients");
 		count_junk(server);
 		return;
@@ -507,7 +517,6 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 {
 	const struct rule *rule = &rules[command->verb];
 	struct slice argument = command->argument;
-	bool idle;
 
 	if (rule->argument == NONE ?
 		    argument.len > 0 :
@@ -542,11 +551,9 @@ static void run(struct smtp_server *server, const struct smtp_command *command,
 		run_bdat(server, argument);
 		break;
 	case SMTP_RSET:
-		idle = !server->mail;
 		forget_transaction(server);
 		reply(server, "250 2.0.0 ok");
-		if (idle)
-			count_junk(server);
+		count_junk(server);
 		break;
 	case SMTP_NOOP:
 		reply(server, "250 2.0.0 ok");
@@ -624,7 +631,7 @@ static size_t feed_command(struct smtp_server *server, struct slice in)
 
 	if (length > COMMAND_FLOOD)
 		say_farewell(server, "4.7.0 no end of the line");
-	else if (line.p)
+	else if (line.p && ++server->lines)
 		run_line(server, line, length, slice_from(in, n));
 	return n;
 }
@@ -756,8 +763,12 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in)
 	assert(!server->feeding);
 	enter(server);
 	server->feeding = true;
-	while (done < in.len && can_feed(server))
+	while (done < in.len && can_feed(server)) {
 		done += feed_state(server, slice_from(in, done));
+		if (server->farewell && server->question == NOTHING &&
+		    may_part(server))
+			say_farewell(server, server->farewell);
+	}
 	server->feeding = false;
 	leave(server);
 	return done;
@@ -850,7 +861,8 @@ static void answer(struct smtp_server *server, enum question question, int code,
 {
 	if (server->state == CLOSED)
 		return;
-	if (server->farewell && question != DATA_END) {
+	if (server->farewell && question != DATA_END &&
+	    !(server->draining && server->mail)) {
 		say_farewell(server, server->farewell);
 		return;
 	}
@@ -866,10 +878,12 @@ static void answer(struct smtp_server *server, enum question question, int code,
 	/* An empty chunk may have led to the next question already. */
 	if (server->state == CLOSED || server->question != NOTHING)
 		return;
-	if (server->farewell)
+	if (server->farewell && may_part(server))
 		say_farewell(server, server->farewell);
 	else if (code >= 500)
 		count_error(server);
+	else if (code >= 400 && question == MAIL)
+		count_junk(server);
 }
 
 void smtp_server_answer(struct smtp_server *server, int code, const char *text)
@@ -898,6 +912,11 @@ bool smtp_server_waits(const struct smtp_server *server)
 	return server->question != NOTHING;
 }
 
+uint64_t smtp_server_lines(const struct smtp_server *server)
+{
+	return server->lines;
+}
+
 bool smtp_server_in_data(const struct smtp_server *server)
 {
 	return server->state == DATA || server->state == CHUNK;
@@ -917,11 +936,25 @@ void smtp_server_tls_started(struct smtp_server *server)
 
 void smtp_server_shutdown(struct smtp_server *server, const char *text)
 {
+	if (server->state == CLOSED || (server->farewell && !server->draining))
+		return;
+	if (!server->farewell)
+		server->farewell = mem_dup(text);
+	server->draining = false;
+	enter(server);
+	if (server->question == NOTHING)
+		say_farewell(server, server->farewell);
+	leave(server);
+}
+
+void smtp_server_drain(struct smtp_server *server, const char *text)
+{
 	if (server->state == CLOSED || server->farewell)
 		return;
 	server->farewell = mem_dup(text);
+	server->draining = true;
 	enter(server);
-	if (server->question == NOTHING)
+	if (server->question == NOTHING && may_part(server))
 		say_farewell(server, server->farewell);
 	leave(server);
 }

@@ -73,8 +73,8 @@ struct smtp_server_limits {	 /* 0: no limit */
 	unsigned max_errors;	 /* 5xx since the last kept message,
 					 * then 421 */
 	unsigned max_junk;	 /* commands that move nothing (NOOP, VRFY,
-					 * RSET outside of a transaction, a
-					 * greeting again, RCPT over the limit,
+					 * RSET, a greeting again, MAIL that
+					 * gets 4yz, RCPT over the limit,
 					 * a chunk that is empty or skipped)
 					 * since the last kept message, then
 					 * 421 */
@@ -110,6 +110,8 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in);
 void smtp_server_answer(struct smtp_server *server, int code, const char *text);
 /* True while an owner's answer is outstanding. */
 bool smtp_server_waits(const struct smtp_server *server);
+/* Command lines that came whole: the deadline of the next starts anew. */
+uint64_t smtp_server_lines(const struct smtp_server *server);
 /* True while message bytes are expected (for the deadline of that state), those
  * of a refused chunk included. */
 bool smtp_server_in_data(const struct smtp_server *server);
@@ -117,10 +119,14 @@ bool smtp_server_in_data(const struct smtp_server *server);
 void smtp_server_tls_started(struct smtp_server *server);
 /*
  * 421 `text` ("4.4.2 too slow") and close: at once, mid-message too (chunks
- * that were answered 250 are no message yet); while an answer is outstanding in place of that answer, but after the one that tells
- * whether a message was kept.
+ * that were answered 250 are no message yet); while an answer is outstanding
+ * in place of that answer, but after the one that tells whether a message was
+ * kept.
  */
 void smtp_server_shutdown(struct smtp_server *server, const char *text);
+/* The same once no transaction is open: one whose MAIL was accepted goes on to
+ * its end. */
+void smtp_server_drain(struct smtp_server *server, const char *text);
 /* Replies to send; the owner consumes. */
 struct buf *smtp_server_out(struct smtp_server *server);
 enum smtp_server_limit smtp_server_limit(const struct smtp_server *server);

@@ -84,7 +84,7 @@ static int write_all(struct evidence *e, const char *from, uint32_t number,
 	segment_header_encode(&e->header, head);
 	buf_add(&e->out, slice_of(head, sizeof(head)));
 	e->offset = SEGMENT_HEADER;
-	if (scan_file(from, number, 0, &visitor, e, &result, err) < 0 ||
+	if (scan_file(from, number, 0, 0, &visitor, e, &result, err) < 0 ||
 	    flush(e, 1, err) < 0)
 		return -1;
 	if (fdatasync(e->fd) < 0)

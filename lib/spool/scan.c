@@ -17,9 +17,9 @@ struct scan {
 	const struct scan_visitor *visitor;
 	void *ctx;
 	struct scan_result *result;
-	uint64_t synced; /* highest that a record here vouches for */
+	uint64_t synced; /* highest that somebody vouches for */
 	struct {	 /* bad ranges wait until that is known */
-		uint64_t offset, length;
+		uint64_t from, to;
 	} * bad;
 	size_t bad_count;
 };
@@ -32,30 +32,43 @@ static bool all_zero(struct slice s)
 
 static void note_bad(struct scan *scan, uint64_t from, uint64_t to)
 {
-	struct slice range = slice_of(scan->bytes.p + from, to - from);
-
-	/* Zeros are what the file was made of: nothing was written there. */
-	while (range.len > 0 && range.p[range.len - 1] == 0)
-		range.len--;
-	if (all_zero(range))
-		return;
+	if (scan->bad_count == 0)
+		scan->result->whole = from;
 	scan->bad =
 		mem_grow(scan->bad, (scan->bad_count + 1) * sizeof(*scan->bad));
-	scan->bad[scan->bad_count].offset = from;
-	scan->bad[scan->bad_count++].length = range.len;
+	scan->bad[scan->bad_count].from = from;
+	scan->bad[scan->bad_count++].to = to;
+}
+
+/* Zeros behind what was synced are what the file was made of: nothing was
+ * written there. */
+static uint64_t end_of_bad(const struct scan *scan, uint64_t from, uint64_t to)
+{
+	while (to > from && to > scan->synced && scan->bytes.p[to - 1] == 0)
+		to--;
+	return to;
 }
 
 static void tell_bad(struct scan *scan)
 {
 	for (size_t i = 0; i < scan->bad_count; i++) {
+		uint64_t from = scan->bad[i].from, there;
+		uint64_t to = end_of_bad(scan, from, scan->bad[i].to);
 		struct scan_bad bad = {
 			.segment = scan->number,
-			.offset = scan->bad[i].offset,
-			.length = scan->bad[i].length,
-			.damaged = scan->bad[i].offset < scan->synced,
+			.offset = from,
+			.length = to - from,
+			.damaged = from < scan->synced ||
+				   scan->visitor->files_are_whole,
 		};
 
-		bad.bytes = slice_of(scan->bytes.p + bad.offset, bad.length);
+		scan->result->end = to;
+		if (to == from)
+			continue;
+		there = to < scan->bytes.len ? to : scan->bytes.len;
+		if (there > from)
+			bad.bytes =
+				slice_of(scan->bytes.p + from, there - from);
 		scan->result->bad_ranges++;
 		scan->result->damaged_ranges += bad.damaged;
 		if (scan->visitor->on_bad)
@@ -111,6 +124,8 @@ static int take_record(struct scan *scan, const struct segment_record *found,
 				    found->length),
 	};
 
+	if (found->kind == SEGMENT_END)
+		return 0;
 	record.body = body_offset(&record);
 	scan->result->records++;
 	return scan->visitor->on_record(scan->ctx, &record, err);
@@ -124,6 +139,12 @@ static bool payload_is_whole(const struct scan *scan,
 	return scan->bytes.len - start >= record->length &&
 	       crc32c(0, slice_of(scan->bytes.p + start, record->length)) ==
 		       record->payload_crc;
+}
+
+/* Where the segment ends, or should. */
+static uint64_t end_of(const struct scan *scan)
+{
+	return scan->bytes.len > scan->synced ? scan->bytes.len : scan->synced;
 }
 
 static int scan_records(struct scan *scan, uint64_t at, struct err *err)
@@ -153,13 +174,12 @@ static int scan_records(struct scan *scan, uint64_t at, struct err *err)
 	}
 	if (bad_from == UINT64_MAX)
 		bad_from = at;
-	if (bad_from < scan->bytes.len)
-		note_bad(scan, bad_from, scan->bytes.len);
+	note_bad(scan, bad_from, end_of(scan));
 	return 0;
 }
 
 int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
-		 const struct scan_visitor *visitor, void *ctx,
+		 uint64_t synced, const struct scan_visitor *visitor, void *ctx,
 		 struct scan_result *result, struct err *err)
 {
 	struct scan scan = {
@@ -168,17 +188,25 @@ int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
 		.visitor = visitor,
 		.ctx = ctx,
 		.result = result,
+		/* A segment without a record has lost none. */
+		.synced = synced > SEGMENT_HEADER ? synced : 0,
 	};
 	int outcome = 0;
 
 	result->bytes += bytes.len;
+	/* A record was read there before. */
+	if (offset > 0 && scan.synced <= offset)
+		scan.synced = offset + 1;
+	if (offset > bytes.len)
+		offset = bytes.len;
 	if (segment_header_decode(bytes, &scan.segment) < 0) {
 		/* Without its nonce nothing in here can be trusted.  It was on
 		 * disk before the first record: with one, this is damage. */
 		if (bytes.len > SEGMENT_HEADER &&
-		    !all_zero(slice_from(bytes, SEGMENT_HEADER)))
+		    !all_zero(slice_from(bytes, SEGMENT_HEADER)) &&
+		    scan.synced < SEGMENT_HEADER)
 			scan.synced = SEGMENT_HEADER;
-		note_bad(&scan, 0, bytes.len);
+		note_bad(&scan, 0, end_of(&scan));
 	} else {
 		if (offset < SEGMENT_HEADER)
 			offset = SEGMENT_HEADER;
@@ -189,7 +217,7 @@ int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
 }
 
 int scan_file(const char *path, uint32_t number, uint64_t offset,
-	      const struct scan_visitor *visitor, void *ctx,
+	      uint64_t synced, const struct scan_visitor *visitor, void *ctx,
 	      struct scan_result *result, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -204,7 +232,8 @@ int scan_file(const char *path, uint32_t number, uint64_t offset,
 		goto out;
 	}
 	if (st.st_size == 0) {
-		outcome = 0;
+		outcome = scan_segment(slice(""), number, offset, synced,
+				       visitor, ctx, result, err);
 		goto out;
 	}
 	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -215,7 +244,7 @@ int scan_file(const char *path, uint32_t number, uint64_t offset,
 	}
 	madvise(map, (size_t)st.st_size, MADV_SEQUENTIAL);
 	outcome = scan_segment(slice_of(map, (size_t)st.st_size), number,
-			       offset, visitor, ctx, result, err);
+			       offset, synced, visitor, ctx, result, err);
 	munmap(map, (size_t)st.st_size);
 out:
 	close(fd);
@@ -227,6 +256,26 @@ static int by_number(const void *a, const void *b)
 	uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
 
 	return (one > other) - (one < other);
+}
+
+/* How much of `number` was on disk when segment `next` began. */
+static uint64_t vouched_by(const char *dir, uint32_t next, uint32_t number)
+{
+	char *path = mem_printf("%s/%08u.seg", dir, next);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct segment_header header;
+	char bytes[SEGMENT_HEADER];
+	uint64_t synced = 0;
+
+	if (fd >= 0 && read(fd, bytes, sizeof(bytes)) == sizeof(bytes) &&
+	    segment_header_decode(slice_of(bytes, sizeof(bytes)), &header) ==
+		    0 &&
+	    header.before == number)
+		synced = header.before_synced;
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return synced;
 }
 
 int scan_dir(const char *dir, uint32_t segment, uint64_t offset,
@@ -256,14 +305,21 @@ int scan_dir(const char *dir, uint32_t segment, uint64_t offset,
 	if (count)
 		qsort(numbers, count, sizeof(*numbers), by_number);
 	for (size_t i = 0; i < count && outcome == 0; i++) {
-		char *path = mem_printf("%s/%08u.seg", dir, numbers[i]);
+		uint32_t number = numbers[i];
+		uint64_t synced = 0;
+		char *path;
 
-		if (numbers[i] >= result->next_segment)
-			result->next_segment = numbers[i] + 1;
-		if (numbers[i] >= segment)
-			outcome = scan_file(path, numbers[i],
-					    numbers[i] == segment ? offset : 0,
-					    visitor, ctx, result, err);
+		if (number >= result->next_segment)
+			result->next_segment = number + 1;
+		if (number < segment)
+			continue;
+		if (i + 1 < count)
+			synced = vouched_by(dir, numbers[i + 1], number);
+		path = mem_printf("%s/%08u.seg", dir, number);
+		outcome =
+			scan_file(path, number, number == segment ? offset : 0,
+				  synced, visitor, ctx, result, err);
+		result->last = number;
 		free(path);
 	}
 	free(numbers);

@@ -4,8 +4,9 @@
  * Reads every segment of a folder in order, skips bytes that are no record,
  * resynchronises only on nonce + matching offset + header CRC, and calls for
  * every valid record.  Bad ranges are reported: `torn` above the highest
- * offset known synced, `damaged` below it.  Pure reading: works on a copy on
- * another machine as well.
+ * offset known synced (by a record, or by the header of the next segment),
+ * `damaged` below it, be it that the file ends too early.  Pure reading: works
+ * on a copy on another machine as well.
  */
 #ifndef SPOOL_SCAN_H
 #define SPOOL_SCAN_H
@@ -24,11 +25,14 @@ struct scan_bad {
 	uint32_t segment;
 	uint64_t offset, length;
 	bool damaged;	    /* else torn */
-	struct slice bytes; /* borrowed; for the quarantine */
+	struct slice bytes; /* what of it is there; borrowed */
 };
 
 struct scan_result {
 	uint32_t next_segment; /* number for the next new segment */
+	uint32_t last;	       /* segment; 0: there is none */
+	uint64_t whole;	       /* bytes of it without a gap */
+	uint64_t end;	       /* of it: nothing but zeros follows */
 	uint64_t records, bad_ranges, damaged_ranges;
 	uint64_t bytes;
 };
@@ -37,16 +41,21 @@ struct scan_visitor {
 	int (*on_record)(void *ctx, const struct scan_record *record,
 			 struct err *err);
 	void (*on_bad)(void *ctx, const struct scan_bad *bad);
+	/* A file has its name only since all of it is on disk: nothing bad in
+	 * it is merely torn. */
+	bool files_are_whole;
 };
 
-/* One segment's bytes; `offset` 0: from its first record on. */
+/* One segment's bytes; from a record at `offset` that was read before, or (0)
+ * from the first one on.  `synced`: so many bytes were on disk, says the next
+ * segment (0: it says nothing). */
 int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
-		 const struct scan_visitor *visitor, void *ctx,
+		 uint64_t synced, const struct scan_visitor *visitor, void *ctx,
 		 struct scan_result *result, struct err *err);
 
-/* The same with a file; an empty one has nothing. */
+/* The same with a file. */
 int scan_file(const char *path, uint32_t number, uint64_t offset,
-	      const struct scan_visitor *visitor, void *ctx,
+	      uint64_t synced, const struct scan_visitor *visitor, void *ctx,
 	      struct scan_result *result, struct err *err);
 
 /*

@@ -17,6 +17,9 @@ void segment_header_encode(const struct segment_header *header,
 	put_u32(out + 12, header->number);
 	memcpy(out + 16, header->nonce, SEGMENT_NONCE);
 	put_u32(out + 32, crc32c(0, slice_of(out, 32)));
+	put_u32(out + 36, header->before);
+	put_u64(out + 40, header->before_synced);
+	put_u32(out + 48, crc32c(0, slice_of(out, 48)));
 }
 
 int segment_header_decode(struct slice bytes, struct segment_header *header)
@@ -28,6 +31,12 @@ int segment_header_decode(struct slice bytes, struct segment_header *header)
 		return -1;
 	header->number = get_u32(bytes.p + 12);
 	memcpy(header->nonce, bytes.p + 16, SEGMENT_NONCE);
+	header->before = 0;
+	header->before_synced = 0;
+	if (get_u32(bytes.p + 48) == crc32c(0, slice_of(bytes.p, 48))) {
+		header->before = get_u32(bytes.p + 36);
+		header->before_synced = get_u64(bytes.p + 40);
+	}
 	return 0;
 }
 
@@ -59,7 +68,7 @@ int segment_record_decode(const struct segment_header *segment,
 	    get_u32(bytes.p + 48) != crc32c(0, slice_of(bytes.p, 48)))
 		return -1;
 	kind = (unsigned char)bytes.p[4];
-	if (kind < RECORD_MESSAGE || kind > RECORD_STATE)
+	if (kind < RECORD_MESSAGE || kind > SEGMENT_END)
 		return -1;
 	record->kind = (enum record_kind)kind;
 	record->offset = offset;

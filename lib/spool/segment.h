@@ -7,13 +7,18 @@
  * whoever wrote the message could not know the nonce, and a copy of a real
  * record lies at another offset.
  *
- *   segment  magic(8) version(4) number(4) nonce(16) crc(4) zeros(28) = 64
+ *   segment  magic(8) version(4) number(4) nonce(16) crc(4)
+ *            before(4) synced(8) crc(4) zeros(12)                     = 64
  *   record   magic(4) kind(1) zeros(3) nonce(16) offset(8) length(4)
  *            synced(8) payload crc(4) header crc(4)                   = 52
  *            payload, zeros up to a multiple of 8
  *
  * `synced` is the highest offset that was known to be on disk when the record
- * was written: bad bytes below it are damage, above it a torn tail.
+ * was written: bad bytes below it are damage, above it a torn tail.  For the
+ * last records of a segment the next one tells: `before` is the segment that
+ * was written before it, `synced` how much of that was on disk.  So does a mark
+ * at the end of one that was closed in order: a record of kind SEGMENT_END,
+ * without a payload.
  */
 #ifndef SPOOL_SEGMENT_H
 #define SPOOL_SEGMENT_H
@@ -25,12 +30,15 @@
 #define SEGMENT_NONCE	      16
 #define SEGMENT_RECORD_HEADER 52
 #define SEGMENT_ALIGN	      8
+#define SEGMENT_END	      ((enum record_kind)(RECORD_STATE + 1))
 /* Largest payload: a body kept inline and the most envelopes. */
 #define SEGMENT_PAYLOAD_MAX (RECORD_BODY_INLINE * 2 + 512 * 1024)
 
 struct segment_header {
 	uint32_t number;
 	unsigned char nonce[SEGMENT_NONCE];
+	uint32_t before; /* 0: none, or nobody knows */
+	uint64_t before_synced;
 };
 
 struct segment_record {
@@ -43,6 +51,8 @@ struct segment_record {
 
 void segment_header_encode(const struct segment_header *header,
 			   char out[SEGMENT_HEADER]);
+/* What is said of the segment before has a checksum of its own: without it
+ * (older ones have none) it counts as not known. */
 int segment_header_decode(struct slice bytes, struct segment_header *header);
 
 void segment_record_encode(const struct segment_header *segment,

@@ -1,5 +1,7 @@
 """tideoverd alone on this machine, without a world around it."""
+import contextlib
 import json
+import os
 import socket
 import subprocess
 
@@ -30,6 +32,23 @@ def get(state, path):
     """The document of a GET."""
     raw = ask(state, f"GET {path} HTTP/1.0\r\n\r\n".encode())
     return json.loads(raw.partition(b"\r\n\r\n")[2])
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A disk of `size` bytes of memory; None without the right to mount."""
+    path = f"{folder}/disk"
+    os.mkdir(path)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path],
+        capture_output=True, check=False).returncode == 0
+    try:
+        yield path if mounted else None
+    finally:
+        if mounted:
+            wait_for("the disk is let go", lambda: subprocess.run(
+                ["umount", path], capture_output=True,
+                check=False).returncode == 0)
 
 
 class Node:

@@ -213,6 +213,14 @@ def as_root(tap, folder):
                daemon.status()["Seccomp"] == "0" and
                daemon.control("/v1/daemon")["sandbox"] == "off: --no-sandbox",
                "--no-sandbox is said in the log and by GET /v1/daemon")
+        daemon.plan()
+        report = f"{folder}/report.md"
+        subprocess.run([daemon.program, "report", "--state", daemon.state,
+                        "acme", "--output", report], capture_output=True,
+                       check=False, timeout=60)
+        with open(report, encoding="utf-8") as text:
+            tap.ok("Sandbox of tideoverd: off: --no-sandbox" in text.read(),
+                   "and in the report")
     finally:
         daemon.close()
 
@@ -316,6 +324,20 @@ def not_ours(tap, folder):
             daemon.close()
 
 
+def unit_file(tap):
+    """What systemd itself says of our unit."""
+    if not shutil.which("systemd-analyze"):
+        tap.skip("the unit's exposure", "no systemd-analyze")
+        return
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager",
+         f"{ROOT}/packaging/tideoverd.service"], capture_output=True,
+        text=True, check=False, timeout=60)
+    level = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+    tap.ok(level and float(level.group(1)) < 2.0, "systemd-analyze security: "
+           f"{level and level.group(1)} {done.stderr.strip()}")
+
+
 def main():
     tap = Tap()
     folder = tempfile.mkdtemp(prefix="tideover-e2e-")
@@ -341,6 +363,7 @@ def main():
                "an abstract name")
     other_watchdog(tap, sub("watchdog"))
     activated(tap, sub("activated"))
+    unit_file(tap)
     not_ours(tap, sub("not-ours"))
     if not tap.bad:
         shutil.rmtree(folder, ignore_errors=True)

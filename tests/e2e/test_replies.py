@@ -2,7 +2,7 @@
 """What a target may answer, and what becomes of the mail (TAP)."""
 import time
 
-from cutover import Tap, listed
+from cutover import Client, Refused, Tap, listed
 from peers import wait_for
 from replies import Standing, missing
 
@@ -172,11 +172,36 @@ def run(tap):
         slow(tap, s)
         tap.ok(all(s.in_order(box) for box in s.sent if box != "box14"),
                "no mailbox ever got older mail after newer")
+        utf8(tap, s)
         report = s.world.report()
         tap.ok(report["balances"], f"the ledger balances: {report['total']}")
         s.world.must(0, "stop")
     finally:
         s.close(not tap.bad)
+
+
+def offers_utf8(s):
+    client = Client(s.world.port, False)
+    client.close()
+    return b"SMTPUTF8" in client.offers
+
+
+def utf8(tap, s):
+    """RFC 6531: what the target does not bear is not taken for it."""
+    wait_for("the queue offers SMTPUTF8", lambda: offers_utf8(s))
+    s.target.play("without SMTPUTF8")
+    wait_for("it does no more", lambda: not offers_utf8(s))
+    client = Client(s.world.port, False)
+    try:
+        client.command(b"MAIL FROM:<a@b.example> SMTPUTF8", 250)
+        said = "250"
+    except Refused as why:
+        said = str(why)
+    client.close()
+    s.target.play("")
+    wait_for("it does again", lambda: offers_utf8(s))
+    tap.ok(said.startswith("555 5.5.4 "), "SMTPUTF8 is offered while the "
+           f"target offers it, and refused else: {said}")
 
 
 def trouble(s, preset, boxes, code):

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -44,6 +45,16 @@ def report(tap, world, suffix):
     return path
 
 
+def half_an_index(world):
+    """As a start leaves it that was killed while it read the evidence."""
+    index = sqlite3.connect(f"{world.state}/index.sqlite")
+    with index:
+        index.execute("UPDATE meta SET value = 0 WHERE key = 'evidence'")
+        for table in ("envelope", "message", "counter"):
+            index.execute(f"DELETE FROM {table}")
+    index.close()
+
+
 def space(tap, world, key):
     """Segments that hold nothing live go; what lives in them moves."""
     wait_for("segments are cleared out", lambda: len(
@@ -63,6 +74,13 @@ def space(tap, world, key):
     tap.ok(ledger["accepted"] == MESSAGES and ledger["held"] == 1 and
            ledger["delivered"] == MESSAGES - 1 and ledger["balances"],
            f"a new index, from evidence and spool: {ledger}")
+    world.must(0, "stop")
+    half_an_index(world)
+    world.start_daemon()
+    wait_for("the plan goes on",
+             lambda: world.status().get("phase") == "trailing")
+    again = world.status()["domains"][0]["ledger"]
+    tap.ok(again == ledger, "and so when a kill left half of one")
     world.must(0, "queue", "release", "acme", key, "--by", "test",
                "--reason", "seen")
     wait_for("the message that moved is delivered", lambda: world.status()

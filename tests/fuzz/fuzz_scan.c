@@ -104,8 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				buf_addc(&segment, (char)data[i]);
 		}
 	}
-	scan_segment(buf_slice(&segment), 1, 0, &visitor, &whole, &result,
-		     NULL);
+	scan_segment(buf_slice(&segment), 1, 0, get_u16(data + 1), &visitor,
+		     &whole, &result, NULL);
 	buf_release(&segment);
 	return 0;
 }

@@ -104,6 +104,8 @@ static void open_all(struct scene *scene)
 	scene->index =
 		index_open(scene->loop, scene->dir, NULL, &rebuilt, &err);
 	assert_non_null(scene->index);
+	if (rebuilt)
+		index_evidence_is_read(scene->index);
 	scene->queue = queue_new();
 	for (size_t i = 0; i < COUNT(names); i++)
 		scene->domains[i] =

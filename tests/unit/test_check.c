@@ -1329,6 +1329,11 @@ static void cert_ends_soon(struct world *w)
 	w->facts->queue_probe.tls.not_after_ms = NOW_MS + 29 * DAY_MS;
 }
 
+static void cert_ends_in_a_week(struct world *w)
+{
+	w->facts->queue_probe.tls.not_after_ms = NOW_MS + 7 * DAY_MS;
+}
+
 static void cert_untrusted(struct world *w)
 {
 	in_public(w);
@@ -1602,6 +1607,9 @@ static const struct {
 
 	{ "queue-cert", PARK, S, nothing, VERDICT_PASS, NULL },
 	{ "queue-cert", PARK, S, cert_ends_soon, VERDICT_WARN, "30 days" },
+	{ "queue-cert", PARK, W, cert_ends_soon, VERDICT_WARN, "30 days" },
+	{ "queue-cert", PARK, S, cert_ends_in_a_week, VERDICT_WARN, "30 days" },
+	{ "queue-cert", PARK, W, cert_ends_in_a_week, VERDICT_FAIL, "14 days" },
 	{ "queue-cert", PARK, S, cert_untrusted, VERDICT_WARN, "full chain" },
 	{ "queue-cert", PARK, S, no_starttls, VERDICT_WARN, "STARTTLS" },
 	{ "queue-cert", PARK, S, cert_untrusted_enforced, VERDICT_FAIL,

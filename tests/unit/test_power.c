@@ -6,6 +6,7 @@
 
 #include "daemon/spool_io.h"
 #include "daemon/spool_writer.h"
+#include "spool/segment.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -170,7 +171,8 @@ static void make_tape(struct scene *scene)
 	scene->loop = loop_new(&err);
 	scene->late = loop_timer_new(scene->loop, too_late, NULL);
 	scene->more = loop_timer_new(scene->loop, append_more, scene);
-	scene->writer = spool_writer_new(scene->loop, dir, 1, &err);
+	scene->writer = spool_writer_new(scene->loop, dir,
+					 &(struct scan_result){ 0 }, &err);
 	assert_non_null(scene->writer);
 	loop_timer_arm(scene->late, GIVE_UP_MS);
 	loop_timer_arm(scene->more, 0);
@@ -256,6 +258,19 @@ static int note_record(void *ctx, const struct scan_record *record,
 	return 0;
 }
 
+/* What the second says of the first, as scan_dir() would read it. */
+static uint64_t vouched(const struct image *first, const struct image *second)
+{
+	struct segment_header one, other;
+
+	return segment_header_decode(buf_slice(&first->bytes), &one) == 0 &&
+			       segment_header_decode(buf_slice(&second->bytes),
+						     &other) == 0 &&
+			       other.before == one.number ?
+		       other.before_synced :
+		       0;
+}
+
 static void cut_at(struct scene *scene, size_t cut)
 {
 	static const struct scan_visitor visitor = { .on_record = note_record };
@@ -268,13 +283,19 @@ static void cut_at(struct scene *scene, size_t cut)
 			lay(scene, image_of(images, tape.at[i].file),
 			    &tape.at[i], synced_later(i, cut));
 	for (size_t i = 0; i < FILES; i++) {
+		uint64_t synced = 0;
+
+		if (i + 1 < FILES)
+			synced = vouched(&images[i], &images[i + 1]);
 		if (images[i].bytes.len > 0)
 			assert_int_equal(
 				scan_segment(buf_slice(&images[i].bytes), 1, 0,
-					     &visitor, found, &result, NULL),
+					     synced, &visitor, found, &result,
+					     NULL),
 				0);
-		buf_release(&images[i].bytes);
 	}
+	for (size_t i = 0; i < FILES; i++)
+		buf_release(&images[i].bytes);
 	/* A torn tail is no damage: nobody was told that it is kept. */
 	assert_int_equal(result.damaged_ranges, 0);
 	for (unsigned i = 0; i < APPENDS; i++)

@@ -16,7 +16,7 @@
  *   S: a line of the server, exactly, or its beginning if it ends with "..."
  *   E: what the owner heard since the last C block; may be left out
  *   ! max_size 100, ! max_errors 3, ... ! starttls, ! utf8: set up (on top)
- *   ! tls, ! shutdown TEXT: happens before the next C block
+ *   ! tls, ! shutdown TEXT, ! drain TEXT: happens before the next C block
  *   ! whole: the next C block means something else when it comes in pieces
  *   # a remark
  *
@@ -32,6 +32,7 @@
 struct exchange {
 	bool whole, tls, has_events;
 	char *farewell;
+	bool drain;
 	struct buf in, out, events;
 };
 
@@ -237,7 +238,10 @@ static void read_setting(struct dialogue *dialogue, struct exchange *next,
 		next->tls = true;
 	else if (strncmp(text, "shutdown ", 9) == 0)
 		next->farewell = mem_dup(text + 9);
-	else
+	else if (strncmp(text, "drain ", 6) == 0) {
+		next->farewell = mem_dup(text + 6);
+		next->drain = true;
+	} else
 		fail_msg("no such setting: %s", text);
 }
 
@@ -386,7 +390,9 @@ static void run(const char *path, const struct dialogue *dialogue, bool later,
 		buf_clear(&test.events);
 		if (exchange->tls)
 			smtp_server_tls_started(test.server);
-		if (exchange->farewell)
+		if (exchange->farewell && exchange->drain)
+			smtp_server_drain(test.server, exchange->farewell);
+		else if (exchange->farewell)
 			smtp_server_shutdown(test.server, exchange->farewell);
 		give_pieces(&test, slice_of(in.p, at), piece);
 		give_pieces(&test, slice_from(in, at),

@@ -99,15 +99,22 @@ static int on_record(void *ctx, const struct scan_record *record,
 	return 0;
 }
 
-static void scan(struct slice bytes, struct found *found)
+/* `synced`: what the next segment's header says. */
+static void scan_vouched(struct slice bytes, uint64_t synced,
+			 struct found *found)
 {
 	static const struct scan_visitor visitor = { .on_record = on_record };
 
 	*found = (struct found){ 0 };
-	assert_int_equal(scan_segment(bytes, 7, 0, &visitor, found,
+	assert_int_equal(scan_segment(bytes, 7, 0, synced, &visitor, found,
 				      &found->result, NULL),
 			 0);
 	assert_int_equal(found->result.records, found->count);
+}
+
+static void scan(struct slice bytes, struct found *found)
+{
+	scan_vouched(bytes, 0, found);
 }
 
 static bool has(const struct found *found, uint64_t offset)
@@ -210,6 +217,67 @@ static void a_flipped_byte_costs_its_record_alone(void **state)
 			assert_int_equal(found.result.damaged_ranges, 1);
 	}
 	buf_release(&spool.bytes);
+}
+
+/* The next segment began when all of this one was on disk. */
+static void what_the_next_segment_vouches_for_is_no_torn_tail(void **state)
+{
+	struct spool spool;
+	struct found found;
+	uint64_t last, end;
+
+	spool_init(&spool);
+	add_three(&spool, false);
+	end = spool.bytes.len;
+	last = spool.offsets[2];
+	scan_vouched(buf_slice(&spool.bytes), end, &found);
+	assert_int_equal(found.result.bad_ranges, 0);
+	assert_true(found.result.whole == end && found.result.end == end);
+	for (size_t at = last; at < last + SEGMENT_RECORD_HEADER; at++) {
+		spool.bytes.p[at] ^= 0x40;
+		scan_vouched(buf_slice(&spool.bytes), end, &found);
+		assert_int_equal(found.result.damaged_ranges, 1);
+		assert_true(found.result.whole == last);
+		/* Written, but never known to be on disk. */
+		scan_vouched(buf_slice(&spool.bytes), last, &found);
+		assert_int_equal(found.result.bad_ranges, 1);
+		assert_int_equal(found.result.damaged_ranges, 0);
+		spool.bytes.p[at] ^= 0x40;
+	}
+	for (size_t cut = 0; cut < last + SEGMENT_RECORD_HEADER; cut++) {
+		scan_vouched(slice_of(spool.bytes.p, cut), end, &found);
+		assert_int_equal(found.result.damaged_ranges, 1);
+	}
+	memset(spool.bytes.p + last, 0, end - last);
+	for (int i = 0; i < 5000; i++)
+		buf_addc(&spool.bytes, '\0');
+	scan_vouched(buf_slice(&spool.bytes), end, &found);
+	assert_int_equal(found.result.damaged_ranges, 1);
+	scan_vouched(buf_slice(&spool.bytes), last, &found);
+	assert_int_equal(found.result.bad_ranges, 0);
+	assert_true(found.result.end == last);
+	buf_release(&spool.bytes);
+}
+
+/* A header of before it said anything of another segment. */
+static void an_older_header_vouches_for_nothing(void **state)
+{
+	struct segment_header header = { .number = 8,
+					 .before = 7,
+					 .before_synced = 1 << 20 };
+	struct segment_header out;
+	char bytes[SEGMENT_HEADER];
+
+	segment_header_encode(&header, bytes);
+	assert_int_equal(
+		segment_header_decode(slice_of(bytes, sizeof(bytes)), &out), 0);
+	assert_int_equal(out.before, 7);
+	assert_true(out.before_synced == 1 << 20);
+	memset(bytes + 36, 0, sizeof(bytes) - 36);
+	assert_int_equal(
+		segment_header_decode(slice_of(bytes, sizeof(bytes)), &out), 0);
+	assert_int_equal(out.before, 0);
+	assert_true(out.before_synced == 0);
 }
 
 static void without_its_header_nothing_of_a_segment_is_trusted(void **state)
@@ -426,6 +494,9 @@ int main(void)
 		cmocka_unit_test(
 			a_tail_torn_anywhere_takes_no_whole_record_along),
 		cmocka_unit_test(a_flipped_byte_costs_its_record_alone),
+		cmocka_unit_test(
+			what_the_next_segment_vouches_for_is_no_torn_tail),
+		cmocka_unit_test(an_older_header_vouches_for_nothing),
 		cmocka_unit_test(
 			without_its_header_nothing_of_a_segment_is_trusted),
 		cmocka_unit_test(

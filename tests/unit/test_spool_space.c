@@ -132,8 +132,8 @@ static int scene_new(void **state)
 	scene->poll = loop_timer_new(scene->loop, poll, scene);
 	scene->late = loop_timer_new(scene->loop, too_late, NULL);
 	scene->store.loop = scene->loop;
-	scene->store.spool =
-		spool_writer_new(scene->loop, scene->spool, 1, &err);
+	scene->store.spool = spool_writer_new(scene->loop, scene->spool,
+					      &(struct scan_result){ 0 }, &err);
 	scene->store.index =
 		index_open(scene->loop, scene->dir, NULL, &rebuilt, &err);
 	assert_non_null(scene->store.spool);

@@ -24,6 +24,7 @@ static struct {
 	_Atomic int fail_writes, fail_syncs; /* so many fail; -1: all */
 	_Atomic int error;
 	_Atomic int syncs;
+	_Atomic bool stands; /* a sync takes as long as this is so */
 } disk;
 
 /* What was written to each file since it was synced last. */
@@ -91,6 +92,8 @@ static int disk_write(int fd, struct iovec *iov, size_t count, uint64_t offset)
 static int disk_sync(int fd)
 {
 	disk.syncs++;
+	while (disk.stands)
+		usleep(100);
 	if (disk.fail_syncs) {
 		disk.fail_syncs -= disk.fail_syncs > 0;
 		errno = disk.error;
@@ -136,7 +139,8 @@ static int scene_new(void **state)
 	assert_non_null(mkdtemp(scene->dir));
 	scene->loop = loop_new(&err);
 	scene->late = loop_timer_new(scene->loop, too_late, NULL);
-	scene->writer = spool_writer_new(scene->loop, scene->dir, 1, &err);
+	scene->writer = spool_writer_new(scene->loop, scene->dir,
+					 &(struct scan_result){ 0 }, &err);
 	assert_non_null(scene->writer);
 	*state = scene;
 	return 0;
@@ -236,16 +240,37 @@ static int count_record(void *ctx, const struct scan_record *record,
 }
 
 /* What a restart would find. */
-static unsigned records_on_disk(struct scene *scene)
+static unsigned records_found(struct scene *scene, struct scan_result *result)
 {
 	static const struct scan_visitor visitor = { .on_record =
 							     count_record };
-	struct scan_result result;
 	unsigned count = 0;
 
 	assert_int_equal(
-		scan_dir(scene->dir, 0, 0, &visitor, &count, &result, NULL), 0);
+		scan_dir(scene->dir, 0, 0, &visitor, &count, result, NULL), 0);
 	return count;
+}
+
+static unsigned records_on_disk(struct scene *scene)
+{
+	struct scan_result result;
+
+	return records_found(scene, &result);
+}
+
+/* Of the last record that was kept. */
+static void flip_a_byte(struct scene *scene, const struct spool_place *place)
+{
+	char *path = mem_printf("%s/%08u.seg", scene->dir, place->segment);
+	int fd = open(path, O_RDWR);
+	char byte;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, (off_t)place->offset + 8), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)place->offset + 8), 1);
+	close(fd);
+	free(path);
 }
 
 static void done_follows_the_sync_in_the_order_of_the_appends(void **state)
@@ -343,6 +368,137 @@ static void a_second_failure_stops_acceptance(void **state)
 	assert_int_equal(scene->failed, 5);
 }
 
+/* It was acknowledged: the header of the next segment tells. */
+static void damage_to_the_last_record_of_a_segment_is_an_alert(void **state)
+{
+	struct scene *scene = *state;
+	struct scan_result result;
+	struct spool_place last;
+
+	append(scene, 1);
+	append(scene, 2);
+	wait_all(scene);
+	last = scene->last;
+	disk.fail_syncs = 1;
+	disk.error = EIO;
+	append(scene, 3);
+	wait_all(scene);
+	append(scene, 4);
+	wait_all(scene);
+	/* Record 3 was written and not synced: whole or not, no alert. */
+	flip_a_byte(scene, &last);
+	records_found(scene, &result);
+	assert_int_equal(result.damaged_ranges, 1);
+}
+
+static void an_orderly_end_vouches_for_its_last_record(void **state)
+{
+	struct scene *scene = *state;
+	struct scan_result result;
+
+	append(scene, 1);
+	wait_all(scene);
+	spool_writer_free(scene->writer);
+	scene->writer = NULL;
+	assert_int_equal(records_found(scene, &result), 1);
+	assert_int_equal(result.bad_ranges, 0);
+	flip_a_byte(scene, &scene->last);
+	assert_int_equal(records_found(scene, &result), 0);
+	assert_int_equal(result.damaged_ranges, 1);
+}
+
+static void so_is_damage_to_what_a_restart_found(void **state)
+{
+	struct scene *scene = *state;
+	struct scan_result result;
+	struct err err = ERR_INIT;
+
+	append(scene, 1);
+	wait_all(scene);
+	spool_writer_free(scene->writer);
+	assert_int_equal(records_found(scene, &result), 1);
+	scene->writer =
+		spool_writer_new(scene->loop, scene->dir, &result, &err);
+	assert_non_null(scene->writer);
+	assert_int_equal(records_found(scene, &result), 1);
+	assert_int_equal(result.bad_ranges, 0);
+	flip_a_byte(scene, &scene->last);
+	assert_int_equal(records_found(scene, &result), 0);
+	assert_int_equal(result.damaged_ranges, 1);
+}
+
+static void never_asked(void *ctx)
+{
+	fail_msg("nobody waits for this room");
+}
+
+/* The loop is busy while the thread does all of it: `room` of a side file is
+ * posted behind the news that frees it. */
+static void a_long_turn(void *ctx)
+{
+	struct scene *scene = ctx;
+	struct spool_stats stats = { 0 };
+	struct buf large = BUF_INIT;
+	struct id id = id_new(1);
+	struct spool_side *side = spool_side_new(scene->writer, &id, NULL);
+	int syncs = disk.syncs;
+
+	assert_non_null(side);
+	spool_side_on_room(side, never_asked, NULL);
+	buf_reserve(&large, 2 << 20);
+	memset(large.p, 'x', 2 << 20);
+	large.len = 2 << 20;
+	spool_side_write_take(side, &large);
+	assert_true(spool_writer_unwritten(scene->writer) <= 2 << 20);
+	spool_side_end(side);
+	append(scene, 2);
+	disk.stands = false;
+	while (stats.appends < 2 || disk.syncs == syncs)
+		spool_writer_stats(scene->writer, &stats);
+}
+
+static void a_side_file_lives_as_long_as_its_room(void **state)
+{
+	struct scene *scene = *state;
+	struct loop_timer *turn =
+		loop_timer_new(scene->loop, a_long_turn, scene);
+
+	/* Its sync stands until the turn has done its part. */
+	disk.stands = true;
+	append(scene, 1);
+	loop_timer_arm(turn, 50);
+	wait_all(scene);
+	loop_timer_free(turn);
+	assert_int_equal(scene->kept, 2);
+	assert_int_equal(spool_writer_unwritten(scene->writer), 0);
+}
+
+/* A disk that was full for a while needs no restart, and no file is left of
+ * the attempts. */
+static void a_full_disk_passes(void **state)
+{
+	struct scene *scene = *state;
+	struct scan_result result;
+
+	append(scene, 0);
+	wait_all(scene);
+	disk.fail_writes = -1;
+	disk.error = ENOSPC;
+	for (unsigned i = 1; i < 6; i++) {
+		append(scene, i);
+		wait_all(scene);
+	}
+	assert_int_equal(scene->failed, 5);
+	assert_null(spool_writer_broken(scene->writer));
+	disk.fail_writes = 0;
+	append(scene, 6);
+	wait_all(scene);
+	assert_int_equal(scene->kept, 2);
+	assert_int_equal(records_found(scene, &result), 2);
+	assert_int_equal(result.next_segment, 3);
+	assert_int_equal(result.bad_ranges, 0);
+}
+
 #define SCENE_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, scene_new, scene_free)
 
@@ -354,6 +510,11 @@ int main(void)
 		SCENE_TEST(a_failed_write_moves_on_to_a_new_segment),
 		SCENE_TEST(a_failed_sync_retires_the_segment),
 		SCENE_TEST(a_second_failure_stops_acceptance),
+		SCENE_TEST(a_full_disk_passes),
+		SCENE_TEST(damage_to_the_last_record_of_a_segment_is_an_alert),
+		SCENE_TEST(so_is_damage_to_what_a_restart_found),
+		SCENE_TEST(an_orderly_end_vouches_for_its_last_record),
+		SCENE_TEST(a_side_file_lives_as_long_as_its_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,47 @@
+#include "daemon/volume.h"
+
+enum {
+	MINUTE_MS = 60 * 1000,
+	HOUR_MS = 60 * MINUTE_MS
+};
+
+static void advance(struct volume *volume, int64_t mono_ms)
+{
+	int64_t hour = mono_ms / HOUR_MS;
+
+	for (int i = 0; volume->hour < hour && i < VOLUME_HOURS; i++) {
+		volume->hour++;
+		volume->bucket[volume->hour % VOLUME_HOURS] = 0;
+	}
+	if (volume->hour < hour)
+		volume->hour = hour; /* all of them are empty */
+}
+
+void volume_begin(struct volume *volume, int64_t mono_ms)
+{
+	*volume = (struct volume){ .hour = mono_ms / HOUR_MS,
+				   .begun_ms = mono_ms };
+}
+
+void volume_add(struct volume *volume, uint64_t bytes, int64_t mono_ms)
+{
+	advance(volume, mono_ms);
+	volume->bucket[volume->hour % VOLUME_HOURS] += bytes;
+}
+
+double volume_per_hour(struct volume *volume, int64_t mono_ms)
+{
+	int64_t known = mono_ms - volume->begun_ms;
+	int64_t kept =
+		(VOLUME_HOURS - 1) * (int64_t)HOUR_MS + mono_ms % HOUR_MS;
+	double sum = 0;
+
+	advance(volume, mono_ms);
+	for (int i = 0; i < VOLUME_HOURS; i++)
+		sum += (double)volume->bucket[i];
+	if (known > kept)
+		known = kept;
+	if (known < MINUTE_MS)
+		known = MINUTE_MS;
+	return sum * HOUR_MS / (double)known;
+}
