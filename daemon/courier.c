@@ -94,8 +94,16 @@ static void outcome_none(struct courier *c, enum smtp_stage stage,
 static void lost(struct courier *c, enum smtp_stage stage,
 		 const struct smtp_reply *reply, const char *why)
 {
+	char demanded[500];
+
 	c->drop = true;
 	loop_timer_arm(c->turn, 0);
+	if (stage == SMTP_STAGE_STARTTLS && c->terms && why) {
+		snprintf(demanded, sizeof(demanded), "%s; demanded by %s", why,
+			 c->terms->why);
+		why = demanded;
+		trust_forget(c->spec.trust);
+	}
 	if (c->carrying && !c->ready && c->addr_next < c->addr_count) {
 		c->again = true;
 		return;

@@ -49,12 +49,11 @@ struct policies {
 	struct loop_timer *step; /* after an answer, outside its callback */
 };
 
+/* A clock that was set back makes no policy invalid. */
 static bool is_valid(const struct entry *entry)
 {
-	int64_t age_ms = clock_wall_ms() - entry->fetched_ms;
-
-	return entry->policy && age_ms >= 0 &&
-	       age_ms < entry->policy->max_age_s * 1000;
+	return entry->policy && clock_wall_ms() - entry->fetched_ms <
+					entry->policy->max_age_s * 1000;
 }
 
 static bool is_due(const struct entry *entry)
@@ -62,7 +61,7 @@ static bool is_due(const struct entry *entry)
 	int64_t age_ms = clock_wall_ms() - entry->fetched_ms;
 	int64_t half_s = entry->policy->max_age_s / 2;
 
-	return age_ms >= (half_s < DAY_S ? half_s : DAY_S) * 1000;
+	return age_ms < 0 || age_ms >= (half_s < DAY_S ? half_s : DAY_S) * 1000;
 }
 
 /* The file: each policy in the form in which it is published. */

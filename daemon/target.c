@@ -7,9 +7,7 @@ void target_init(struct target *target, const struct plan_system *system)
 {
 	*target = (struct target){ .port = system->deliver_port,
 				   .provider = system->provider };
-	target->host = mem_dup(system->deliver_host ? system->deliver_host :
-			       system->mx.count	    ? system->mx.at[0] :
-						      "");
+	target->host = mem_dup(plan_deliver_host(system));
 	target->name = mem_printf("%s:%d", target->host, target->port);
 }
 

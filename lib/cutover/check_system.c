@@ -112,28 +112,43 @@ static void judge_dane(const struct ask *ask, const struct probe_result *probe,
 			  mem_printf("repair the certificate or the record"));
 }
 
+/* A delivery keeps to a policy that lists its host, whatever the plan says. */
+static bool policy_demands(const struct ask *ask)
+{
+	const struct mta_sts *policy = ask->known->sts.policy;
+
+	return policy && policy->mode == MTA_STS_ENFORCE &&
+	       mta_sts_lists(policy, plan_deliver_host(ask->system));
+}
+
 static void judge_tls(const struct ask *ask, const struct probe_result *probe,
 		      struct tally *tally)
 {
 	enum plan_tls wants = ask->facts->plan->replay.tls;
+	bool policy = wants != PLAN_TLS_DANE && policy_demands(ask);
+	const char *who = policy ? "its MTA-STS policy" : "replay.tls";
 
-	if (wants == PLAN_TLS_OPPORTUNISTIC)
+	if (wants == PLAN_TLS_OPPORTUNISTIC && !policy)
 		return;
 	if (!probe->tls.active)
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: %s does not do STARTTLS, which "
-				     "replay.tls requires",
-				     ask->domain->name, probe->target),
+				     "%s requires",
+				     ask->domain->name, probe->target, who),
 			  mem_printf("turn on STARTTLS at %s", probe->target));
 	else if (wants == PLAN_TLS_DANE)
 		judge_dane(ask, probe, tally);
-	else if (wants == PLAN_TLS_VERIFIED && !probe->tls.trusted)
+	else if ((policy || wants == PLAN_TLS_VERIFIED) && !probe->tls.trusted)
 		tally_add(tally, VERDICT_FAIL,
-			  mem_printf("%s: the certificate of %s is not trusted",
-				     ask->domain->name, probe->target),
+			  mem_printf("%s: the certificate of %s is not "
+				     "trusted, which %s requires",
+				     ask->domain->name, probe->target, who),
 			  mem_printf("%s: %s; install a certificate for that "
-				     "name, or set replay.tls to required",
-				     probe->target, probe->tls.verdict));
+				     "name%s",
+				     probe->target, probe->tls.verdict,
+				     policy ? "" :
+					      ", or set replay.tls to "
+					      "required"));
 }
 
 static void judge_random(const struct ask *ask,

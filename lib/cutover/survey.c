@@ -280,9 +280,7 @@ static void start_system(struct survey *survey, struct job *job)
 	const char *recipients[PROBE_RCPT_MAX];
 	char postmaster[300];
 	struct probe_spec spec = {
-		.host = system->deliver_host ? system->deliver_host :
-			system->mx.count     ? system->mx.at[0] :
-					       "",
+		.host = plan_deliver_host(system),
 		.port = system->deliver_port,
 		.helo = plan->queue_mx.host,
 		.recipients = recipients,

@@ -21,17 +21,10 @@ struct survey_tlsa {
 	void *ctx;
 };
 
-static const char *host_of(const struct plan_system *system)
-{
-	return system->deliver_host ? system->deliver_host :
-	       system->mx.count	    ? system->mx.at[0] :
-				      "";
-}
-
 void survey_tlsa_of(const struct plan_system *system, char name[DNS_NAME])
 {
 	snprintf(name, DNS_NAME, "_%d._tcp.%.240s", system->deliver_port,
-		 host_of(system));
+		 plan_deliver_host(system));
 }
 
 static void keep(const struct host *host, const struct dns_tlsa *found,
@@ -87,8 +80,9 @@ static void add(struct survey_tlsa *all, const struct plan_system *system,
 	}
 	keep(host, NULL, all->validator ? "timeout" : none->text);
 	if (all->validator)
-		host->ask = dns_tlsa_ask(all->validator, host_of(system),
-					 system->deliver_port, came, host);
+		host->ask =
+			dns_tlsa_ask(all->validator, plan_deliver_host(system),
+				     system->deliver_port, came, host);
 	else
 		host_free(host);
 }

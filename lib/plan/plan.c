@@ -194,6 +194,13 @@ const struct plan_domain *plan_domain(const struct plan *plan,
 	return NULL;
 }
 
+const char *plan_deliver_host(const struct plan_system *system)
+{
+	return system->deliver_host ? system->deliver_host :
+	       system->mx.count	    ? system->mx.at[0] :
+				      "";
+}
+
 const char *plan_strategy_name(enum plan_strategy strategy)
 {
 	return strategy == STRATEGY_PARK ? "park" : "standby";

@@ -172,6 +172,8 @@ size_t plan_errors(struct slice text, const char *path,
 /* NULL if the plan has no such domain; any case. */
 const struct plan_domain *plan_domain(const struct plan *plan,
 				      struct slice name);
+/* Where its mail goes: deliver_to, or else its first MX; "" if it has none. */
+const char *plan_deliver_host(const struct plan_system *system);
 const char *plan_strategy_name(enum plan_strategy strategy);
 const char *plan_tls_name(enum plan_tls tls);
 /*

@@ -14,13 +14,30 @@ import tempfile
 import threading
 
 import peers
-from cutover import DOMAIN, QUEUE, ROOT, VARIANT, Client, Tap, World, listed
+from cutover import (DOMAIN, OLD, QUEUE, ROOT, VARIANT, Client, Tap, World,
+                     blocking, findings, listed)
 from peers import run, wait_for
 from test_dnssec import Signer, Validator
 
 HOST = "tgt.localhost"
-POLICY_HOST = "127.0.0.77"  # port 443 of nobody else
 TTL = 1
+
+
+def policy_host():
+    """A loopback address whose port 443 is free: policies have no other."""
+    for last in range(70, 120):
+        with socket.socket() as there:
+            try:
+                there.bind((f"127.0.0.{last}", 443))
+                return f"127.0.0.{last}"
+            except PermissionError:
+                break
+            except OSError:
+                continue
+    return None
+
+
+POLICY_HOST = policy_host()
 SHORT = """\
     local-zone: "localhost." nodefault
     cache-max-ttl: 1
@@ -40,6 +57,7 @@ class Zones(Signer):
     signed = ("localhost", HOST)
     soa = f"@ {TTL} SOA ns.hosts.example. admin.example. %d 60 60 3600 1\n" \
           f"@ {TTL} NS ns.hosts.example.\n"
+    mx = ((10, HOST), (50, QUEUE))  # of the domain
 
     def delegate(self, how):
         """The target's zone is "signed", "plain" or "bogus"."""
@@ -69,8 +87,9 @@ class Zones(Signer):
 
     def sts(self, policy_id):
         """The domain's zone, with the record of MTA-STS or without (None)."""
-        lines = f"@ {TTL} MX 10 {HOST}.\n@ {TTL} MX 50 {QUEUE}.\n" \
-                f"mta-sts {TTL} A {POLICY_HOST}\n"
+        lines = f"mta-sts {TTL} A {POLICY_HOST or '127.0.0.1'}\n" + "".join(
+            f"@ {TTL} MX {preference} {host}.\n"
+            for preference, host in self.mx)
         if policy_id:
             lines += f'_mta-sts {TTL} TXT "v=STSv1; id={policy_id};"\n'
         self.publish(DOMAIN, lines, f"_mta-sts.{DOMAIN}", "TXT",
@@ -130,7 +149,7 @@ class Target:
         self.starttls = True
         self.pair = None
         self.mails = []
-        self.live = 0  # sessions that brought mail and are open
+        self.live = set()  # sessions; those of probes are short
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
         threading.Thread(target=self.listen, daemon=True).start()
@@ -156,13 +175,14 @@ class Target:
         return sock
 
     def serve(self, sock):
-        seen = {"sni": None, "client": None, "mails": 0}
+        seen = {"sni": None, "client": None}
+        self.live.add(id(seen))
         try:
             with sock:
                 self.talk(sock, seen)
         except (OSError, ssl.SSLError):
             pass
-        self.live -= seen["mails"] > 0
+        self.live.discard(id(seen))
 
     def talk(self, sock, seen):
         def say(text):
@@ -201,8 +221,6 @@ class Target:
             sock.sendall(b"354 go on\r\n")
             while next(lines) != b".\r\n":
                 pass
-            self.live += seen["mails"] == 0
-            seen["mails"] += 1
             self.mails.append(dict(seen))
         sock.sendall(b"250 2.0.0 yes\r\n")
         return True
@@ -251,6 +269,8 @@ class PolicyServer:
 class Dane(World):
     """A standing backup of the target, and nothing else that is not needed."""
 
+    mx_set = Zones.mx
+
     def __init__(self, tls, port=None):  # pylint: disable=super-init-not-called
         self.folder = tempfile.mkdtemp(prefix="tideover-dane-")
         os.chmod(self.folder, 0o755)
@@ -264,9 +284,11 @@ class Dane(World):
         os.chmod(key, 0o600)
         self.target = self.keep(Target(cert))
         self.zones = self.keep(Zones(self.folder))
+        self.zones.mx = self.mx_set
         self.zones.sts(None)
         self.zones.publish("hosts.example", "ns A 127.0.0.1\n"
-                           f"{QUEUE}. A 127.0.0.1\n", QUEUE, "A", 1)
+                           f"{QUEUE}. A 127.0.0.1\n"
+                           f"{OLD}. A 127.0.0.1\n", QUEUE, "A", 1)
         self.zones.delegate("signed")
         self.zones.tlsa(self.target.port)
         self.resolver = self.keep(Validator(
@@ -315,13 +337,13 @@ class Dane(World):
                        "watch_every": "1s", "retry_min": "500ms",
                        "retry_max": "1s"}}
 
-    def start(self):
+    def start(self, phase="standing"):
         os.environ["SSL_CERT_FILE"] = self.authority.cert
         status, said = self.tideover("start", self.plan)
         assert status in (0, 3), said
         try:
             wait_for("the plan stands",
-                     lambda: self.status().get("phase") == "standing", 20)
+                     lambda: self.status().get("phase") == phase, 20)
         except TimeoutError as error:
             gate = said.get("gate") or said
             raise TimeoutError(json.dumps(
@@ -338,7 +360,7 @@ class Dane(World):
         """One message, for which a new session begins; the case it belongs to
         is over when it has left."""
         wait_for("earlier sessions have ended",
-                 lambda: self.target.live == 0)
+                 lambda: not self.target.live)
         client = Client(self.port, False)
         client.send([f"box{self.sent}"], b"Subject: hello\r\n\r\nhello\r\n")
         client.close()
@@ -372,6 +394,31 @@ class Dane(World):
         except TimeoutError:
             return None
         return domain["valve"]["reason"]
+
+
+class Moving(Dane):
+    """A domain that moves to the target."""
+
+    mx_set = ((10, OLD),)
+
+    def plan_for(self, tls, key, cert, port):
+        plan = super().plan_for(tls, key, cert, port)
+        old = self.keep(Target(cert))
+        old.starttls = False
+        plan["strategy"] = "park"
+        plan["new"] = plan.pop("primary")
+        plan["old"] = {"provider": "custom", "mx": [OLD],
+                       "deliver_to": f"{HOST}:{old.port}"}
+        plan["timing"].update(horizon_margin="500ms", rcpt_probe_span="1s",
+                              drained_age="1s", trail="1s")
+        return plan
+
+    def park(self):
+        self.start("holding")
+        self.zones.mx = ((10, QUEUE),)
+        self.zones.sts(None)
+        wait_for("every vantage sees the queue alone",
+                 lambda: self.views() == {"parked"})
 
 
 def refuses(tap, world, what, *words):
@@ -507,6 +554,46 @@ def sts_cases(tap, world, server):
              "host", "not verified")
 
 
+def moving_case(tap):
+    """The gate says it first; past the gate the valve closes."""
+    world = Moving("dane")
+    try:
+        target, zones = world.target, world.zones
+        target.pair = world.self_signed
+        zones.tlsa(target.port, "3 1 1 " + 64 * "0")
+        world.park()
+        world.send()
+        world.send()
+        wait_for("nothing else blocks", lambda: blocking(world.tideover(
+            "check", "acme", "--gate", "finish")[1]) == {"rcpt-probe"})
+        said = [f for f in findings(world.tideover(
+            "check", "acme", "--gate", "finish")[1])
+                if f["check"] == "rcpt-probe"][0]
+        tap.ok("matches the certificate" in said["summary"],
+               f"gate finish: {said['summary']}")
+        wait_for("the finding can be waived", lambda: world.tideover(
+            "waive", "acme", "rcpt-probe", "--gate", "finish", "--by", "anna",
+            "--reason", "test")[0] == 0)
+        status, _ = world.tideover("finish", "acme")
+        reason = world.refused("the breaker closed", "certificate is refused",
+                               f"TLSA of _{target.port}._tcp.{HOST}")
+        ledger = world.ledger()
+        tap.ok(status == 3 and reason and ledger["waiting"] == 2 and
+               ledger["held"] == 0 and not target.mails,
+               f"waived, finish exits {status}, nothing is held: {reason}")
+        zones.tlsa(target.port, ee(target.pair[1]))
+        # Until the caches have let the old record go.
+        wait_for("the mail goes", lambda: (
+            world.must(0, "resume", "acme"),
+            world.ledger()["delivered"] == 2)[1])
+        delivers(tap, world, "repaired and resumed, the mail goes", "dane-ee")
+        wait_for("the release is drained",
+                 lambda: world.status()["phase"] == "trailing")
+        tap.ok(True, "the release is drained")
+    finally:
+        end(tap, world)
+
+
 def postfix_case(tap):
     """A real server that asks for the client's certificate."""
     world = Dane("dane", peers.free_port())
@@ -540,13 +627,14 @@ def end(tap, world):
 
 
 def sts(tap):
+    if not POLICY_HOST:
+        tap.skip("MTA-STS", "no port 443 for us")
+        return
     world = Dane("opportunistic")
     try:
         server = world.keep(PolicyServer(
             world.authority.sign(f"mta-sts.{DOMAIN}")))
         sts_cases(tap, world, server)
-    except PermissionError as error:
-        tap.skip("MTA-STS", f"no port 443 for us: {error}")
     finally:
         end(tap, world)
 
@@ -562,6 +650,7 @@ def main():
         dane_cases(tap, world)
     finally:
         end(tap, world)
+    moving_case(tap)
     sts(tap)
     if os.geteuid() == 0 and not peers.missing("postfix"):
         postfix_case(tap)

@@ -525,6 +525,31 @@ static void tls_untrusted(struct world *w)
 	w->new->tls.trusted = w->old->tls.trusted = false;
 }
 
+static void policy_wants_trust(struct world *w)
+{
+	struct mta_sts *policy = mem_alloc(sizeof(*policy));
+
+	tls_untrusted(w);
+	w->plan->replay.tls = PLAN_TLS_OPPORTUNISTIC;
+	policy->mode = MTA_STS_ENFORCE;
+	policy->mx_count = 1;
+	strcpy(policy->mx[0], "*.example.org");
+	free(w->domain->sts.policy);
+	w->domain->sts.policy = policy;
+}
+
+static void policy_tests(struct world *w)
+{
+	policy_wants_trust(w);
+	w->domain->sts.policy->mode = MTA_STS_TESTING;
+}
+
+static void policy_of_others(struct world *w)
+{
+	policy_wants_trust(w);
+	strcpy(w->domain->sts.policy->mx[0], "*.example.net");
+}
+
 /* The target shows a certificate of nobody, whose key has the hash ab..ab. */
 static void dane(struct world *w, const char *zone, bool vouched)
 {
@@ -1479,6 +1504,10 @@ static const struct {
 	{ "rcpt-probe", PARK, F, greeted_no, VERDICT_FAIL, "554" },
 	{ "rcpt-probe", PARK, F, tls_missing, VERDICT_FAIL, "STARTTLS" },
 	{ "rcpt-probe", PARK, F, tls_untrusted, VERDICT_FAIL, "not trusted" },
+	{ "rcpt-probe", PARK, F, policy_wants_trust, VERDICT_FAIL,
+	  "which its MTA-STS policy requires" },
+	{ "rcpt-probe", PARK, F, policy_tests, VERDICT_PASS, NULL },
+	{ "rcpt-probe", PARK, F, policy_of_others, VERDICT_PASS, NULL },
 	{ "rcpt-probe", PARK, F, dane_matches, VERDICT_PASS, NULL },
 	{ "rcpt-probe", PARK, F, dane_other_key, VERDICT_FAIL,
 	  "matches the certificate" },
