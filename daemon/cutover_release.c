@@ -333,7 +333,7 @@ static bool domain_is_drained(const struct cutover_domain *domain)
 
 	if (domain->queue->ledger.waiting == 0)
 		return true;
-	if (list_is_empty(&domain->queue->waiting))
+	if (list_is_empty(&domain->queue->waiting) || domain->queue->asleep > 0)
 		return false; /* not in memory yet */
 	first = list_entry(domain->queue->waiting.next, struct queue_envelope,
 			   all);

@@ -471,7 +471,8 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 	static const char sql[] =
 		"SELECT m.plan, count(DISTINCT iif(e.state = 2, m.seq, NULL)),"
 		" max(iif(e.state = 2, e.ended, 0)),"
-		" max(iif(e.state < 2, m.seq, 0))"
+		" max(iif(e.state < 2, m.seq, 0)),"
+		" group_concat(DISTINCT iif(e.state < 2, m.seq, NULL))"
 		" FROM message m JOIN envelope e USING(seq)"
 		" WHERE m.segment = ?1 GROUP BY m.plan";
 	sqlite3_stmt *stmt = NULL;
@@ -490,6 +491,8 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 		json_put_number(row, "last_ms", sqlite3_column_double(stmt, 2));
 		json_put_number(row, "live_sequence",
 				sqlite3_column_double(stmt, 3));
+		json_put_text(row, "live",
+			      text_at(stmt, 4) ? text_at(stmt, 4) : "");
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);
@@ -689,13 +692,19 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 	return NULL;
 }
 
-const char index_query_page[] =
-	"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan,"
-	" " FORWARD_PATH ", " REVERSE_PATH ", m.flags, m.accepted, e.next,"
-	" e.attempts, e.uncertain, m.segment, m.offset, m.body,"
-	" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)"
-	" WHERE e.state < 2 AND e.plan = ?1 AND e.seq > ?2"
-	" ORDER BY e.seq, e.n";
+/* clang-format off */
+#define LIVE \
+	"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan," \
+	" " FORWARD_PATH ", " REVERSE_PATH ", m.flags, m.accepted, e.next," \
+	" e.attempts, e.uncertain, m.segment, m.offset, m.body," \
+	" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)" \
+	" WHERE e.state < 2 AND e.plan = ?1"
+#define IN_SEQUENCE " ORDER BY e.seq, e.n"
+/* clang-format on */
+
+const char index_query_page[] = LIVE " AND e.seq > ?2" IN_SEQUENCE;
+const char index_query_these[] =
+	LIVE " AND e.seq IN (SELECT value FROM json_each(?2))" IN_SEQUENCE;
 
 int index_query_live_row(sqlite3_stmt *stmt, struct index_live *live,
 			 struct err *err)
