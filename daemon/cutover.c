@@ -353,6 +353,7 @@ void cutover_free(struct cutover *cutover)
 	loop_timer_free(cutover->tick);
 	if (cutover->recall)
 		cutover->recall->cutover = NULL;
+	cutover_count_cancel(cutover);
 	cutover_watch_free(cutover);
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
@@ -557,6 +558,7 @@ static void wish_now(void *ctx)
 static void clear_breaker(struct cutover_domain *domain)
 {
 	set_text(&domain->breaker, NULL);
+	domain->unlisted_seen = !domain->cutover->plan->recipients.listed;
 	domain->outcomes = domain->refused = 0;
 	domain->lately = domain->lately_refused = 0;
 	domain->stage_refused = 0;

@@ -873,6 +873,12 @@ void index_live_bytes(struct index *index, const char *plan,
 	query(index, INDEX_LIVE_BYTES, plan, NULL, done, ctx);
 }
 
+void index_lines(struct index *index, const char *plan, index_json_fn *done,
+		 void *ctx)
+{
+	query(index, INDEX_LINES, plan, NULL, done, ctx);
+}
+
 void index_ledger(struct index *index, const char *plan, index_json_fn *done,
 		  void *ctx)
 {

@@ -101,6 +101,11 @@ void index_last(struct index *index, index_json_fn *done, void *ctx);
 void index_live_bytes(struct index *index, const char *plan,
 		      index_json_fn *done, void *ctx);
 
+/* Mailboxes with mail that waits, domain by domain: [{"domain","mailboxes"}].
+ * Reads through all of it. */
+void index_lines(struct index *index, const char *plan, index_json_fn *done,
+		 void *ctx);
+
 /* Every condition but the plan may be missing: NULL or 0. */
 struct index_select {
 	const char *plan;      /* required */

@@ -662,6 +662,33 @@ static struct json *live_bytes(sqlite3 *db, const struct index_select *select,
 	return finish(db, stmt, step, all, err);
 }
 
+static struct json *lines(sqlite3 *db, const struct index_select *select,
+			  struct err *err)
+{
+	static const char sql[] =
+		"SELECT e.domain, count(DISTINCT lower(" FORWARD_PATH "))"
+		" FROM envelope e JOIN message m USING(seq)"
+		" WHERE e.state < 2 AND e.state = 0 AND e.plan = ?1"
+		" GROUP BY e.domain";
+	sqlite3_stmt *stmt = NULL;
+	struct json *all;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return NULL;
+	all = json_array();
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = json_object();
+
+		json_put_text(row, "domain", text_at(stmt, 0));
+		json_put_number(row, "mailboxes",
+				sqlite3_column_double(stmt, 1));
+		json_add(all, row);
+	}
+	return finish(db, stmt, step, all, err);
+}
+
 struct json *index_query_run(sqlite3 *db, enum index_query query,
 			     const struct index_select *select, struct err *err)
 {
@@ -688,6 +715,8 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 		return last(db, err);
 	case INDEX_LIVE_BYTES:
 		return live_bytes(db, select, err);
+	case INDEX_LINES:
+		return lines(db, select, err);
 	}
 	return NULL;
 }

@@ -20,7 +20,8 @@ enum index_query {
 	INDEX_UNCERTAIN,
 	INDEX_RECENT,
 	INDEX_LAST,
-	INDEX_LIVE_BYTES
+	INDEX_LIVE_BYTES,
+	INDEX_LINES
 };
 
 /* Bits of message.flags. */
