@@ -13,6 +13,8 @@ enum {
 /* The index is asked what was delivered lately. */
 struct cutover_recall {
 	struct cutover *cutover; /* NULL: it is gone */
+	int64_t since_ms;
+	uint64_t after; /* sequence of the last that was told */
 };
 
 /* What the journal says of the past. */
@@ -404,6 +406,8 @@ static void recall_one(struct cutover *cutover, const struct json *row)
 	struct buf key = BUF_INIT;
 	int64_t at_ms = (int64_t)json_get_number(row, "at_ms", 0);
 
+	if (!json_get_text(row, "forward_path"))
+		return;
 	smtp_mailbox_key(slice(json_get_text(row, "forward_path")), &key);
 	for (size_t i = 0; i < cutover->target_count; i++)
 		if (strcmp(cutover->targets[i]->target.name,
@@ -415,24 +419,42 @@ static void recall_one(struct cutover *cutover, const struct json *row)
 	buf_release(&key);
 }
 
+static void recall(struct cutover_recall *recall);
+
 static void recalled(void *ctx, struct json *result, const struct err *err)
 {
-	struct cutover_recall *recall = ctx;
-	struct cutover *cutover = recall->cutover;
+	struct cutover_recall *recalled = ctx;
+	struct cutover *cutover = recalled->cutover;
+	size_t count = 0;
 
-	if (cutover) {
-		cutover->recall = NULL;
-		if (err)
-			log_error("what was delivered lately is not known, so "
-				  "limits begin anew: %s",
-				  err->text);
-		for (const struct json *row = json_first(result); row;
-		     row = json_next(row))
-			recall_one(cutover, row);
-		begin(cutover);
+	if (cutover && err)
+		log_error("what was delivered lately is not known, so limits "
+			  "begin anew: %s",
+			  err->text);
+	for (const struct json *row = json_first(result); cutover && row;
+	     row = json_next(row), count++) {
+		recall_one(cutover, row);
+		recalled->after = (uint64_t)json_get_number(row, "sequence", 0);
 	}
 	json_free(result);
-	free(recall);
+	if (count >= INDEX_RECENT_PAGE) {
+		recall(recalled);
+		return;
+	}
+	if (cutover) {
+		cutover->recall = NULL;
+		begin(cutover);
+	}
+	free(recalled);
+}
+
+/* The next page of them. */
+static void recall(struct cutover_recall *recall)
+{
+	struct cutover *cutover = recall->cutover;
+
+	index_recent(cutover->env.store->index, cutover->plan->name,
+		     recall->since_ms, recall->after, recalled, recall);
 }
 
 void cutover_run(struct cutover *cutover)
@@ -452,8 +474,8 @@ void cutover_run(struct cutover *cutover)
 	}
 	cutover->recall = mem_alloc(sizeof(*cutover->recall));
 	cutover->recall->cutover = cutover;
-	index_recent(cutover->env.store->index, cutover->plan->name,
-		     clock_wall_ms() - span_ms, recalled, cutover->recall);
+	cutover->recall->since_ms = clock_wall_ms() - span_ms;
+	recall(cutover->recall);
 }
 
 void cutover_look(struct cutover *cutover)

@@ -926,10 +926,12 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 }
 
 void index_recent(struct index *index, const char *plan, int64_t since_ms,
-		  index_json_fn *done, void *ctx)
+		  uint64_t after_sequence, index_json_fn *done, void *ctx)
 {
 	query(index, INDEX_RECENT, plan,
-	      &(struct index_select){ .ended_since_ms = since_ms }, done, ctx);
+	      &(struct index_select){ .ended_since_ms = since_ms,
+				      .after_sequence = after_sequence },
+	      done, ctx);
 }
 
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,

@@ -152,13 +152,15 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 /* Envelopes whose outcome was uncertain: possible duplicates, by id. */
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 		     void *ctx);
-/* What was delivered since then, or perhaps, the latest INDEX_RECENT_MAX of it:
- * [{"target","forward_path","reverse_path","at_ms"}]. */
+/* What was delivered since then, or perhaps, of the messages after a sequence:
+ * [{"target","forward_path","reverse_path","at_ms","sequence"}], by sequence.
+ * At least INDEX_RECENT_PAGE of them, or no more follow; without addresses
+ * where a sealed one does not open. */
 enum {
-	INDEX_RECENT_MAX = 100000
+	INDEX_RECENT_PAGE = 10000
 };
 void index_recent(struct index *index, const char *plan, int64_t since_ms,
-		  index_json_fn *done, void *ctx);
+		  uint64_t after_sequence, index_json_fn *done, void *ctx);
 /* All traces of a plan go (tideover remove). */
 void index_remove_plan(struct index *index, const char *plan);
 

@@ -590,13 +590,15 @@ static struct json *recent(sqlite3 *db, const struct index_select *select,
 			   struct err *err)
 {
 	static const char sql[] =
-		"SELECT a.target, " FORWARD_PATH ", " REVERSE_PATH ", a.at"
-		" FROM attempt a JOIN envelope e USING(seq, n)"
-		" JOIN message m USING(seq) WHERE a.at >= ?2 AND e.plan = ?1"
-		" AND (a.outcome = 2 OR a.uncertain) ORDER BY a.at DESC"
-		" LIMIT ?3";
+		"SELECT a.target, " FORWARD_PATH ", " REVERSE_PATH ", a.at,"
+		" a.seq FROM attempt a CROSS JOIN envelope e USING(seq, n)"
+		" CROSS JOIN message m USING(seq) WHERE a.seq > ?3 AND a.at >= ?2"
+		" AND e.plan = ?1 AND (a.outcome = 2 OR a.uncertain)"
+		" ORDER BY a.seq";
 	sqlite3_stmt *stmt = NULL;
 	struct json *all;
+	int64_t before = 0;
+	size_t count = 0;
 	int step;
 
 	if (prepare(db, sql, &stmt, err) < 0)
@@ -604,18 +606,26 @@ static struct json *recent(sqlite3 *db, const struct index_select *select,
 	all = json_array();
 	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(stmt, 2, select->ended_since_ms);
-	sqlite3_bind_int(stmt, 3, INDEX_RECENT_MAX);
+	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)select->after_sequence);
 	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		int64_t sequence = sqlite3_column_int64(stmt, 4);
 		struct json *row;
 
-		/* Sealed, and the key is gone: nobody can tell whose it was. */
-		if (!text_at(stmt, 1) || !text_at(stmt, 2))
-			continue;
+		if (count >= INDEX_RECENT_PAGE && sequence != before) {
+			step = SQLITE_DONE;
+			break;
+		}
+		before = sequence;
+		count++;
 		row = json_object();
-		json_put_text(row, "target", text_at(stmt, 0));
-		json_put_text(row, "forward_path", text_at(stmt, 1));
-		json_put_text(row, "reverse_path", text_at(stmt, 2));
+		/* Sealed, and the key is gone: nobody can tell whose it was. */
+		if (text_at(stmt, 1) && text_at(stmt, 2)) {
+			json_put_text(row, "target", text_at(stmt, 0));
+			json_put_text(row, "forward_path", text_at(stmt, 1));
+			json_put_text(row, "reverse_path", text_at(stmt, 2));
+		}
 		json_put_number(row, "at_ms", sqlite3_column_double(stmt, 3));
+		json_put_number(row, "sequence", (double)sequence);
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);

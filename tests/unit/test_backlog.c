@@ -642,6 +642,54 @@ static void an_operator_reaches_what_is_outside(void **state)
 	check_end(scene);
 }
 
+struct recalled {
+	struct scene *scene;
+	uint64_t after;
+	size_t count, pages;
+	bool over;
+};
+
+static void recall_came(void *ctx, struct json *result, const struct err *err)
+{
+	struct recalled *recalled = ctx;
+	size_t count = 0;
+
+	assert_null(err);
+	recalled->pages++;
+	for (const struct json *row = json_first(result); row;
+	     row = json_next(row), count++) {
+		uint64_t sequence =
+			(uint64_t)json_get_number(row, "sequence", 0);
+
+		assert_true(sequence >= recalled->after);
+		recalled->after = sequence;
+	}
+	json_free(result);
+	recalled->count += count;
+	if (count >= INDEX_RECENT_PAGE)
+		index_recent(recalled->scene->index, "acme", 0, recalled->after,
+			     recall_came, recalled);
+	else
+		recalled->over = true;
+	if (recalled->over)
+		loop_stop(recalled->scene->loop);
+}
+
+/* Limits are kept over a restart, however much was delivered. */
+static void what_was_delivered_comes_back_page_by_page(void **state)
+{
+	struct scene *scene = *state;
+	struct recalled recalled = { .scene = scene };
+
+	for (int i = 0; i < INDEX_RECENT_PAGE / 2; i++)
+		arrive(scene, 2 | 4 | 8u << BOXES);
+	run(scene, drain);
+	index_recent(scene->index, "acme", 0, 0, recall_came, &recalled);
+	loop_run(scene->loop);
+	assert_int_equal(recalled.count, scene->delivered);
+	assert_int_equal(recalled.pages, 2);
+}
+
 static bool no_error_yet(struct scene *scene)
 {
 	return scene->errors == 0;
@@ -695,6 +743,7 @@ int main(void)
 		scene_test(a_shut_domain_keeps_nobody_behind_it),
 		scene_test(a_restart_begins_with_the_oldest),
 		scene_test(an_operator_reaches_what_is_outside),
+		scene_test(what_was_delivered_comes_back_page_by_page),
 		scene_test(a_page_that_cannot_be_read_is_an_error),
 		scene_test(any_history_is_delivered_once_and_in_order),
 	};
