@@ -8,6 +8,8 @@
 
 enum {
 	IDLE_MS = 2000, /* a session without work says QUIT */
+	/* What takes longer may be the way's, not the target's. */
+	SMALL_BYTES = 64 * 1024,
 	DOWN_MIN_MS = 500,
 	DOWN_MAX_MS = 15000,
 	STUCK_TRIES = 6,
@@ -29,6 +31,7 @@ struct link { /* a delivery and what we know of it */
 	bool idle;
 	int64_t idle_since_ms, begun_ms;
 	bool paced;		      /* its job counts in the pace */
+	int64_t job_ms;		      /* when that began; 0: it is large */
 	bool deferred, slow, refused; /* what this job met */
 };
 
@@ -275,16 +278,17 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 static void pace_end(struct link *link)
 {
 	struct pace *pace = &link->replay->pace;
+	int64_t now = clock_mono_ms();
 
 	if (!link->paced)
 		return;
 	link->paced = false;
 	if (link->deferred)
-		pace_deferred(pace, clock_mono_ms(), link->slow);
+		pace_deferred(pace, now, link->slow);
 	else if (link->refused)
 		pace_neutral(pace);
 	else
-		pace_accepted(pace, clock_mono_ms());
+		pace_accepted(pace, now, link->job_ms ? now - link->job_ms : 0);
 }
 
 static void link_free(struct link *link)
@@ -338,6 +342,9 @@ static bool give_job(struct link *link)
 	link->idle = false;
 	link->paced = true;
 	link->deferred = link->slow = link->refused = false;
+	link->job_ms = claims[0]->message->body_bytes > SMALL_BYTES ?
+			       0 :
+			       clock_mono_ms();
 	pace_begin(&replay->pace, clock_mono_ms());
 	delivery_job(link->delivery, claims, count);
 	return true;
