@@ -1,18 +1,79 @@
 /* window: the planned maintenance of a primary. */
 
+#include "base/clock.h"
+#include "base/file.h"
 #include "cli/output.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+
+enum {
+	ZONE_YEARS = 10, /* ahead; then its clocks change no more */
+	HOUR_S = 3600
+};
 
 static void print_window(const struct json *window)
 {
 	const char *reason = json_get_text(window, "reason");
+	const char *zone = json_get_text(window, "zone");
+	bool weekly = json_get_bool(window, "weekly");
 
-	printf("%3.0f  %s  %s%s%s%s  by %s\n", json_get_number(window, "id", 0),
-	       json_get_text(window, "from"), json_get_text(window, "to"),
-	       json_get_bool(window, "weekly") ? "  weekly" : "",
-	       reason ? "  " : "", reason ? reason : "",
-	       json_get_text(window, "by"));
+	printf("%3.0f  %s  %s%s%s%s%s  by %s\n",
+	       json_get_number(window, "id", 0), json_get_text(window, "from"),
+	       json_get_text(window, "to"), weekly ? "  weekly, by " : "",
+	       weekly ? (zone ? zone : "UTC") : "", reason ? "  " : "",
+	       reason ? reason : "", json_get_text(window, "by"));
+}
+
+/* The system's names of zones. */
+static bool zone_exists(const char *zone)
+{
+	char *path = mem_printf("/usr/share/zoneinfo/%s", zone);
+	bool exists = *zone && *zone != '/' && !strstr(zone, "..") &&
+		      file_exists(path);
+
+	free(path);
+	return exists;
+}
+
+static long ahead_s(time_t at)
+{
+	struct tm tm;
+
+	return localtime_r(&at, &tm) ? tm.tm_gmtoff : 0;
+}
+
+static void put_change(struct json *changes, time_t from)
+{
+	struct json *one = json_object();
+
+	json_put_time(one, "from", (int64_t)from * 1000);
+	json_put_number(one, "ahead_ms", (double)ahead_s(from) * 1000);
+	json_add(changes, one);
+}
+
+/* The daemon needs no time zones: it is told when the clocks there change, to
+ * the minute, from a moment on. */
+static void put_zone(struct json *body, const char *zone, int64_t from_ms)
+{
+	struct json *changes = json_array();
+	time_t from = (time_t)(from_ms / 1000) / HOUR_S * HOUR_S;
+	time_t end = from + (time_t)ZONE_YEARS * 366 * 24 * HOUR_S;
+	char *name = mem_printf(":%s", zone);
+
+	setenv("TZ", name, 1);
+	tzset();
+	put_change(changes, from);
+	for (time_t at = from; at < end; at += HOUR_S)
+		for (int minute = 1;
+		     ahead_s(at) != ahead_s(at + HOUR_S) && minute <= 60;
+		     minute++)
+			if (ahead_s(at + 60 * minute) !=
+			    ahead_s(at + 60 * (minute - 1)))
+				put_change(changes, at + 60 * minute);
+	json_put_text(body, "zone", zone);
+	json_put(body, "changes", changes);
+	free(name);
 }
 
 static int list(struct command_call *call, const char *plan)
@@ -67,15 +128,30 @@ static int post(struct command_call *call, const char *plan, const char *verb,
 
 static int add(struct command_call *call, const char *plan)
 {
+	const char *zone = call->value[OPT_ZONE];
 	struct json *body;
+	int64_t from_ms = 0;
 
 	if (!call->value[OPT_FROM] || !call->value[OPT_TO])
 		return output_error(call, EXIT_USAGE,
 				    "window add: --from and --to are needed");
+	if (zone && !call->value[OPT_REPEAT])
+		return output_error(call, EXIT_USAGE,
+				    "window add: --zone is for --repeat "
+				    "weekly: --from says its own");
+	if (zone && !zone_exists(zone))
+		return output_error(call, EXIT_USAGE,
+				    "window add: no time zone '%s' on this "
+				    "machine: it is a name like Europe/Berlin",
+				    zone);
 	body = json_object();
 	json_put_text(body, "from", call->value[OPT_FROM]);
 	json_put_text(body, "to", call->value[OPT_TO]);
 	json_put_bool(body, "weekly", call->value[OPT_REPEAT] != NULL);
+	/* What is no time the daemon says. */
+	if (zone &&
+	    clock_parse(slice(call->value[OPT_FROM]), &from_ms, NULL) == 0)
+		put_zone(body, zone, from_ms);
 	json_put_text(body, "reason", call->value[OPT_REASON]);
 	return post(call, plan, "window", body, NULL);
 }

@@ -68,6 +68,10 @@ const struct option_row option_rows[OPT_COUNT] = {
 		       NULL },
 	[OPT_TO] = { "to", "TIME", "when it ends", NULL },
 	[OPT_REPEAT] = { "repeat", "weekly", "again each week", repeats },
+	[OPT_ZONE] = { "zone", "ZONE",
+		       "each week when the clocks of this zone show the same "
+		       "(Europe/Berlin; default: UTC)",
+		       NULL },
 	[OPT_FROM_SYSTEM] = { "from", "PROVIDER",
 			      "the old system (default: custom)", systems },
 	[OPT_TO_SYSTEM] = { "to", "PROVIDER",
@@ -233,7 +237,7 @@ const struct command commands[] = {
 	  "well the primary looks; after it the mail goes on by itself once "
 	  "the primary is healthy.  add takes --from and --to, cancel the "
 	  "number that list shows.",
-	  { OPT_FROM, OPT_TO, OPT_REPEAT, OPT_BY, OPT_REASON },
+	  { OPT_FROM, OPT_TO, OPT_REPEAT, OPT_ZONE, OPT_BY, OPT_REASON },
 	  false,
 	  cmd_window },
 	{ "pause",

@@ -81,6 +81,7 @@ _tideover()
 	window:--repeat)
 		COMPREPLY=($(compgen -W "weekly" -- "$cur"))
 		return ;;
+	window:--zone) return ;;
 	window:--by) return ;;
 	window:--reason) return ;;
 	pause:--domain) return ;;
@@ -109,7 +110,7 @@ _tideover()
 	rollback) words=" --by --detach --wait --timeout --state --json --help" ;;
 	waive) words=" --gate --by --reason --attest --state --json --help" ;;
 	queue) words="list show export hold release retry discard bounce resend shred --in --recipient --sender --domain --older-than --reply --since --delivered-to --all --dry-run --output --format --to --relay --by --reason --state --json --help" ;;
-	window) words="add list cancel --from --to --repeat --by --reason --state --json --help" ;;
+	window) words="add list cancel --from --to --repeat --zone --by --reason --state --json --help" ;;
 	pause) words=" --domain --by --reason --state --json --help" ;;
 	resume) words=" --domain --by --state --json --help" ;;
 	report) words=" --format --output --redact --state --json --help" ;;

@@ -90,6 +90,7 @@ complete -c tideover -n '__fish_seen_subcommand_from queue' -l help -d 'this tex
 complete -c tideover -n '__fish_seen_subcommand_from window' -l from -r -d 'when it begins, with its zone\: 2026-12-05T22\:00\:00+01\:00'
 complete -c tideover -n '__fish_seen_subcommand_from window' -l to -r -d 'when it ends'
 complete -c tideover -n '__fish_seen_subcommand_from window' -l repeat -r -f -a 'weekly' -d 'again each week'
+complete -c tideover -n '__fish_seen_subcommand_from window' -l zone -r -d 'each week when the clocks of this zone show the same (Europe/Berlin; default\: UTC)'
 complete -c tideover -n '__fish_seen_subcommand_from window' -l by -r -d 'who does this, for the journal (default\: the login name)'
 complete -c tideover -n '__fish_seen_subcommand_from window' -l reason -r -d 'why, for the journal'
 complete -c tideover -n '__fish_seen_subcommand_from window' -l state -r -d 'where the daemon keeps everything (or TIDEOVER_STATE)'

@@ -1,5 +1,6 @@
 #include "daemon/backlog.h"
 #include "base/list.h"
+#include "daemon/sequences.h"
 #include "dns/dns_record.h"
 #include <stdlib.h>
 
@@ -7,11 +8,15 @@ enum {
 	AGAIN_MS = 2000,   /* after a page could not be read */
 	LOOK_EVERY = 256,  /* messages between two looks at how many are here */
 	FRESH_MAX = 10000, /* envelopes kept while a page is on its way */
+	TIDY_MS = 5000,	   /* while there is more in memory than should be */
 };
 
-/* A page that was asked for; `plan` NULL: it is not wanted any more. */
+/* What was asked of the index: a page, or these; `plan` NULL: it is not wanted
+ * any more. */
 struct asked {
 	struct backlog_plan *plan;
+	uint64_t *these;
+	size_t count;
 };
 
 /* Somebody waits until it reaches so far. */
@@ -31,7 +36,8 @@ struct backlog_plan {
 	bool is_first; /* no page was ever in */
 	bool failed;   /* the last page; asked again by the timer */
 	unsigned until_look;
-	struct asked *asked;
+	struct asked *asked, *waking;
+	struct sequences asleep; /* messages before the edge */
 	struct list reaches;
 	/*
 	 * What was accepted behind the edge since that page was asked for, so
@@ -50,10 +56,13 @@ struct backlog {
 	const struct backlog_owner *owner;
 	void *ctx;
 	struct list plans;
-	struct loop_timer *timer;
+	struct loop_timer *timer, *tidier;
+	bool stays; /* nothing falls asleep */
 };
 
 static void came(void *ctx, const struct index_page *page,
+		 const struct err *err);
+static void woke(void *ctx, const struct index_page *page,
 		 const struct err *err);
 
 static struct backlog_plan *find(const struct backlog *backlog,
@@ -97,16 +106,35 @@ static void forget_fresh(struct backlog_plan *plan)
 	plan->cut = UINT64_MAX;
 }
 
+static size_t page_size(const struct backlog *backlog)
+{
+	return backlog->most / 12 + 1;
+}
+
+static struct asked *asked_new(struct backlog_plan *plan)
+{
+	struct asked *asked = mem_alloc(sizeof(*asked));
+
+	asked->plan = plan;
+	return asked;
+}
+
+static void asked_free(struct asked *asked)
+{
+	if (asked)
+		free(asked->these);
+	free(asked);
+}
+
 static void ask(struct backlog_plan *plan)
 {
 	struct backlog *backlog = plan->backlog;
 
 	if (plan->edge == UINT64_MAX || plan->asked || plan->failed)
 		return;
-	plan->asked = mem_alloc(sizeof(*plan->asked));
-	plan->asked->plan = plan;
-	index_page(backlog->index, plan->name, plan->edge,
-		   backlog->most / 12 + 1, came, plan->asked);
+	plan->asked = asked_new(plan);
+	index_page(backlog->index, plan->name, plan->edge, page_size(backlog),
+		   came, plan->asked);
 }
 
 static void thin(void *ctx, struct queue_domain *domain)
@@ -115,6 +143,100 @@ static void thin(void *ctx, struct queue_domain *domain)
 
 	if (plan)
 		ask(plan);
+}
+
+/* Sleep. */
+
+/* The last sequence that somebody reaches for; 0: nobody does. */
+static uint64_t awaited(const struct backlog_plan *plan)
+{
+	uint64_t last = 0;
+
+	list_each (it, next, &plan->reaches) {
+		const struct reach *reach = list_entry(it, struct reach, link);
+
+		if (reach->sequence > last)
+			last = reach->sequence;
+	}
+	return last;
+}
+
+static void slept(void *ctx, uint64_t sequence)
+{
+	struct backlog_plan *plan = ctx;
+
+	sequences_add(&plan->asleep, sequence);
+}
+
+/* What cannot move makes room. */
+static void tidy(struct backlog_plan *plan)
+{
+	struct backlog *backlog = plan->backlog;
+
+	if (queue_here(backlog->queue, plan->name) < backlog->most)
+		return;
+	loop_timer_arm(backlog->tidier, TIDY_MS);
+	if (!backlog->stays && awaited(plan) == 0 &&
+	    index_health(backlog->index) == INDEX_WELL)
+		queue_sleep(backlog->queue, plan->name, slept, plan);
+}
+
+static void tidy_all(void *ctx)
+{
+	struct backlog *backlog = ctx;
+
+	list_each (it, next, &backlog->plans)
+		tidy(list_entry(it, struct backlog_plan, link));
+}
+
+/* Those whom somebody reaches for. */
+static size_t find_awaited(const struct backlog_plan *plan, uint64_t *these,
+			   size_t max)
+{
+	uint64_t last = awaited(plan), sequence = 0;
+	size_t count = 0;
+
+	while (count < max &&
+	       sequences_next(&plan->asleep, sequence, &sequence) &&
+	       sequence <= last)
+		these[count++] = sequence++;
+	return count;
+}
+
+/* `these` is taken over. */
+static void wake_these(struct backlog_plan *plan, uint64_t *these, size_t count)
+{
+	plan->waking = asked_new(plan);
+	plan->waking->these = these;
+	plan->waking->count = count;
+	index_these(plan->backlog->index, plan->name, these, count, woke,
+		    plan->waking);
+}
+
+static void wake(struct backlog_plan *plan)
+{
+	struct backlog *backlog = plan->backlog;
+	size_t max = page_size(backlog), count;
+	uint64_t *these;
+
+	if (plan->waking || plan->failed || plan->asleep.count == 0)
+		return;
+	these = mem_alloc(max * sizeof(*these));
+	count = find_awaited(plan, these, max);
+	if (count == 0)
+		count = queue_wanted(backlog->queue, plan->name, these, max);
+	if (count > 0)
+		wake_these(plan, these, count);
+	else
+		free(these);
+}
+
+static void wanted(void *ctx, struct queue_domain *domain)
+{
+	struct backlog_plan *plan = find(ctx, domain->plan);
+
+	if (plan)
+		wake(plan);
 }
 
 static void again(void *ctx)
@@ -128,6 +250,7 @@ static void again(void *ctx)
 		if (plan->failed) {
 			plan->failed = false;
 			ask(plan);
+			wake(plan);
 		}
 	}
 }
@@ -144,7 +267,9 @@ struct backlog *backlog_new(struct loop *loop, struct index *index,
 	backlog->owner = owner;
 	backlog->ctx = ctx;
 	backlog->timer = loop_timer_new(loop, again, backlog);
+	backlog->tidier = loop_timer_new(loop, tidy_all, backlog);
 	list_init(&backlog->plans);
+	queue_on_want(queue, wanted, backlog);
 	queue_on_thin(queue, most / 6 + 1, thin, backlog);
 	return backlog;
 }
@@ -154,6 +279,9 @@ static void plan_free(struct backlog_plan *plan)
 	list_remove(&plan->link);
 	if (plan->asked)
 		plan->asked->plan = NULL;
+	if (plan->waking)
+		plan->waking->plan = NULL;
+	sequences_release(&plan->asleep);
 	list_each (it, next, &plan->reaches)
 		free(list_entry(it, struct reach, link));
 	forget_fresh(plan);
@@ -166,15 +294,19 @@ void backlog_free(struct backlog *backlog)
 	if (!backlog)
 		return;
 	queue_on_thin(backlog->queue, 0, NULL, NULL);
+	queue_on_want(backlog->queue, NULL, NULL);
 	list_each (it, next, &backlog->plans) {
 		struct backlog_plan *plan =
 			list_entry(it, struct backlog_plan, link);
 
-		free(plan->asked); /* never answered any more */
-		plan->asked = NULL;
+		/* Never answered any more. */
+		asked_free(plan->asked);
+		asked_free(plan->waking);
+		plan->asked = plan->waking = NULL;
 		plan_free(plan);
 	}
 	loop_timer_free(backlog->timer);
+	loop_timer_free(backlog->tidier);
 	free(backlog);
 }
 
@@ -212,10 +344,13 @@ bool backlog_knows(const struct backlog *backlog, const char *name)
 
 bool backlog_is_whole(const struct backlog *backlog)
 {
-	list_each (it, next, &backlog->plans)
-		if (list_entry(it, struct backlog_plan, link)->edge !=
-		    UINT64_MAX)
+	list_each (it, next, &backlog->plans) {
+		const struct backlog_plan *plan =
+			list_entry(it, struct backlog_plan, link);
+
+		if (plan->edge != UINT64_MAX || plan->asleep.count > 0)
 			return false;
+	}
 	return true;
 }
 
@@ -224,7 +359,32 @@ bool backlog_has(const struct backlog *backlog, const char *name,
 {
 	const struct backlog_plan *plan = find(backlog, name);
 
-	return plan && sequence <= plan->edge;
+	return plan && sequence <= plan->edge &&
+	       !sequences_has(&plan->asleep, sequence);
+}
+
+void backlog_stay(struct backlog *backlog, bool stays)
+{
+	backlog->stays = stays;
+}
+
+void backlog_wake(struct backlog *backlog, const char *name,
+		  const uint64_t *sequences, size_t count)
+{
+	struct backlog_plan *plan = find(backlog, name);
+	uint64_t *these;
+	size_t asleep = 0;
+
+	if (!plan || plan->waking || plan->failed || count == 0)
+		return;
+	these = mem_alloc(count * sizeof(*these));
+	for (size_t i = 0; i < count; i++)
+		if (sequences_has(&plan->asleep, sequences[i]))
+			these[asleep++] = sequences[i];
+	if (asleep > 0)
+		wake_these(plan, these, asleep);
+	else
+		free(these);
 }
 
 /* Into memory. */
@@ -254,6 +414,38 @@ static struct queue_message *take_message(struct queue *queue,
 	return message;
 }
 
+/* Whether it slept. */
+static bool wakes_up(struct backlog_plan *plan, const struct index_live *live)
+{
+	if (!sequences_has(&plan->asleep, live->sequence))
+		return false;
+	sequences_remove(&plan->asleep, live->sequence);
+	queue_wake(plan->backlog->queue, &live->place, live->body_bytes);
+	return true;
+}
+
+static struct queue_envelope *take_envelope(struct backlog_plan *plan,
+					    struct queue_message *message,
+					    const struct index_live *live,
+					    bool slept)
+{
+	struct slice path = slice(live->forward_path);
+	struct queue_domain *domain = domain_of(plan, live->forward_path);
+	bool held = live->state == ENVELOPE_HELD, holds = live->mailbox_held;
+
+	/* The record of a hold may still be on its way to the index. */
+	if (slept) {
+		enum queue_asleep as = queue_wake_envelope(
+			domain, path, live->sequence, live->envelope);
+
+		held = as != QUEUE_ASLEEP_WAITING;
+		holds = as == QUEUE_ASLEEP_HOLDING;
+	}
+	return held ? queue_add_held(domain, message, live->envelope, path,
+				     holds) :
+		      queue_add_envelope(domain, message, live->envelope, path);
+}
+
 /* Those up to `edge`, which are in order; `is_new`: the index says no more of
  * them than that they wait. */
 static void take(struct backlog_plan *plan, const struct index_live *rows,
@@ -261,27 +453,29 @@ static void take(struct backlog_plan *plan, const struct index_live *rows,
 {
 	struct backlog *backlog = plan->backlog;
 	struct queue_message *message = NULL;
+	bool slept = false;
 
 	for (size_t i = 0; i < count; i++) {
 		const struct index_live *live = &rows[i];
-		struct slice path = slice(live->forward_path);
-		struct queue_domain *domain = domain_of(plan, path.p);
-		struct queue_envelope *envelope;
 
 		if (live->sequence > edge)
 			continue;
-		if (i == 0 || rows[i - 1].sequence != live->sequence)
+		if (i == 0 || rows[i - 1].sequence != live->sequence) {
+			slept = wakes_up(plan, live);
 			message = take_message(backlog->queue, live);
-		if (live->state == ENVELOPE_HELD)
-			envelope =
-				queue_add_held(domain, message, live->envelope,
-					       path, live->mailbox_held);
-		else
-			envelope = queue_add_envelope(domain, message,
-						      live->envelope, path);
-		backlog->owner->on_envelope(backlog->ctx, envelope,
-					    is_new ? NULL : live);
+		}
+		backlog->owner->on_envelope(
+			backlog->ctx, take_envelope(plan, message, live, slept),
+			is_new ? NULL : live);
 	}
+}
+
+static bool is_reached(const struct backlog_plan *plan, uint64_t sequence)
+{
+	uint64_t first;
+
+	return sequence <= plan->edge &&
+	       !(sequences_next(&plan->asleep, 0, &first) && first <= sequence);
 }
 
 static void tell_reached(struct backlog_plan *plan, const struct err *err)
@@ -292,7 +486,7 @@ static void tell_reached(struct backlog_plan *plan, const struct err *err)
 	list_each (it, next, &plan->reaches) {
 		struct reach *reach = list_entry(it, struct reach, link);
 
-		if (!err && reach->sequence > plan->edge)
+		if (!err && !is_reached(plan, reach->sequence))
 			continue;
 		list_remove(&reach->link);
 		list_append(&reached, &reach->link);
@@ -308,23 +502,14 @@ static void tell_reached(struct backlog_plan *plan, const struct err *err)
 	}
 }
 
-static bool is_awaited(const struct backlog_plan *plan)
-{
-	list_each (it, next, &plan->reaches)
-		if (list_entry(it, struct reach, link)->sequence > plan->edge)
-			return true;
-	return false;
-}
-
 static void unread(struct backlog_plan *plan, const struct err *err)
 {
 	struct backlog *backlog = plan->backlog;
 
-	forget_fresh(plan);
 	plan->failed = true;
 	loop_timer_arm(backlog->timer, AGAIN_MS);
-	tell_reached(plan, err);
 	backlog->owner->on_error(backlog->ctx, plan->name, plan->is_first, err);
+	tell_reached(plan, err);
 }
 
 /* When the last that is in memory was accepted. */
@@ -337,6 +522,16 @@ static int64_t edge_ms(const struct index_page *page, uint64_t edge)
 	return i > 0 ? page->at[i - 1].accepted_ms : 0;
 }
 
+/* More of it is in memory. */
+static void is_in(struct backlog_plan *plan)
+{
+	struct backlog *backlog = plan->backlog;
+
+	tidy(plan);
+	backlog->owner->on_page(backlog->ctx, plan->name);
+	tell_reached(plan, NULL);
+}
+
 static void came(void *ctx, const struct index_page *page,
 		 const struct err *err)
 {
@@ -345,14 +540,14 @@ static void came(void *ctx, const struct index_page *page,
 	struct backlog *backlog;
 	uint64_t edge;
 
-	if (!plan) {
-		free(asked);
+	if (!plan || err)
+		asked_free(asked);
+	if (!plan)
 		return;
-	}
 	backlog = plan->backlog;
 	if (err) {
 		plan->asked = NULL;
-		free(asked);
+		forget_fresh(plan);
 		unread(plan, err);
 		return;
 	}
@@ -362,18 +557,54 @@ static void came(void *ctx, const struct index_page *page,
 	/* Nothing asks for the next page before this one is in. */
 	take(plan, page->at, page->count, edge, false);
 	take(plan, plan->fresh, plan->fresh_count, edge, true);
+	plan->asked = NULL;
+	asked_free(asked);
 	forget_fresh(plan);
 	plan->edge = edge;
 	plan->is_first = false;
-	plan->asked = NULL;
-	free(asked);
 	queue_set_rest(backlog->queue, plan->name, edge != UINT64_MAX,
 		       edge_ms(page, edge));
-	if (is_awaited(plan) ||
+	if (awaited(plan) > edge ||
 	    queue_here(backlog->queue, plan->name) < backlog->most / 2)
 		ask(plan);
-	backlog->owner->on_page(backlog->ctx, plan->name);
-	tell_reached(plan, NULL);
+	is_in(plan);
+}
+
+/* What was asked for and did not come lies nowhere. */
+static bool is_missing(const struct backlog_plan *plan,
+		       const struct asked *asked, struct err *err)
+{
+	for (size_t i = 0; i < asked->count; i++)
+		if (sequences_has(&plan->asleep, asked->these[i])) {
+			err_set(err, "the index lacks message %llu",
+				(unsigned long long)asked->these[i]);
+			return true;
+		}
+	return false;
+}
+
+static void woke(void *ctx, const struct index_page *page,
+		 const struct err *err)
+{
+	struct asked *asked = ctx;
+	struct backlog_plan *plan = asked->plan;
+	struct err missing = ERR_INIT;
+
+	if (plan && !err) {
+		take(plan, page->at, page->count, UINT64_MAX, false);
+		if (is_missing(plan, asked, &missing))
+			err = &missing;
+	}
+	asked_free(asked);
+	if (!plan)
+		return;
+	plan->waking = NULL;
+	if (err) {
+		unread(plan, err);
+		return;
+	}
+	wake(plan);
+	is_in(plan);
 }
 
 /* Acceptance. */
@@ -473,7 +704,7 @@ void backlog_reach(struct backlog *backlog, const char *name, uint64_t sequence,
 
 	if (plan && sequence > plan->last)
 		sequence = plan->last;
-	if (!plan || sequence <= plan->edge) {
+	if (!plan || is_reached(plan, sequence)) {
 		done(ctx, NULL);
 		return;
 	}
@@ -483,6 +714,7 @@ void backlog_reach(struct backlog *backlog, const char *name, uint64_t sequence,
 	reach->ctx = ctx;
 	list_append(&plan->reaches, &reach->link);
 	ask(plan);
+	wake(plan);
 }
 
 void backlog_reach_cancel(struct backlog *backlog, const void *ctx)

@@ -10,11 +10,16 @@
  *   - more than `most` envelopes in memory, and new mail stays outside
  *   - fewer than `least` that could move now (in lines that neither are held
  *     nor wait for a time), in a domain that has more: the next page comes
+ *   - more than `most` all the same, as lines do not move: messages whose
+ *     envelopes all stand behind others of such lines fall asleep (queue.h):
+ *     they leave memory, and come back when their line needs them
  *
- * So memory is bounded by what can move, and mail that cannot move keeps
- * nobody behind it.  Order is safe because pages come in order and only what is
- * in memory is ever claimed; a page never has what is in memory already, as
- * only new mail can be younger than the edge.  All functions run on the loop.
+ * So memory is bounded by what can move and the first of each line that cannot,
+ * but for 8 bytes an envelope, and mail that cannot move keeps nobody behind
+ * it.  Order is safe because pages come in order, only what is in memory is
+ * ever claimed, and never before one of its line that sleeps; a page never has
+ * what is in memory already, as only new mail can be younger than the edge.
+ * All functions run on the loop.
  */
 #ifndef DAEMON_BACKLOG_H
 #define DAEMON_BACKLOG_H
@@ -62,9 +67,15 @@ void backlog_accept(struct backlog *backlog,
 bool backlog_knows(const struct backlog *backlog, const char *plan);
 /* Whether all mail of all plans that it knows is in memory. */
 bool backlog_is_whole(const struct backlog *backlog);
-/* Whether all mail of the plan up to this sequence is in memory (or final). */
+/* Whether the message of this sequence is in memory, or final. */
 bool backlog_has(const struct backlog *backlog, const char *plan,
 		 uint64_t sequence);
+/* Nothing falls asleep meanwhile: what lives in a segment is looked at. */
+void backlog_stay(struct backlog *backlog, bool stays);
+/* Those of them that sleep come into memory soon, unless others are on their
+ * way just now. */
+void backlog_wake(struct backlog *backlog, const char *plan,
+		  const uint64_t *sequences, size_t count);
 /*
  * Brings it all into memory up to this sequence (UINT64_MAX: all that is
  * accepted by now), however much it is; an operator acts on it.  `done` runs

@@ -368,11 +368,14 @@ static void post_window(struct call *call)
 	if (!time_in(call, "from", &window.from_ms) ||
 	    !time_in(call, "to", &window.to_ms))
 		return;
-	added = cutover_window_add(call->cutover, &window, &err);
+	added = zone_get(&window.zone, call->body, &err) < 0 ?
+			NULL :
+			cutover_window_add(call->cutover, &window, &err);
 	if (added)
 		call_reply(call->request, 200, window_json(added));
 	else
 		call_error(call->request, 409, err.text);
+	zone_release(&window.zone);
 	call_free(call);
 }
 

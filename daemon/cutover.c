@@ -13,6 +13,8 @@ enum {
 /* The index is asked what was delivered lately. */
 struct cutover_recall {
 	struct cutover *cutover; /* NULL: it is gone */
+	int64_t since_ms;
+	uint64_t after; /* sequence of the last that was told */
 };
 
 /* What the journal says of the past. */
@@ -390,6 +392,7 @@ void cutover_free(struct cutover *cutover)
 	loop_timer_free(cutover->tick);
 	if (cutover->recall)
 		cutover->recall->cutover = NULL;
+	cutover_count_cancel(cutover);
 	cutover_watch_free(cutover);
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
@@ -443,6 +446,8 @@ static void recall_one(struct cutover *cutover, const struct json *row)
 	struct buf key = BUF_INIT;
 	int64_t at_ms = (int64_t)json_get_number(row, "at_ms", 0);
 
+	if (!json_get_text(row, "forward_path"))
+		return;
 	smtp_mailbox_key(slice(json_get_text(row, "forward_path")), &key);
 	for (size_t i = 0; i < cutover->target_count; i++)
 		if (strcmp(cutover->targets[i]->target.name,
@@ -454,24 +459,42 @@ static void recall_one(struct cutover *cutover, const struct json *row)
 	buf_release(&key);
 }
 
+static void recall(struct cutover_recall *recall);
+
 static void recalled(void *ctx, struct json *result, const struct err *err)
 {
-	struct cutover_recall *recall = ctx;
-	struct cutover *cutover = recall->cutover;
+	struct cutover_recall *recalled = ctx;
+	struct cutover *cutover = recalled->cutover;
+	size_t count = 0;
 
-	if (cutover) {
-		cutover->recall = NULL;
-		if (err)
-			log_error("what was delivered lately is not known, so "
-				  "limits begin anew: %s",
-				  err->text);
-		for (const struct json *row = json_first(result); row;
-		     row = json_next(row))
-			recall_one(cutover, row);
-		begin(cutover);
+	if (cutover && err)
+		log_error("what was delivered lately is not known, so limits "
+			  "begin anew: %s",
+			  err->text);
+	for (const struct json *row = json_first(result); cutover && row;
+	     row = json_next(row), count++) {
+		recall_one(cutover, row);
+		recalled->after = (uint64_t)json_get_number(row, "sequence", 0);
 	}
 	json_free(result);
-	free(recall);
+	if (count >= INDEX_RECENT_PAGE) {
+		recall(recalled);
+		return;
+	}
+	if (cutover) {
+		cutover->recall = NULL;
+		begin(cutover);
+	}
+	free(recalled);
+}
+
+/* The next page of them. */
+static void recall(struct cutover_recall *recall)
+{
+	struct cutover *cutover = recall->cutover;
+
+	index_recent(cutover->env.store->index, cutover->plan->name,
+		     recall->since_ms, recall->after, recalled, recall);
 }
 
 void cutover_run(struct cutover *cutover)
@@ -491,8 +514,8 @@ void cutover_run(struct cutover *cutover)
 	}
 	cutover->recall = mem_alloc(sizeof(*cutover->recall));
 	cutover->recall->cutover = cutover;
-	index_recent(cutover->env.store->index, cutover->plan->name,
-		     clock_wall_ms() - span_ms, recalled, cutover->recall);
+	cutover->recall->since_ms = clock_wall_ms() - span_ms;
+	recall(cutover->recall);
 }
 
 void cutover_look(struct cutover *cutover)
@@ -597,6 +620,7 @@ static void wish_now(void *ctx)
 static void clear_breaker(struct cutover_domain *domain)
 {
 	set_text(&domain->breaker, NULL);
+	domain->unlisted_seen = !domain->cutover->plan->recipients.listed;
 	domain->outcomes = domain->refused = 0;
 	domain->lately = domain->lately_refused = 0;
 	domain->stage_refused = 0;

@@ -59,7 +59,9 @@ struct cutover_domain {
 	char *breaker; /* why it closed, or NULL */
 	/* The ramp of this release. */
 	size_t ramp_stage; /* stages begun */
-	size_t ramp_took;  /* mailboxes in this stage */
+	size_t ramp_size;  /* mailboxes of this stage */
+	size_t ramp_took;  /* of them those that came so far */
+	size_t ramp_lines; /* mailboxes that wait, as the index says; 0: ask */
 	unsigned stage_refused;
 	const char *stage_remedy; /* of its last refusal, or NULL */
 	bool ramp_done;
@@ -68,6 +70,9 @@ struct cutover_domain {
 	/* The breaker's: without deferrals, and halved now and then, so that an
 	 * old past does not count. */
 	uint64_t lately, lately_refused;
+	/* Without a list a refused mailbox may be nobody's; somebody looked at
+	 * those, and they count no more. */
+	bool unlisted_seen;
 	/* wall, 0 never: the provider said "slower", "over the limit" */
 	int64_t slowed_ms, limited_ms;
 };
@@ -116,6 +121,7 @@ struct cutover {
 	int64_t next_dns_ms, next_probe_ms; /* mono */
 	struct loop_timer *tick;
 	struct cutover_recall *recall; /* under way, or NULL */
+	struct cutover_count *count;   /* the same */
 	struct gate_run *gates;	       /* waiting to be judged */
 	struct map views;	       /* vantage -> view + 1 */
 	struct findings last_gate;     /* what blocks, for the status */
@@ -218,6 +224,7 @@ void cutover_watch_free(struct cutover *cutover);
 void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms);
 void cutover_release_begin(struct cutover *cutover);
 void cutover_release_tick(struct cutover *cutover);
+void cutover_count_cancel(struct cutover *cutover);
 struct waiver *cutover_waivers(struct cutover *cutover, size_t *count);
 void cutover_add_waiver(struct cutover *cutover, const struct waiver *waiver);
 extern const struct replay_owner cutover_replay_owner;

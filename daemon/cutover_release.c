@@ -112,12 +112,98 @@ static void decide_valve(struct cutover_domain *domain)
 
 /* The ramp. */
 
+/* How many mailboxes wait, the index is asked. */
+struct cutover_count {
+	struct cutover *cutover; /* NULL: it is gone */
+};
+
+static void counted(void *ctx, struct json *result, const struct err *err)
+{
+	struct cutover_count *count = ctx;
+	struct cutover *cutover = count->cutover;
+
+	free(count);
+	if (cutover) {
+		cutover->count = NULL;
+		if (err)
+			log_error("how many mailboxes wait is not known: %s",
+				  err->text);
+		for (const struct json *row = json_first(result); row;
+		     row = json_next(row)) {
+			struct cutover_domain *domain = cutover_domain(
+				cutover, slice(json_get_text(row, "domain")));
+
+			if (domain)
+				domain->ramp_lines = (size_t)json_get_number(
+					row, "mailboxes", 0);
+		}
+		cutover_look(cutover);
+	}
+	json_free(result);
+}
+
+void cutover_count_cancel(struct cutover *cutover)
+{
+	if (cutover->count)
+		cutover->count->cutover = NULL;
+}
+
+static void count_lines(struct cutover *cutover)
+{
+	if (cutover->count)
+		return;
+	cutover->count = mem_alloc(sizeof(*cutover->count));
+	cutover->count->cutover = cutover;
+	index_lines(cutover->env.store->index, cutover->plan->name, counted,
+		    cutover->count);
+}
+
+/* Mail that waits and is not in memory. */
+static bool has_more(const struct cutover_domain *domain)
+{
+	return domain->queue->ledger.waiting > domain->queue->here;
+}
+
+/* 0: it is not known yet. */
 static size_t stage_size(const struct cutover_domain *domain)
 {
 	double stage = domain->cutover->plan->replay.ramp[domain->ramp_stage];
-	double waiting = (double)queue_waiting_mailboxes(domain->queue);
+	size_t waiting = queue_waiting_mailboxes(domain->queue);
 
-	return (size_t)(stage >= 1 ? stage : ceil(stage * waiting));
+	if (stage >= 1)
+		return (size_t)stage;
+	if (has_more(domain)) {
+		if (domain->ramp_lines == 0)
+			count_lines(domain->cutover);
+		waiting = domain->ramp_lines;
+	}
+	return (size_t)ceil(stage * (double)waiting);
+}
+
+/* Mailboxes that come into memory while the stage is on belong to it, too. */
+static void fill_stage(struct cutover_domain *domain)
+{
+	size_t took = queue_admit(domain->queue,
+				  domain->ramp_size - domain->ramp_took);
+
+	domain->ramp_took += took;
+	if (took > 0)
+		replay_kick(cutover_target(domain)->replay);
+}
+
+static void begin_stage(struct cutover_domain *domain)
+{
+	size_t size = stage_size(domain);
+
+	if (size == 0)
+		return; /* the index is asked */
+	domain->ramp_stage++;
+	domain->stage_refused = 0;
+	domain->ramp_size = size;
+	domain->ramp_took = domain->ramp_lines = 0;
+	fill_stage(domain);
+	log_info("%s: stage %zu of the ramp: %zu mailboxes", domain->plan->name,
+		 domain->ramp_stage, size);
 }
 
 static void close_breaker(struct cutover_domain *domain, const char *reason)
@@ -136,16 +222,25 @@ static void close_breaker(struct cutover_domain *domain, const char *reason)
 		log_error("journal: %s", err.text);
 }
 
+/* Its stage is over when its mailboxes have their mail. */
+static bool stage_is_over(struct cutover_domain *domain)
+{
+	if (domain->ramp_took < domain->ramp_size)
+		fill_stage(domain);
+	return queue_admitted_left(domain->queue) == 0 &&
+	       (domain->ramp_took >= domain->ramp_size || !has_more(domain));
+}
+
 static void ramp(struct cutover_domain *domain)
 {
 	const struct plan *plan = domain->cutover->plan;
 
 	if (domain->ramp_done || domain->valve.state != VALVE_RAMP)
 		return;
-	if (domain->ramp_took > 0) {
+	if (domain->ramp_size > 0) {
 		char why[400];
 
-		if (queue_admitted_left(domain->queue) > 0)
+		if (!stage_is_over(domain))
 			return;
 		if (domain->stage_refused > 0) {
 			snprintf(why, sizeof(why),
@@ -153,25 +248,17 @@ static void ramp(struct cutover_domain *domain)
 				 "of %zu mailboxes refused: %s",
 				 domain->ramp_stage, domain->stage_refused,
 				 domain->ramp_took, domain->stage_remedy);
-			domain->ramp_took = 0;
+			domain->ramp_size = 0;
 			close_breaker(domain, why);
 			return;
 		}
 	}
-	domain->ramp_took = 0;
+	domain->ramp_size = 0;
 	if (domain->queue->here == 0 && domain->queue->ledger.waiting > 0)
 		return; /* its first mailboxes come into memory */
 	if (domain->ramp_stage < plan->replay.ramp_count &&
 	    queue_waiting_mailboxes(domain->queue) > 0) {
-		size_t size = stage_size(domain);
-
-		domain->ramp_stage++;
-		domain->stage_refused = 0;
-		domain->ramp_took = queue_admit(domain->queue, size);
-		log_info("%s: stage %zu of the ramp: %zu mailboxes",
-			 domain->plan->name, domain->ramp_stage,
-			 domain->ramp_took);
-		replay_kick(cutover_target(domain)->replay);
+		begin_stage(domain);
 		return;
 	}
 	domain->ramp_done = true;
@@ -224,6 +311,11 @@ static void on_outcome(void *ctx, struct replay *replay,
 	if (outcome->scope != SCOPE_MAILBOX)
 		return;
 	domain->refused++;
+	if (domain->unlisted_seen) {
+		if (domain->ramp_size > 0)
+			domain->ramp_size++; /* another one in its place */
+		return;
+	}
 	domain->lately_refused++;
 	domain->stage_refused++;
 	domain->stage_remedy = outcome->remedy;
@@ -312,7 +404,9 @@ void cutover_release_begin(struct cutover *cutover)
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
 		struct cutover_domain *domain = &cutover->domains[i];
 
-		domain->ramp_stage = domain->ramp_took = 0;
+		domain->ramp_stage = domain->ramp_size = 0;
+		domain->ramp_lines = 0;
+		domain->unlisted_seen = false;
 		domain->ramp_done = cutover->plan->replay.ramp_count == 0 ||
 				    cutover->plan->strategy == STRATEGY_STANDBY;
 		domain->outcomes = domain->refused = 0;
@@ -333,7 +427,7 @@ static bool domain_is_drained(const struct cutover_domain *domain)
 
 	if (domain->queue->ledger.waiting == 0)
 		return true;
-	if (list_is_empty(&domain->queue->waiting))
+	if (list_is_empty(&domain->queue->waiting) || domain->queue->asleep > 0)
 		return false; /* not in memory yet */
 	first = list_entry(domain->queue->waiting.next, struct queue_envelope,
 			   all);

@@ -541,6 +541,7 @@ static bool add_row(struct ask *ask, sqlite3_stmt *stmt)
 
 static void read_page(struct index *index, const char *plan, struct ask *ask)
 {
+	const char *these = ask->select.ids;
 	sqlite3_stmt *stmt = NULL;
 	int result = SQLITE_ERROR;
 
@@ -548,11 +549,16 @@ static void read_page(struct index *index, const char *plan, struct ask *ask)
 		err_set(&ask->err, "the index does not have all of the mail");
 		return;
 	}
-	if (sqlite3_prepare_v2(index->db, index_query_page, -1, &stmt, NULL) ==
-	    SQLITE_OK) {
+	if (sqlite3_prepare_v2(index->db,
+			       these ? index_query_these : index_query_page, -1,
+			       &stmt, NULL) == SQLITE_OK) {
 		sqlite3_bind_text(stmt, 1, plan, -1, SQLITE_STATIC);
-		sqlite3_bind_int64(stmt, 2,
-				   (sqlite3_int64)ask->select.after_sequence);
+		if (these)
+			sqlite3_bind_text(stmt, 2, these, -1, SQLITE_STATIC);
+		else
+			sqlite3_bind_int64(
+				stmt, 2,
+				(sqlite3_int64)ask->select.after_sequence);
 		while ((result = sqlite3_step(stmt)) == SQLITE_ROW &&
 		       add_row(ask, stmt))
 			;
@@ -877,6 +883,24 @@ void index_page(struct index *index, const char *plan, uint64_t after_sequence,
 	push(index, op);
 }
 
+void index_these(struct index *index, const char *plan,
+		 const uint64_t *sequences, size_t count, index_page_fn *done,
+		 void *ctx)
+{
+	struct op *op = op_ask(index, OP_PAGE, plan, ctx);
+	struct buf list = BUF_INIT;
+
+	for (size_t i = 0; i < count; i++)
+		buf_addf(&list, "%c%llu", i == 0 ? '[' : ',',
+			 (unsigned long long)sequences[i]);
+	buf_addf(&list, "%s", count == 0 ? "[]" : "]");
+	op->ask->select.ids = mem_dup(buf_text(&list));
+	buf_release(&list);
+	op->ask->max = SIZE_MAX;
+	op->ask->paged = done;
+	push(index, op);
+}
+
 void index_last(struct index *index, index_json_fn *done, void *ctx)
 {
 	query(index, INDEX_LAST, "", NULL, done, ctx);
@@ -886,6 +910,12 @@ void index_live_bytes(struct index *index, const char *plan,
 		      index_json_fn *done, void *ctx)
 {
 	query(index, INDEX_LIVE_BYTES, plan, NULL, done, ctx);
+}
+
+void index_lines(struct index *index, const char *plan, index_json_fn *done,
+		 void *ctx)
+{
+	query(index, INDEX_LINES, plan, NULL, done, ctx);
 }
 
 void index_ledger(struct index *index, const char *plan, index_json_fn *done,
@@ -935,10 +965,12 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 }
 
 void index_recent(struct index *index, const char *plan, int64_t since_ms,
-		  index_json_fn *done, void *ctx)
+		  uint64_t after_sequence, index_json_fn *done, void *ctx)
 {
 	query(index, INDEX_RECENT, plan,
-	      &(struct index_select){ .ended_since_ms = since_ms }, done, ctx);
+	      &(struct index_select){ .ended_since_ms = since_ms,
+				      .after_sequence = after_sequence },
+	      done, ctx);
 }
 
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,

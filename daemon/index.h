@@ -74,6 +74,10 @@ typedef void index_page_fn(void *ctx, const struct index_page *page,
 			   const struct err *err);
 void index_page(struct index *index, const char *plan, uint64_t after_sequence,
 		size_t max, index_page_fn *done, void *ctx);
+/* The same of these messages, in any order; none of them twice. */
+void index_these(struct index *index, const char *plan,
+		 const uint64_t *sequences, size_t count, index_page_fn *done,
+		 void *ctx);
 
 /* One record of the spool, in the order of the log.  Copies what it keeps.
  * The same record twice changes nothing (a scan may overlap). */
@@ -100,6 +104,11 @@ void index_last(struct index *index, index_json_fn *done, void *ctx);
  * "bytes"}].  Reads through all of it. */
 void index_live_bytes(struct index *index, const char *plan,
 		      index_json_fn *done, void *ctx);
+
+/* Mailboxes with mail that waits, domain by domain: [{"domain","mailboxes"}].
+ * Reads through all of it. */
+void index_lines(struct index *index, const char *plan, index_json_fn *done,
+		 void *ctx);
 
 /* Every condition but the plan may be missing: NULL or 0. */
 struct index_select {
@@ -133,8 +142,8 @@ void index_copies(struct index *index, const struct index_select *select,
 void index_count(struct index *index, const struct index_select *select,
 		 index_json_fn *done, void *ctx);
 /* Per plan with messages in a segment: [{"plan","count","last_ms",
- * "live_sequence"}]: so many were delivered, the last of them then, and the
- * sequence of the youngest that lives; 0: none. */
+ * "live_sequence","live"}]: so many were delivered, the last of them then, the
+ * sequence of the youngest that lives (0: none), and those of all, by commas. */
 void index_segment_copies(struct index *index, uint32_t segment,
 			  index_json_fn *done, void *ctx);
 /* Messages that are a side file, in the segments from `segment` on:
@@ -147,13 +156,15 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 /* Envelopes whose outcome was uncertain: possible duplicates, by id. */
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 		     void *ctx);
-/* What was delivered since then, or perhaps, the latest INDEX_RECENT_MAX of it:
- * [{"target","forward_path","reverse_path","at_ms"}]. */
+/* What was delivered since then, or perhaps, of the messages after a sequence:
+ * [{"target","forward_path","reverse_path","at_ms","sequence"}], by sequence.
+ * At least INDEX_RECENT_PAGE of them, or no more follow; without addresses
+ * where a sealed one does not open. */
 enum {
-	INDEX_RECENT_MAX = 100000
+	INDEX_RECENT_PAGE = 10000
 };
 void index_recent(struct index *index, const char *plan, int64_t since_ms,
-		  index_json_fn *done, void *ctx);
+		  uint64_t after_sequence, index_json_fn *done, void *ctx);
 /* All traces of a plan go (tideover remove). */
 void index_remove_plan(struct index *index, const char *plan);
 

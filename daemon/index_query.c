@@ -471,7 +471,8 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 	static const char sql[] =
 		"SELECT m.plan, count(DISTINCT iif(e.state = 2, m.seq, NULL)),"
 		" max(iif(e.state = 2, e.ended, 0)),"
-		" max(iif(e.state < 2, m.seq, 0))"
+		" max(iif(e.state < 2, m.seq, 0)),"
+		" group_concat(DISTINCT iif(e.state < 2, m.seq, NULL))"
 		" FROM message m JOIN envelope e USING(seq)"
 		" WHERE m.segment = ?1 GROUP BY m.plan";
 	sqlite3_stmt *stmt = NULL;
@@ -490,6 +491,8 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 		json_put_number(row, "last_ms", sqlite3_column_double(stmt, 2));
 		json_put_number(row, "live_sequence",
 				sqlite3_column_double(stmt, 3));
+		json_put_text(row, "live",
+			      text_at(stmt, 4) ? text_at(stmt, 4) : "");
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);
@@ -587,13 +590,15 @@ static struct json *recent(sqlite3 *db, const struct index_select *select,
 			   struct err *err)
 {
 	static const char sql[] =
-		"SELECT a.target, " FORWARD_PATH ", " REVERSE_PATH ", a.at"
-		" FROM attempt a JOIN envelope e USING(seq, n)"
-		" JOIN message m USING(seq) WHERE a.at >= ?2 AND e.plan = ?1"
-		" AND (a.outcome = 2 OR a.uncertain) ORDER BY a.at DESC"
-		" LIMIT ?3";
+		"SELECT a.target, " FORWARD_PATH ", " REVERSE_PATH ", a.at,"
+		" a.seq FROM attempt a CROSS JOIN envelope e USING(seq, n)"
+		" CROSS JOIN message m USING(seq) WHERE a.seq > ?3 AND a.at >= ?2"
+		" AND e.plan = ?1 AND (a.outcome = 2 OR a.uncertain)"
+		" ORDER BY a.seq";
 	sqlite3_stmt *stmt = NULL;
 	struct json *all;
+	int64_t before = 0;
+	size_t count = 0;
 	int step;
 
 	if (prepare(db, sql, &stmt, err) < 0)
@@ -601,18 +606,26 @@ static struct json *recent(sqlite3 *db, const struct index_select *select,
 	all = json_array();
 	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(stmt, 2, select->ended_since_ms);
-	sqlite3_bind_int(stmt, 3, INDEX_RECENT_MAX);
+	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)select->after_sequence);
 	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		int64_t sequence = sqlite3_column_int64(stmt, 4);
 		struct json *row;
 
-		/* Sealed, and the key is gone: nobody can tell whose it was. */
-		if (!text_at(stmt, 1) || !text_at(stmt, 2))
-			continue;
+		if (count >= INDEX_RECENT_PAGE && sequence != before) {
+			step = SQLITE_DONE;
+			break;
+		}
+		before = sequence;
+		count++;
 		row = json_object();
-		json_put_text(row, "target", text_at(stmt, 0));
-		json_put_text(row, "forward_path", text_at(stmt, 1));
-		json_put_text(row, "reverse_path", text_at(stmt, 2));
+		/* Sealed, and the key is gone: nobody can tell whose it was. */
+		if (text_at(stmt, 1) && text_at(stmt, 2)) {
+			json_put_text(row, "target", text_at(stmt, 0));
+			json_put_text(row, "forward_path", text_at(stmt, 1));
+			json_put_text(row, "reverse_path", text_at(stmt, 2));
+		}
 		json_put_number(row, "at_ms", sqlite3_column_double(stmt, 3));
+		json_put_number(row, "sequence", (double)sequence);
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);
@@ -659,6 +672,33 @@ static struct json *live_bytes(sqlite3 *db, const struct index_select *select,
 	return finish(db, stmt, step, all, err);
 }
 
+static struct json *lines(sqlite3 *db, const struct index_select *select,
+			  struct err *err)
+{
+	static const char sql[] =
+		"SELECT e.domain, count(DISTINCT lower(" FORWARD_PATH "))"
+		" FROM envelope e JOIN message m USING(seq)"
+		" WHERE e.state < 2 AND e.state = 0 AND e.plan = ?1"
+		" GROUP BY e.domain";
+	sqlite3_stmt *stmt = NULL;
+	struct json *all;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return NULL;
+	all = json_array();
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *row = json_object();
+
+		json_put_text(row, "domain", text_at(stmt, 0));
+		json_put_number(row, "mailboxes",
+				sqlite3_column_double(stmt, 1));
+		json_add(all, row);
+	}
+	return finish(db, stmt, step, all, err);
+}
+
 struct json *index_query_run(sqlite3 *db, enum index_query query,
 			     const struct index_select *select, struct err *err)
 {
@@ -685,17 +725,25 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 		return last(db, err);
 	case INDEX_LIVE_BYTES:
 		return live_bytes(db, select, err);
+	case INDEX_LINES:
+		return lines(db, select, err);
 	}
 	return NULL;
 }
 
-const char index_query_page[] =
-	"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan,"
-	" " FORWARD_PATH ", " REVERSE_PATH ", m.flags, m.accepted, e.next,"
-	" e.attempts, e.uncertain, m.segment, m.offset, m.body,"
-	" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)"
-	" WHERE e.state < 2 AND e.plan = ?1 AND e.seq > ?2"
-	" ORDER BY e.seq, e.n";
+/* clang-format off */
+#define LIVE \
+	"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan," \
+	" " FORWARD_PATH ", " REVERSE_PATH ", m.flags, m.accepted, e.next," \
+	" e.attempts, e.uncertain, m.segment, m.offset, m.body," \
+	" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)" \
+	" WHERE e.state < 2 AND e.plan = ?1"
+#define IN_SEQUENCE " ORDER BY e.seq, e.n"
+/* clang-format on */
+
+const char index_query_page[] = LIVE " AND e.seq > ?2" IN_SEQUENCE;
+const char index_query_these[] =
+	LIVE " AND e.seq IN (SELECT value FROM json_each(?2))" IN_SEQUENCE;
 
 int index_query_live_row(sqlite3_stmt *stmt, struct index_live *live,
 			 struct err *err)

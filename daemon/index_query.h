@@ -20,7 +20,8 @@ enum index_query {
 	INDEX_UNCERTAIN,
 	INDEX_RECENT,
 	INDEX_LAST,
-	INDEX_LIVE_BYTES
+	INDEX_LIVE_BYTES,
+	INDEX_LINES
 };
 
 /* Bits of message.flags. */
@@ -38,6 +39,7 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 /* The statement whose rows index_query_live_row() reads, ?1 to ?2 bound by the
  * caller: plan, and the sequence before the first. */
 extern const char index_query_page[];
+extern const char index_query_these[];
 /* Texts of `live` are the row's.  -1: it is sealed, and does not open. */
 int index_query_live_row(sqlite3_stmt *stmt, struct index_live *live,
 			 struct err *err);

@@ -177,7 +177,7 @@ void limit_count(struct limit *limit, const char *mailbox,
 		return;
 	sweep(limit, now_ms);
 	line = map_get(&limit->lines, slice(mailbox));
-	if (line)
+	if (line && line->count == line->room)
 		line_forget(line, limit->span_ms, now_ms);
 	if (!line || line->count == line->room) {
 		size_t room = line ? line->room * 2 : 4;

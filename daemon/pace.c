@@ -5,6 +5,7 @@ enum {
 	QUIET_MAX_MS = 60000,
 	NARROW_EVERY_MS = 1000,
 	SECOND_MS = 1000,
+	MINUTE_MS = 60000,
 	MANY = 5, /* deferrals in a second: it is the rate */
 	RATE_MOST = 10000
 };
@@ -14,6 +15,12 @@ enum {
 #define RATE_BORNE  0.98
 #define RATE_LESS   0.97
 #define RATE_GROWTH 0.01
+
+/* Slow: so many times the quickest, and a second.  Then the flight is so much
+ * of itself, and each minute this part. */
+#define SLOW_TIMES  3
+#define SLOW_NARROW 0.75
+#define SLOW_SHRINK 8
 
 void pace_init(struct pace *pace, int start, int most)
 {
@@ -80,12 +87,61 @@ void pace_begin(struct pace *pace, int64_t now_ms)
 	pace->next_ms += apart;
 }
 
-void pace_accepted(struct pace *pace, int64_t now_ms)
+static int64_t quickest(const struct pace *pace)
+{
+	int64_t now = pace->quickest_ms, before = pace->quickest_before_ms;
+
+	return before > 0 && before < now ? before : now;
+}
+
+/* What is quickest shows in a short flight alone: one that was slow shrinks
+ * now and then, or it would get used to its own weight. */
+static void turn_minute(struct pace *pace, int64_t now_ms)
+{
+	if (now_ms - pace->minute_ms < MINUTE_MS)
+		return;
+	pace->minute_ms = now_ms;
+	pace->quickest_before_ms = pace->quickest_ms;
+	pace->quickest_ms = 0;
+	if (pace->was_slow)
+		pace->flight = pace->flight / SLOW_SHRINK + 1;
+	pace->was_slow = false;
+}
+
+/* True if it takes much longer than it could. */
+static bool is_slow(struct pace *pace, int64_t now_ms, int64_t took_ms)
+{
+	turn_minute(pace, now_ms);
+	if (pace->quickest_ms == 0 || took_ms < pace->quickest_ms)
+		pace->quickest_ms = took_ms;
+	pace->usual_ms += ((double)took_ms - pace->usual_ms) / 8;
+	return pace->usual_ms >
+	       (double)(SLOW_TIMES * quickest(pace) + SECOND_MS);
+}
+
+/* Not before what went out since then shows in what is usual. */
+static void narrow_slowly(struct pace *pace, int64_t now_ms)
+{
+	pace->slow_start = false;
+	pace->was_slow = true;
+	if ((double)(now_ms - pace->narrowed_ms) < pace->usual_ms)
+		return;
+	pace->narrowed_ms = now_ms;
+	pace->flight *= SLOW_NARROW;
+	if (pace->flight < 1)
+		pace->flight = 1;
+}
+
+void pace_accepted(struct pace *pace, int64_t now_ms, int64_t took_ms)
 {
 	turn_second(pace, now_ms);
 	pace->accepted++;
 	pace->in_flight--;
 	pace->quiet_ms = 0;
+	if (took_ms > 0 && is_slow(pace, now_ms, took_ms)) {
+		narrow_slowly(pace, now_ms);
+		return;
+	}
 	/* Slow start doubles per round of the flight, later one per round. */
 	pace->flight += pace->slow_start ? 1 : 1 / pace->flight;
 	if (pace->flight > pace->most)

@@ -3,7 +3,10 @@
  *
  * A pace is the number of deliveries one target may have in flight.  It grows
  * while the target accepts and narrows at once when the target defers, because
- * a tired MX recovers faster from silence than from retries.
+ * a tired MX recovers faster from silence than from retries.  It narrows as
+ * well when deliveries take much longer than the quickest of the last minutes:
+ * what the target cannot do at once waits in there, and would be deferred next.
+ * A target that always takes its time is not slower than itself.
  *
  * A target that bears so many a second, and answers at once, is too fast for a
  * flight of one.  One that accepts some and defers others in the same second
@@ -28,10 +31,14 @@ struct pace {
 	int64_t quiet_until_ms; /* nothing goes before */
 	int64_t quiet_ms;	/* the last pause, doubled by the next */
 	int64_t narrowed_ms;	/* at most one halving per second */
-	double rate;		/* learned, per second; 0: none */
-	double next_ms;		/* the next may begin then, by the rate */
-	int64_t calm_ms;	/* the last second with a deferral */
-	int64_t second_ms;	/* this second, and what it brought */
+	double usual_ms;	/* a delivery takes, lately */
+	bool was_slow;		/* this minute */
+	int64_t quickest_ms, quickest_before_ms; /* this minute, the last */
+	int64_t minute_ms;
+	double rate;	   /* learned, per second; 0: none */
+	double next_ms;	   /* the next may begin then, by the rate */
+	int64_t calm_ms;   /* the last second with a deferral */
+	int64_t second_ms; /* this second, and what it brought */
 	unsigned accepted, deferred;
 };
 
@@ -43,8 +50,8 @@ bool pace_may(const struct pace *pace, int64_t now_ms);
 bool pace_may_follow(const struct pace *pace, int64_t now_ms);
 void pace_begin(struct pace *pace, int64_t now_ms);
 /* One delivery is over: accepted, or refused for a reason that is not the
- * target's pace. */
-void pace_accepted(struct pace *pace, int64_t now_ms);
+ * target's pace.  `took_ms` from its begin, 0: it says nothing (a large body). */
+void pace_accepted(struct pace *pace, int64_t now_ms, int64_t took_ms);
 void pace_neutral(struct pace *pace);
 /* It was deferred; `slow`: the provider asked for much less. */
 void pace_deferred(struct pace *pace, int64_t now_ms, bool slow);

@@ -4,6 +4,10 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+enum {
+	WAKE_EACH = 16 /* of a line at once */
+};
+
 struct queue {
 	struct map domains;	 /* "plan\0domain" */
 	struct map messages;	 /* id */
@@ -12,6 +16,8 @@ struct queue {
 	uint64_t least;
 	void (*thin)(void *ctx, struct queue_domain *domain);
 	void *thin_ctx;
+	void (*want)(void *ctx, struct queue_domain *domain);
+	void *want_ctx;
 	void (*gone)(void *ctx, const struct queue_message *message);
 	void *gone_ctx;
 };
@@ -95,6 +101,52 @@ static struct queue_envelope *line_first(const struct list *line)
 	return list_entry(line->next, struct queue_envelope, line);
 }
 
+static size_t asleep_count(const struct queue_mailbox *mailbox,
+			   enum queue_asleep kind)
+{
+	return mailbox->asleep ? sleepers_count(&mailbox->asleep[kind]) : 0;
+}
+
+/* Whether one that sleeps is before it. */
+static bool is_behind(const struct queue_envelope *envelope)
+{
+	const struct queue_mailbox *mailbox = envelope->mailbox;
+
+	return mailbox->asleep &&
+	       sleepers_before(&mailbox->asleep[QUEUE_ASLEEP_WAITING],
+			       envelope->message->sequence, envelope->index);
+}
+
+/* Whose turn it is; NULL: nobody's, or that of one that sleeps. */
+static struct queue_envelope *line_head(const struct queue_mailbox *mailbox)
+{
+	struct queue_envelope *first = line_first(&mailbox->line);
+
+	return first && !is_behind(first) ? first : NULL;
+}
+
+static void tell_wanted(struct queue_domain *domain)
+{
+	struct queue *queue = domain->queue;
+
+	if (domain->open && queue->want && !list_is_empty(&domain->wanted))
+		queue->want(queue->want_ctx, domain);
+}
+
+/* A line without a head needs those that sleep to go on; one that is held, so
+ * that they are held as well. */
+static void look_if_wanted(struct queue_mailbox *mailbox, bool has_head)
+{
+	if (asleep_count(mailbox, QUEUE_ASLEEP_WAITING) == 0 ||
+	    (has_head && !mailbox->is_held)) {
+		list_remove(&mailbox->wanted);
+		return;
+	}
+	if (list_is_empty(&mailbox->wanted))
+		list_append(&mailbox->domain->wanted, &mailbox->wanted);
+	tell_wanted(mailbox->domain);
+}
+
 static void unlimit(struct queue_mailbox *mailbox)
 {
 	if (mailbox->limited_until_ms == 0)
@@ -131,13 +183,14 @@ static void count_line(struct queue_mailbox *mailbox, bool moves, int change)
 static void mailbox_place(struct queue_mailbox *mailbox)
 {
 	struct queue_domain *domain = mailbox->domain;
-	struct queue_envelope *first = line_first(&mailbox->line);
+	struct queue_envelope *first = line_head(mailbox);
 
 	heap_remove(mailbox);
 	if (!first || mailbox->is_held)
 		unlimit(mailbox);
 	count_line(mailbox, first && !mailbox->is_held && first->next_ms == 0,
 		   0);
+	look_if_wanted(mailbox, first != NULL);
 	look_if_thin(domain);
 	if (!first || mailbox->busy || mailbox->is_held)
 		return;
@@ -287,9 +340,17 @@ static void envelope_drop(struct queue *queue, struct queue_envelope *envelope)
 		message_drop(queue, message);
 }
 
+static void mailbox_drop(struct queue_mailbox *mailbox)
+{
+	for (size_t i = 0; mailbox->asleep && i < QUEUE_ASLEEP_KINDS; i++)
+		sleepers_release(&mailbox->asleep[i]);
+	free(mailbox->asleep);
+	free(mailbox);
+}
+
 static void mailbox_free(void *ctx, struct slice key, void *value)
 {
-	free(value);
+	mailbox_drop(value);
 }
 
 static void domain_free(struct queue_domain *domain)
@@ -338,6 +399,7 @@ void queue_set_open(struct queue_domain *domain, bool open)
 {
 	domain->open = open;
 	look_if_thin(domain);
+	tell_wanted(domain);
 }
 
 bool queue_has_rest(const struct queue_domain *domain)
@@ -368,6 +430,7 @@ struct queue_domain *queue_domain(struct queue *queue, const char *plan,
 		list_init(&domain->waiting);
 		list_init(&domain->held);
 		list_init(&domain->limited);
+		list_init(&domain->wanted);
 		map_put(&queue->domains, buf_slice(&key), domain);
 	}
 	buf_release(&key);
@@ -492,6 +555,7 @@ static struct queue_mailbox *mailbox_find(struct queue_domain *domain,
 		mailbox->domain = domain;
 		list_init(&mailbox->line);
 		list_init(&mailbox->held);
+		list_init(&mailbox->wanted);
 		map_put(&domain->mailboxes, buf_slice(&key), mailbox);
 	}
 	buf_release(&key);
@@ -501,7 +565,7 @@ static struct queue_mailbox *mailbox_find(struct queue_domain *domain,
 /* A mailbox is held while one of its held envelopes holds it. */
 static void mailbox_recount(struct queue_mailbox *mailbox)
 {
-	mailbox->is_held = false;
+	mailbox->is_held = asleep_count(mailbox, QUEUE_ASLEEP_HOLDING) > 0;
 	list_each (it, next, &mailbox->held)
 		if (list_entry(it, struct queue_envelope, line)->mailbox_held)
 			mailbox->is_held = true;
@@ -713,10 +777,10 @@ static void mailbox_drop_empty(struct queue_mailbox *mailbox)
 	struct queue_domain *domain = mailbox->domain;
 
 	if (domain->ramp || !list_is_empty(&mailbox->line) ||
-	    !list_is_empty(&mailbox->held))
+	    !list_is_empty(&mailbox->held) || mailbox->asleep)
 		return;
 	map_remove(&domain->mailboxes, slice(mailbox->key));
-	free(mailbox);
+	mailbox_drop(mailbox);
 }
 
 void queue_final(struct queue_envelope *envelope, enum envelope_state state)
@@ -814,6 +878,7 @@ size_t queue_admit(struct queue_domain *domain, size_t count)
 		if (line_first(&envelope->mailbox->line) == envelope)
 			mailbox_place(envelope->mailbox);
 	}
+	tell_wanted(domain);
 	return admitted;
 }
 
@@ -826,7 +891,8 @@ static void tally_mailbox(void *ctx, struct slice key, void *value)
 	const struct queue_mailbox *mailbox = value;
 	struct tally *tally = ctx;
 
-	if (list_is_empty(&mailbox->line))
+	if (list_is_empty(&mailbox->line) &&
+	    asleep_count(mailbox, QUEUE_ASLEEP_WAITING) == 0)
 		return;
 	tally->waiting++;
 	if (mailbox->admitted)
@@ -861,6 +927,199 @@ void queue_ramp_end(struct queue_domain *domain)
 {
 	domain->ramp = false;
 	map_each(&domain->mailboxes, unramp_mailbox, NULL);
+	tell_wanted(domain);
+}
+
+/* Sleep. */
+
+static bool may_sleep(const struct queue_envelope *envelope)
+{
+	const struct queue_mailbox *mailbox = envelope->mailbox;
+	const struct queue_domain *domain = mailbox->domain;
+
+	if (envelope->claimed || envelope->acting)
+		return false;
+	if (envelope->held)
+		return line_first(&mailbox->held) != envelope;
+	/* What an attempt left behind is here alone. */
+	if (envelope->attempts > 0 || envelope->next_ms > 0)
+		return false;
+	if (is_behind(envelope))
+		return true;
+	return line_first(&mailbox->line) != envelope &&
+	       (!mailbox->moves || !domain->open ||
+		(domain->ramp && !mailbox->admitted));
+}
+
+static bool message_may_sleep(const struct queue_message *message)
+{
+	for (size_t i = 0; i < message->envelope_room; i++)
+		if (message->envelopes[i] && !may_sleep(message->envelopes[i]))
+			return false;
+	return message->placed;
+}
+
+static void envelope_sleep(struct queue_envelope *envelope)
+{
+	struct queue_mailbox *mailbox = envelope->mailbox;
+	enum queue_asleep kind = !envelope->held	? QUEUE_ASLEEP_WAITING :
+				 envelope->mailbox_held ? QUEUE_ASLEEP_HOLDING :
+							  QUEUE_ASLEEP_HELD;
+
+	if (!mailbox->asleep)
+		mailbox->asleep = mem_alloc(QUEUE_ASLEEP_KINDS *
+					    sizeof(*mailbox->asleep));
+	sleepers_add(&mailbox->asleep[kind], envelope->message->sequence,
+		     envelope->index);
+	mailbox->domain->asleep += !envelope->held;
+	line_leave(envelope);
+	free(envelope->forward_path);
+	free(envelope);
+}
+
+/* It goes on to live in its segment. */
+static void message_sleep(struct queue *queue, struct queue_message *message)
+{
+	for (size_t i = 0; i < message->envelope_room; i++)
+		if (message->envelopes[i])
+			envelope_sleep(message->envelopes[i]);
+	queue->live[message->place.segment].asleep++;
+	message->placed = false;
+	message_drop(queue, message);
+}
+
+struct sleepy {
+	const char *plan;
+	struct queue_message **at;
+	size_t count, cap;
+};
+
+static void add_sleepy(void *ctx, struct slice key, void *value)
+{
+	struct queue_message *message = value;
+	struct sleepy *sleepy = ctx;
+	size_t first = 0;
+
+	while (first < message->envelope_room && !message->envelopes[first])
+		first++;
+	if (first == message->envelope_room ||
+	    strcmp(message->envelopes[first]->mailbox->domain->plan,
+		   sleepy->plan) != 0 ||
+	    !message_may_sleep(message))
+		return;
+	if (sleepy->count == sleepy->cap) {
+		sleepy->cap = sleepy->cap ? sleepy->cap * 2 : 1024;
+		sleepy->at =
+			mem_grow(sleepy->at, sleepy->cap * sizeof(*sleepy->at));
+	}
+	sleepy->at[sleepy->count++] = message;
+}
+
+static int by_sequence(const void *a, const void *b)
+{
+	const struct queue_message *const *one = a, *const *other = b;
+
+	return ((*one)->sequence > (*other)->sequence) -
+	       ((*one)->sequence < (*other)->sequence);
+}
+
+void queue_sleep(struct queue *queue, const char *plan,
+		 void (*slept)(void *ctx, uint64_t sequence), void *ctx)
+{
+	struct sleepy sleepy = { .plan = plan };
+
+	map_each(&queue->messages, add_sleepy, &sleepy);
+	/* In order, as it costs less to remember them so. */
+	if (sleepy.count > 0)
+		qsort(sleepy.at, sleepy.count, sizeof(*sleepy.at), by_sequence);
+	for (size_t i = 0; i < sleepy.count; i++) {
+		slept(ctx, sleepy.at[i]->sequence);
+		message_sleep(queue, sleepy.at[i]);
+	}
+	free(sleepy.at);
+}
+
+void queue_wake(struct queue *queue, const struct spool_place *place,
+		uint64_t body_bytes)
+{
+	struct queue_message message = { .place = *place,
+					 .body_bytes = body_bytes };
+
+	assert(place->segment < queue->live_count);
+	leave_place(queue, &message);
+	queue->live[place->segment].asleep--;
+}
+
+enum queue_asleep queue_wake_envelope(struct queue_domain *domain,
+				      struct slice forward_path,
+				      uint64_t sequence, uint32_t index)
+{
+	struct queue_mailbox *mailbox = mailbox_find(domain, forward_path);
+	enum queue_asleep kind = QUEUE_ASLEEP_WAITING;
+	size_t left = 0;
+
+	if (!mailbox->asleep)
+		return QUEUE_AWAKE;
+	while (kind < QUEUE_ASLEEP_KINDS &&
+	       !sleepers_take(&mailbox->asleep[kind], sequence, index))
+		kind++;
+	for (size_t i = 0; i < QUEUE_ASLEEP_KINDS; i++)
+		left += sleepers_count(&mailbox->asleep[i]);
+	if (left == 0) {
+		free(mailbox->asleep);
+		mailbox->asleep = NULL;
+	}
+	if (kind == QUEUE_ASLEEP_KINDS)
+		return QUEUE_AWAKE;
+	domain->asleep -= kind == QUEUE_ASLEEP_WAITING;
+	return kind;
+}
+
+void queue_on_want(struct queue *queue,
+		   void (*want)(void *ctx, struct queue_domain *domain),
+		   void *ctx)
+{
+	queue->want = want;
+	queue->want_ctx = ctx;
+}
+
+struct wanted {
+	const char *plan;
+	uint64_t *at;
+	size_t count, max;
+};
+
+static void add_wanted(void *ctx, struct slice key, void *value)
+{
+	const struct queue_domain *domain = value;
+	struct wanted *wanted = ctx;
+
+	if (!domain->open || strcmp(domain->plan, wanted->plan) != 0)
+		return;
+	list_each (it, next, &domain->wanted) {
+		const struct queue_mailbox *mailbox =
+			list_entry(it, struct queue_mailbox, wanted);
+		const struct sleepers *asleep =
+			&mailbox->asleep[QUEUE_ASLEEP_WAITING];
+
+		if (domain->ramp && !mailbox->admitted && !mailbox->is_held)
+			continue;
+		for (size_t i = 0;
+		     i < WAKE_EACH && i < sleepers_count(asleep) &&
+		     wanted->count < wanted->max;
+		     i++)
+			wanted->at[wanted->count++] =
+				sleepers_sequence(asleep, i);
+	}
+}
+
+size_t queue_wanted(const struct queue *queue, const char *plan,
+		    uint64_t *sequences, size_t max)
+{
+	struct wanted wanted = { .plan = plan, .at = sequences, .max = max };
+
+	map_each(&queue->domains, add_wanted, &wanted);
+	return wanted.count;
 }
 
 uint64_t queue_oldest_ms(const struct queue_domain *domain)

@@ -2,7 +2,9 @@
  * queue.h - the envelopes that still wait, mailbox by mailbox, in order
  *
  * The loop's own picture of what is waiting or held, in memory: all of a plan,
- * or the oldest of it (backlog.h), whole messages either way.  A mailbox has a
+ * or the oldest of it (backlog.h), whole messages either way.  A message whose
+ * envelopes all stand behind others in lines that do not move may sleep: its
+ * mailboxes know of it, and nobody younger passes it.  A mailbox has a
  * line of waiting envelopes in the order of their sequence; only its first may
  * be claimed, and nobody else of that mailbox until its claim is settled.  That
  * is the whole of the promise of order.
@@ -16,6 +18,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "daemon/sleepers.h"
 #include "daemon/spool_writer.h"
 
 struct queue_message {
@@ -60,11 +63,22 @@ struct queue_mailbox {
 	bool busy;		 /* a claim is open */
 	bool is_held;		 /* the mailbox itself is held */
 	bool admitted;		 /* by the ramp */
+	/* What of it sleeps, by enum queue_asleep; or NULL: nothing. */
+	struct sleepers *asleep;
+	struct list wanted; /* linked while its line needs some of those */
 	/* Its first may not go before then, and why: 0 is now. */
 	struct list limited;
 	int64_t limited_until_ms;
 	int limited_by;
 	char key[];
+};
+
+enum queue_asleep {
+	QUEUE_AWAKE,
+	QUEUE_ASLEEP_WAITING,
+	QUEUE_ASLEEP_HELD,
+	QUEUE_ASLEEP_HOLDING, /* held with its mailbox */
+	QUEUE_ASLEEP_KINDS
 };
 
 struct queue_heap {
@@ -97,11 +111,13 @@ struct queue_domain {
 	uint64_t bytes; /* of waiting and held, per envelope, here or not */
 	/* In memory: envelopes in lines, of them in lines that move, and held. */
 	uint64_t here, moving, here_held;
-	bool open;	   /* somebody claims of it */
-	bool rest;	   /* younger mail of its plan may not be here */
-	int64_t rest_ms;   /* and was accepted no earlier than this */
-	bool ramp;	   /* only admitted mailboxes are claimed */
-	queue_may_fn *may; /* or NULL: whatever is due */
+	uint64_t asleep;    /* envelopes that wait */
+	struct list wanted; /* mailboxes that need some of those */
+	bool open;	    /* somebody claims of it */
+	bool rest;	    /* younger mail of its plan may not be here */
+	int64_t rest_ms;    /* and was accepted no earlier than this */
+	bool ramp;	    /* only admitted mailboxes are claimed */
+	queue_may_fn *may;  /* or NULL: whatever is due */
 	void *may_ctx;
 	struct list limited; /* mailboxes that it stopped */
 	size_t limited_count;
@@ -136,6 +152,28 @@ uint64_t queue_here(const struct queue *queue, const char *plan);
 /* Whether the ledger counts more that wait, or are held, than are here. */
 bool queue_has_rest(const struct queue_domain *domain);
 
+/*
+ * Sleep.  All messages of the plan that may do so leave memory, `slept` for
+ * each; whoever wakes one tells and then adds it, as ever.
+ */
+void queue_sleep(struct queue *queue, const char *plan,
+		 void (*slept)(void *ctx, uint64_t sequence), void *ctx);
+/* Before a message is added that slept, and before each envelope of it: how it
+ * slept, whatever the index said meanwhile. */
+void queue_wake(struct queue *queue, const struct spool_place *place,
+		uint64_t body_bytes);
+enum queue_asleep queue_wake_envelope(struct queue_domain *domain,
+				      struct slice forward_path,
+				      uint64_t sequence, uint32_t index);
+/* `want` runs when lines of an open domain need what sleeps; it may not change
+ * the queue before it returns. */
+void queue_on_want(struct queue *queue,
+		   void (*want)(void *ctx, struct queue_domain *domain),
+		   void *ctx);
+/* Sequences of what they need, a few for each, at most `max`; how many. */
+size_t queue_wanted(const struct queue *queue, const char *plan,
+		    uint64_t *sequences, size_t max);
+
 /* A message whose record is durable; takes over nothing. */
 struct queue_message *queue_add_message(struct queue *queue,
 					const struct id *id, uint64_t sequence,
@@ -157,9 +195,10 @@ void queue_count_accepted(struct queue_domain *domain, uint64_t bytes);
 /* Where its record lies, now or after it was moved. */
 void queue_set_place(struct queue *queue, struct queue_message *message,
 		     const struct spool_place *place);
-/* Messages of the queue whose record lies in this segment, and their bytes. */
+/* Messages of the queue whose record lies in this segment, and their bytes; of
+ * them those that sleep. */
 struct queue_live {
-	uint64_t messages, bytes;
+	uint64_t messages, bytes, asleep;
 };
 struct queue_live queue_segment_live(const struct queue *queue,
 				     uint32_t segment);

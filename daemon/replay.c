@@ -8,6 +8,8 @@
 
 enum {
 	IDLE_MS = 2000, /* a session without work says QUIT */
+	/* What takes longer may be the way's, not the target's. */
+	SMALL_BYTES = 64 * 1024,
 	DOWN_MIN_MS = 500,
 	DOWN_MAX_MS = 15000,
 	STUCK_TRIES = 6,
@@ -30,6 +32,7 @@ struct link { /* a delivery and what we know of it */
 	int64_t idle_since_ms, begun_ms;
 	unsigned jobs;
 	bool paced;		      /* its job counts in the pace */
+	int64_t job_ms;		      /* when that began; 0: it is large */
 	bool deferred, slow, refused; /* what this job met */
 	bool over;		      /* it takes no further job */
 };
@@ -305,16 +308,17 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 static void pace_end(struct link *link)
 {
 	struct pace *pace = &link->replay->pace;
+	int64_t now = clock_mono_ms();
 
 	if (!link->paced)
 		return;
 	link->paced = false;
 	if (link->deferred)
-		pace_deferred(pace, clock_mono_ms(), link->slow);
+		pace_deferred(pace, now, link->slow);
 	else if (link->refused || link->over)
 		pace_neutral(pace);
 	else
-		pace_accepted(pace, clock_mono_ms());
+		pace_accepted(pace, now, link->job_ms ? now - link->job_ms : 0);
 }
 
 static void give_back_next(struct link *link)
@@ -377,12 +381,13 @@ static size_t claim_oldest(struct replay *replay,
 	return count;
 }
 
-static void job_begins(struct link *link)
+static void job_begins(struct link *link, const struct queue_message *message)
 {
 	link->idle = false;
 	link->paced = true;
 	link->jobs++;
 	link->deferred = link->slow = link->refused = false;
+	link->job_ms = message->body_bytes > SMALL_BYTES ? 0 : clock_mono_ms();
 	pace_begin(&link->replay->pace, clock_mono_ms());
 }
 
@@ -397,7 +402,7 @@ static bool give_job(struct link *link)
 	count = claim_oldest(replay, claims);
 	if (count == 0)
 		return false;
-	job_begins(link);
+	job_begins(link, claims[0]->message);
 	delivery_job(link->delivery, claims, count);
 	return true;
 }
@@ -440,7 +445,7 @@ static bool on_next(void *ctx, struct delivery *delivery)
 		give_back_next(link);
 		return false;
 	}
-	job_begins(link);
+	job_begins(link, claims[0]->message);
 	return true;
 }
 

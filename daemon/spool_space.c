@@ -56,7 +56,7 @@ struct move {
 struct spool_space {
 	struct store *store;
 	struct queue *queue;
-	const struct backlog *backlog;
+	struct backlog *backlog;
 	char *spool_dir, *evidence_dir;
 	const struct spool_space_owner *owner;
 	void *ctx;
@@ -88,6 +88,7 @@ static void over(struct clearing *clearing)
 	struct spool_space *space = clearing->space;
 
 	space->clearing = NULL;
+	backlog_stay(space->backlog, false);
 	if (clearing->failed)
 		log_error("segment %u stays: %s", clearing->number,
 			  clearing->err.text);
@@ -292,6 +293,7 @@ static void clear_out(struct spool_space *space, uint32_t number)
 	clearing->evidence_dir = mem_dup(space->evidence_dir);
 	clearing->number = number;
 	space->clearing = clearing;
+	backlog_stay(space->backlog, true);
 	clearing->writing = true;
 	if (pthread_create(&clearing->thread, NULL, write_evidence, clearing)) {
 		err_set(&clearing->err, "no thread to write the evidence");
@@ -363,21 +365,52 @@ static bool has_rest(const struct spool_space *space)
 	return false;
 }
 
+static uint64_t kept_copies(const struct spool_space *space,
+			    const struct json *row)
+{
+	return copy_is_kept(space, row) ?
+		       (uint64_t)json_get_number(row, "count", 0) :
+		       0;
+}
+
 /* Kept copies hold the segment; a short disk breaks that, and says so. */
-static bool copies_may_go(struct spool_space *space)
+static bool copies_hold(const struct spool_space *space)
 {
 	for (const struct json *row = json_first(space->copies); row;
+	     row = json_next(row))
+		if (kept_copies(space, row) > 0)
+			return !space->is_short;
+	return false;
+}
+
+static void drop_copies(struct spool_space *space)
+{
+	for (const struct json *row = json_first(space->copies); row;
+	     row = json_next(row))
+		if (kept_copies(space, row) > 0)
+			space->owner->drops(space->ctx,
+					    json_get_text(row, "plan"),
+					    kept_copies(space, row),
+					    space->known);
+}
+
+/* What sleeps in it has to move, and comes into memory for that. */
+static void wake(struct spool_space *space)
+{
+	backlog_stay(space->backlog, true);
+	for (const struct json *row = json_first(space->copies); row;
 	     row = json_next(row)) {
-		if (json_get_number(row, "count", 0) == 0 ||
-		    !copy_is_kept(space, row))
-			continue;
-		if (!space->is_short)
-			return false;
-		space->owner->drops(space->ctx, json_get_text(row, "plan"),
-				    (uint64_t)json_get_number(row, "count", 0),
-				    space->known);
+		struct slice live = slice(json_get_text(row, "live"));
+		uint64_t *these = mem_alloc((live.len + 1) * sizeof(*these));
+		size_t count = 0;
+
+		while (live.len > 0)
+			if (slice_u64(slice_split(&live, ','), &these[count]))
+				count++;
+		backlog_wake(space->backlog, json_get_text(row, "plan"), these,
+			     count);
+		free(these);
 	}
-	return true;
 }
 
 static uint64_t live_limit(const struct spool_space *space)
@@ -392,6 +425,7 @@ static void look(void *ctx)
 
 	if (space->clearing || space->asking)
 		return;
+	backlog_stay(space->backlog, false);
 	oldest = oldest_segment(space);
 	if (!oldest || queue_segment_live(space->queue, oldest).bytes >
 			       live_limit(space)) {
@@ -406,11 +440,15 @@ static void look(void *ctx)
 	} else if (has_rest(space)) {
 		space->known = 0;
 		loop_timer_arm(space->timer, REST_MS);
-	} else if (copies_may_go(space)) {
+	} else if (copies_hold(space)) {
+		loop_timer_arm(space->timer, LOOK_MS);
+	} else if (queue_segment_live(space->queue, oldest).asleep > 0) {
+		wake(space);
+		loop_timer_arm(space->timer, ASK_MS);
+	} else {
+		drop_copies(space);
 		space->known = 0;
 		clear_out(space, oldest);
-	} else {
-		loop_timer_arm(space->timer, LOOK_MS);
 	}
 }
 
@@ -517,7 +555,7 @@ static void find_sides(struct spool_space *space)
 }
 
 struct spool_space *spool_space_new(struct store *store, struct queue *queue,
-				    const struct backlog *backlog,
+				    struct backlog *backlog,
 				    const char *spool_dir,
 				    const char *evidence_dir, bool keep_sides,
 				    const struct spool_space_owner *owner,

@@ -38,7 +38,7 @@ struct spool_space_owner {
  * spool was damaged; they may be all that is left of it).
  */
 struct spool_space *spool_space_new(struct store *store, struct queue *queue,
-				    const struct backlog *backlog,
+				    struct backlog *backlog,
 				    const char *spool_dir,
 				    const char *evidence_dir, bool keep_sides,
 				    const struct spool_space_owner *owner,

@@ -6,10 +6,15 @@
 #define WEEK_MS (7 * DAY_MS)
 #define YEAR_MS (366 * DAY_MS)
 
+enum {
+	YEAR_WEEKS = 54
+};
+
 static void window_release(struct window *window)
 {
 	free(window->by);
 	free(window->reason);
+	zone_release(&window->zone);
 }
 
 void windows_release(struct windows *windows)
@@ -29,6 +34,7 @@ static struct window *append(struct windows *windows,
 			       (windows->count + 1) * sizeof(*windows->at));
 	kept = &windows->at[windows->count++];
 	*kept = *window;
+	zone_copy(&kept->zone, &window->zone);
 	kept->by = mem_dup(window->by);
 	kept->reason = mem_dup(window->reason);
 	if (kept->id > windows->last_id)
@@ -36,14 +42,32 @@ static struct window *append(struct windows *windows,
 	return kept;
 }
 
+/* A moment of the window, so many weeks later by the clocks there. */
+static int64_t weeks_later(const struct window *window, int64_t ms,
+			   int64_t weeks)
+{
+	return zone_utc_ms(&window->zone,
+			   zone_local_ms(&window->zone, ms) + weeks * WEEK_MS);
+}
+
 /* The turn that is active at `at_ms` or comes next begins here. */
 static int64_t turn_at(const struct window *window, int64_t at_ms)
 {
-	int64_t passed = at_ms - window->to_ms;
+	int64_t weeks = (at_ms - window->to_ms) / WEEK_MS - 1;
 
-	if (!window->weekly || passed < 0)
-		return window->from_ms;
-	return window->from_ms + (passed / WEEK_MS + 1) * WEEK_MS;
+	if (!window->weekly || weeks < 0)
+		weeks = 0;
+	while (window->weekly &&
+	       weeks_later(window, window->to_ms, weeks) <= at_ms)
+		weeks++;
+	return weeks_later(window, window->from_ms, weeks);
+}
+
+int64_t window_end_ms(const struct window *window, int64_t from_ms)
+{
+	int64_t weeks = (from_ms - window->from_ms + WEEK_MS / 2) / WEEK_MS;
+
+	return weeks_later(window, window->to_ms, weeks);
 }
 
 int64_t window_next_ms(const struct window *window, int64_t now_ms)
@@ -53,37 +77,31 @@ int64_t window_next_ms(const struct window *window, int64_t now_ms)
 	return turn_at(window, now_ms);
 }
 
-static bool overlap(int64_t from, int64_t to, int64_t other_from,
-		    int64_t other_to)
+/* Whether the turn of `a` that begins there meets one of `b`. */
+static bool turn_meets(const struct window *a, int64_t from,
+		       const struct window *b)
 {
-	return from < other_to && other_from < to;
+	int64_t other = turn_at(b, from);
+
+	return other < window_end_ms(a, from) && from < window_end_ms(b, other);
 }
 
+/* Turns of two series may meet in summer alone. */
 static bool windows_overlap(const struct window *a, const struct window *b)
 {
-	const struct window *once = a->weekly ? b : a;
-	const struct window *weekly = a->weekly ? a : b;
+	const struct window *series = a->weekly ? a : b;
+	const struct window *other = a->weekly ? b : a;
 	int64_t from;
 
-	if (!weekly->weekly)
-		return overlap(a->from_ms, a->to_ms, b->from_ms, b->to_ms);
-	if (once->weekly) {
-		/* Two series: one turn of one against the turns around it,
-		 * once both have begun. */
-		from = turn_at(weekly, once->from_ms > weekly->from_ms ?
-					       once->from_ms :
-					       weekly->from_ms);
-		for (int64_t turn = turn_at(once, from) - WEEK_MS, i = 0; i < 3;
-		     i++, turn += WEEK_MS)
-			if (overlap(turn, turn + once->to_ms - once->from_ms,
-				    from,
-				    from + weekly->to_ms - weekly->from_ms))
-				return true;
-		return false;
-	}
-	from = turn_at(weekly, once->from_ms);
-	return overlap(once->from_ms, once->to_ms, from,
-		       from + weekly->to_ms - weekly->from_ms);
+	if (!other->weekly)
+		return turn_meets(other, other->from_ms, series);
+	from = series->from_ms > other->from_ms ? series->from_ms :
+						  other->from_ms;
+	for (int64_t i = 0; i < YEAR_WEEKS; i++)
+		if (turn_meets(series, turn_at(series, from + i * WEEK_MS),
+			       other))
+			return true;
+	return false;
 }
 
 static int check_window(const struct windows *windows,
@@ -170,7 +188,7 @@ const struct window *windows_active(const struct windows *windows,
 
 		if (from == 0 || from > now_ms)
 			continue;
-		*until_ms = from + window->to_ms - window->from_ms;
+		*until_ms = window_end_ms(window, from);
 		return window;
 	}
 	return NULL;
@@ -184,6 +202,8 @@ struct json *window_json(const struct window *window)
 	json_put_time(json, "from", window->from_ms);
 	json_put_time(json, "to", window->to_ms);
 	json_put_bool(json, "weekly", window->weekly);
+	if (window->zone.name)
+		zone_put(&window->zone, json);
 	json_put_text(json, "by", window->by);
 	json_put_text(json, "reason", window->reason);
 	return json;
@@ -202,6 +222,8 @@ void windows_restore(struct windows *windows, const struct json *value)
 
 	if (from && to &&
 	    clock_parse(slice(from), &window.from_ms, NULL) == 0 &&
-	    clock_parse(slice(to), &window.to_ms, NULL) == 0)
+	    clock_parse(slice(to), &window.to_ms, NULL) == 0 &&
+	    zone_get(&window.zone, value, NULL) == 0)
 		append(windows, &window);
+	zone_release(&window.zone);
 }

@@ -5,19 +5,21 @@
  * primary happens to answer: it may be half installed.  After it the valve
  * follows the primary's health again, and nobody has to log in.
  *
- * Pure: the caller passes the time.  A weekly window begins at the same moment
- * of UTC each week; where the clocks change, an operator moves it.
+ * Pure: the caller passes the time.  A weekly window begins when the clocks of
+ * its zone show the same, or at the same moment of UTC where it has none.
  */
 #ifndef CUTOVER_WINDOW_H
 #define CUTOVER_WINDOW_H
 
 #include "base/err.h"
 #include "base/json.h"
+#include "cutover/zone.h"
 
 struct window {
 	unsigned id; /* counts up within a plan */
 	int64_t from_ms, to_ms;
 	bool weekly;
+	struct zone zone;  /* of a weekly one */
 	char *by, *reason; /* reason may be NULL */
 };
 
@@ -47,8 +49,10 @@ const struct window *windows_active(const struct windows *windows,
 /* When its present or next turn begins; 0: it is over. */
 int64_t window_next_ms(const struct window *window, int64_t now_ms);
 
-/* {"id","from","to","weekly","by","reason"} */
+/* {"id","from","to","weekly","zone","changes","by","reason"} */
 struct json *window_json(const struct window *window);
+/* A turn of it begins at this moment: when it ends. */
+int64_t window_end_ms(const struct window *window, int64_t from_ms);
 /* From the journal: puts it back as it was, over or not. */
 void windows_restore(struct windows *windows, const struct json *value);
 

@@ -124,8 +124,8 @@ class Parked(Scene):
     def __init__(self, **replay):
         super().__init__(parked(**replay), "new")
 
-    def start(self):
-        self.world.start_daemon()
+    def start(self, *options):
+        self.world.start_daemon(*options)
         self.world.must(0, "start", self.world.plan)
         self.world.knot.publish((10, QUEUE))
         wait_for("every vantage sees the queue alone",

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The breaker, the ramp, a pause and a target that is down (TAP)."""
+import glob
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -87,12 +89,15 @@ def ramp_and_breaker(tap):
         s.close(not tap.bad)
 
 
-def share_of_refused(tap):
+def share_of_refused(tap, listed):
     """Without a ramp: one in ten refused of at least twenty outcomes."""
     s = Parked(ramp=[], max_flight=2)
+    every = boxes(80 if listed else 40)
     try:
+        if listed:
+            with_list(s, ["postmaster"] + every)
         s.start()
-        for box in boxes(40):
+        for box in every:
             s.send(box)
             s.send(box)
         s.target.play("rcpt box2*@* -> 550 5.1.10 Recipient not found")
@@ -103,15 +108,75 @@ def share_of_refused(tap):
         tap.ok(now and "outcomes were refused mailboxes" in now["reason"] and
                "create it" in now["reason"],
                f"the breaker counts refused mailboxes: {now['reason']}")
-        tap.ok(ledger["delivered"] + ledger["held"] < 70 and
-               ledger["waiting"] > 0,
+        tap.ok(ledger["waiting"] > 0,
                f"and closes before all is sent: {ledger}")
+        if listed:
+            s.target.play("rcpt box5*@* -> 550 5.1.10 Recipient not found")
+        s.world.must(0, "resume", "acme")
+        if listed:
+            wait_for("the breaker closes again",
+                     lambda: closed_by_breaker(s) and
+                     s.ledger()["held"] > ledger["held"])
+            tap.ok(s.ledger()["waiting"] > 0,
+                   "resumed, refused mailboxes of the list close it again")
+        else:
+            s.settled(held=22)
+            tap.ok(s.valve()["state"] == "open",
+                   "resumed, refused mailboxes of no list count no more: "
+                   "somebody saw that they are nobody's")
         s.target.play("")
         s.world.must(0, "queue", "release", "acme", "--all", "--reason",
                      "created")
+        if listed:
+            s.gate_opens()
+            s.world.must(0, "finish", "acme")
+        s.settled()
+        tap.ok(s.complete(*every), "repaired, all drains in order")
+        s.world.must(0, "stop")
+    finally:
+        s.close(not tap.bad)
+
+
+def with_list(s, known):
+    """The plan lists its recipients."""
+    with open(s.world.plan, encoding="ascii") as plan:
+        document = json.load(plan)
+    with open(f"{s.world.folder}/recipients.csv", "w",
+              encoding="ascii") as out:
+        out.writelines(f"{box}@{DOMAIN}\n" for box in known)
+    document["recipients"] = {"policy": "listed", "file": "recipients.csv"}
+    with open(s.world.plan, "w", encoding="ascii") as plan:
+        json.dump(document, plan)
+
+
+def stages(s):
+    """How many mailboxes each stage of the ramp had, as the log says."""
+    found = []
+    for path in glob.glob(f"{s.world.folder}/tideoverd-*"):
+        with open(path, "rb") as log:
+            found += re.findall(rb"stage \d+ of the ramp: (\d+) mailboxes",
+                                log.read())
+    return [int(n) for n in found]
+
+
+def ramp_of_a_long_queue(tap):
+    """Stages are shares of all mailboxes that wait, in memory or not."""
+    s = Parked(ramp=[1, "10%", "50%"])
+    config = f"{s.world.folder}/tideoverd.json"
+    with open(config, "w", encoding="ascii") as out:
+        json.dump({"tideoverd": 1, "limits": {"queue_in_memory": 12}},
+                  out)
+    try:
+        s.start("--config", config)
+        for box in boxes(60):
+            s.send(box)
+        s.target.play("rcpt box9*@* first 3 -> 450 4.2.1 busy")
         s.gate_opens()
         s.world.must(0, "finish", "acme")
-        tap.ok(s.complete(*boxes(40)), "repaired, all drains in order")
+        taken = stages(s)
+        tap.ok(taken == [1, 6, 27], f"1, 10 % and 50 % of 60 mailboxes that "
+               f"wait, of whom 12 fit into memory: {taken}")
+        tap.ok(s.complete(*boxes(60)), "all arrive, in order")
         s.world.must(0, "stop")
     finally:
         s.close(not tap.bad)
@@ -241,7 +306,9 @@ def main():
     else:
         pause_of_a_domain(tap)
         ramp_and_breaker(tap)
-        share_of_refused(tap)
+        share_of_refused(tap, False)
+        share_of_refused(tap, True)
+        ramp_of_a_long_queue(tap)
         down(tap)
     tap.end()
 

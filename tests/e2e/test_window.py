@@ -45,6 +45,34 @@ def ledger(world):
     return world.status()["domains"][0]["ledger"]
 
 
+def weekly(tap, world):
+    """By the clocks of a place: winter, summer and winter again."""
+    for zone, word in (("Europe/Berlim", "no time zone"), ("../passwd", "no"),
+                       ("", "no")):
+        status, said = world.tideover(
+            "window", "add", "acme", "--from", moment(3600), "--to",
+            moment(7200), "--repeat", "weekly", "--zone", zone)
+        tap.ok(status == 2 and word in said["error"],
+               f"no such zone: {said['error']}")
+    status, said = world.tideover("window", "add", "acme", "--from",
+                                  moment(3600), "--to", moment(7200),
+                                  "--zone", "Europe/Berlin")
+    tap.ok(status == 2 and "--repeat" in said["error"],
+           f"a zone of a single window: {said['error']}")
+    said = world.must(0, "window", "add", "acme", "--from", moment(3600),
+                      "--to", moment(7200), "--repeat", "weekly", "--zone",
+                      "Europe/Berlin")
+    ahead = [change["ahead_ms"] // 3600000 for change in said["changes"]]
+    summers = {change["from"][5:7] for change in said["changes"][1:]
+               if change["ahead_ms"] == 7200000}
+    tap.ok(said["zone"] == "Europe/Berlin" and len(ahead) >= 20 and
+           all(a != b and {a, b} == {1, 2} for a, b in zip(ahead, ahead[1:]))
+           and summers == {"03"},
+           f"the changes of its clocks are kept with it: {ahead}")
+    listed = world.must(0, "window", "list", "acme")["windows"]
+    tap.ok(listed[-1]["zone"] == "Europe/Berlin", "and named in the list")
+
+
 def run(tap):
     world = World(peers.Postfix, change=standing)
     try:
@@ -82,6 +110,21 @@ def run(tap):
         tap.ok(ledger(world)["waiting"] == 2,
                "mail is held though the primary is healthy")
 
+        def health():
+            return (world.status()["domains"][0]["health"]["primary"]
+                    ["state"])
+
+        for _ in range(2):
+            world.old.control("stop")
+            wait_for("the primary is ill", lambda: health() == "unhealthy")
+            world.old.control("start")
+            wait_for("and well again", lambda: health() == "healthy")
+        time.sleep(1.5)  # longer than recover_after: it would open now
+        now = valve(world)
+        tap.ok(ledger(world)["waiting"] == 2 and now["state"] == "closed" and
+               "maintenance" in now["reason"] and kept(world) == ["relayed"],
+               "and though it flickers: nothing leaves within the window")
+
         world.must(0, "stop")
         world.start_daemon()
         wait_for("the plan goes on",
@@ -104,6 +147,7 @@ def run(tap):
                  lambda: ledger(world)["waiting"] == 0)
         tap.ok(kept(world)[-1] == "held three",
                "after a window nobody has to log in")
+        weekly(tap, world)
         report = world.report()
         tap.ok(report["balances"], f"the ledger balances: {report['total']}")
         world.must(0, "stop")

@@ -14,9 +14,11 @@
 enum {
 	GIVE_UP_MS = 60000,
 	MOST = 24, /* a page is of 3, and 5 that move are enough */
+	PAGE = 3,
 	BOXES = 6,
 	CLAIMS = 10,
-	HISTORY = 3000
+	HISTORY = 3000,
+	HELD_MAX = 40000
 };
 
 struct scene {
@@ -34,13 +36,20 @@ struct scene {
 	int64_t now_ms;
 	unsigned steps;
 	uint64_t accepted, delivered, most_here;
+	unsigned naps; /* looks at a domain of which something slept */
 	uint64_t last[2][BOXES]; /* sequence of the last that was claimed */
-	struct queue_envelope *held[HISTORY];
+	struct held {
+		struct id id;
+		uint64_t sequence;
+		uint32_t index;
+	} held[HELD_MAX];
 	size_t held_count;
-	bool reaching;
+	bool reaching, reached_all;
 };
 
 static const char *const names[] = { "a.example", "b.example" };
+
+static void hold(struct scene *scene, struct queue_envelope *envelope);
 
 static void on_envelope(void *ctx, struct queue_envelope *envelope,
 			const struct index_live *live)
@@ -50,6 +59,10 @@ static void on_envelope(void *ctx, struct queue_envelope *envelope,
 
 	if (live && live->next_ms > 0 && !envelope->held)
 		queue_defer(envelope, live->next_ms);
+	if (live)
+		envelope->attempts = live->attempts;
+	if (!envelope->held && envelope->mailbox->is_held)
+		hold(scene, envelope);
 	if (here > scene->most_here)
 		scene->most_here = here;
 }
@@ -233,12 +246,24 @@ static void change(struct scene *scene, struct queue_envelope *envelope,
 		.id = envelope->message->id,
 		.envelope = envelope->index,
 		.state = state,
+		.mailbox = state == ENVELOPE_HELD,
 		.at_ms = scene->now_ms,
 	};
 	struct buf payload = BUF_INIT;
 
 	record_state_encode(&record, &payload);
 	put(scene, RECORD_STATE, &payload);
+}
+
+/* With its mailbox. */
+static void hold(struct scene *scene, struct queue_envelope *envelope)
+{
+	change(scene, envelope, ENVELOPE_HELD);
+	queue_hold(envelope, true);
+	assert_true(scene->held_count < HELD_MAX);
+	scene->held[scene->held_count++] =
+		(struct held){ envelope->message->id,
+			       envelope->message->sequence, envelope->index };
 }
 
 static void deliver(struct scene *scene, struct queue_envelope *envelope)
@@ -273,29 +298,62 @@ static void work(struct scene *scene, size_t domain, int deferred, int held)
 
 		check_order(scene, domain, claims[i]);
 		if (dice < deferred) {
-			int64_t next = scene->now_ms + 1 + rand() % 40;
+			int64_t next = scene->now_ms + 1 + rand() % 400;
 
 			end_attempt(scene, claims[i], ENVELOPE_WAITING, next);
 			queue_defer(claims[i], next);
 		} else if (dice < deferred + held) {
-			change(scene, claims[i], ENVELOPE_HELD);
-			queue_hold(claims[i], true);
-			scene->held[scene->held_count++] = claims[i];
+			hold(scene, claims[i]);
 		} else {
 			deliver(scene, claims[i]);
 		}
 	}
 }
 
+static void reached(void *ctx, const struct err *err)
+{
+	struct scene *scene = ctx;
+
+	assert_null(err);
+	scene->reaching = false;
+}
+
+/* Those of a mailbox that were held together are released together, so that
+ * nobody passes; the last that was held first. */
 static void release(struct scene *scene)
 {
+	const struct held *last;
 	struct queue_envelope *envelope;
+	struct queue_mailbox *mailbox;
 
-	if (scene->held_count == 0)
+	if (scene->held_count == 0 || scene->reaching)
 		return;
-	envelope = scene->held[--scene->held_count];
-	change(scene, envelope, ENVELOPE_WAITING);
-	queue_release(envelope, 0);
+	last = &scene->held[scene->held_count - 1];
+	envelope = queue_find_envelope(scene->queue, &last->id, last->index);
+	if (envelope && !envelope->held) {
+		scene->held_count--; /* with another of its line */
+		return;
+	}
+	if (!envelope && backlog_has(scene->backlog, "acme", last->sequence)) {
+		scene->held_count--; /* the same, and it is gone */
+		return;
+	}
+	if (!backlog_is_whole(scene->backlog) && !scene->reached_all) {
+		scene->reaching = scene->reached_all = true;
+		backlog_reach(scene->backlog, "acme", UINT64_MAX, reached,
+			      scene);
+		return;
+	}
+	scene->reached_all = false;
+	mailbox = envelope->mailbox;
+	list_each (it, next, &mailbox->held) {
+		struct queue_envelope *one =
+			list_entry(it, struct queue_envelope, line);
+
+		change(scene, one, ENVELOPE_WAITING);
+		queue_release(one, 0);
+	}
+	scene->held_count--;
 }
 
 static bool is_done(const struct scene *scene)
@@ -310,7 +368,19 @@ static void check_end(const struct scene *scene)
 		assert_int_equal(scene->domains[i]->ledger.waiting, 0);
 		assert_int_equal(scene->domains[i]->moving, 0);
 		assert_int_equal(scene->domains[i]->here_held, 0);
+		assert_int_equal(scene->domains[i]->asleep, 0);
+		assert_int_equal(scene->domains[i]->mailboxes.count, 0);
 	}
+}
+
+/* Few of them, mostly. */
+static unsigned some_boxes(void)
+{
+	unsigned boxes = (unsigned)rand() & 0x7df & ~1u;
+
+	if (rand() % 8 > 0)
+		boxes &= (unsigned)rand() & (unsigned)rand();
+	return boxes ? boxes : 2u << rand() % (BOXES - 1);
 }
 
 /* Mail comes and goes; what is late has a mailbox of its own. */
@@ -322,7 +392,7 @@ static bool history(struct scene *scene)
 	scene->now_ms++;
 	if (!ending && rand() % 3 > 0) {
 		for (int burst = rand() % 8; burst > 0; burst--)
-			arrive(scene, (unsigned)rand() & 0x7df & ~1u);
+			arrive(scene, some_boxes());
 		scene->steps++;
 	}
 	if (late_sequence) {
@@ -334,10 +404,12 @@ static bool history(struct scene *scene)
 	if (rand() % 50 == 0)
 		queue_set_open(scene->domains[1],
 			       !scene->domains[1]->open || ending);
+	for (size_t i = 0; i < COUNT(names); i++)
+		scene->naps += !ending && scene->domains[i]->asleep > 0;
 	work(scene, 0, ending ? 0 : 20, ending ? 0 : 3);
 	if (scene->domains[1]->open)
 		work(scene, 1, ending ? 0 : 5, 0);
-	if (ending || rand() % 20 == 0)
+	if (ending || rand() % 200 == 0)
 		release(scene);
 	if (ending)
 		queue_set_open(scene->domains[1], true);
@@ -353,6 +425,7 @@ static void any_history_is_delivered_once_and_in_order(void **state)
 	memset(scene->last, 0, sizeof(scene->last));
 	run(scene, history);
 	assert_true(scene->pages > 50);
+	assert_true(scene->naps > 100);
 	assert_int_equal(scene->errors, 0);
 	check_end(scene);
 }
@@ -412,12 +485,57 @@ static void a_line_that_waits_keeps_nobody_behind_it(void **state)
 {
 	struct scene *scene = *state;
 
-	for (int i = 0; i < 10 * MOST; i++)
+	for (int i = 0; i < 100 * MOST; i++)
 		arrive(scene, 2);
 	for (int i = 0; i < 5; i++)
 		arrive(scene, 4);
 	run(scene, all_but_the_first);
+	assert_true(scene->most_here <= MOST + PAGE);
 	scene->now_ms += 2000000;
+	run(scene, drain);
+	assert_true(scene->most_here <= MOST + PAGE);
+	check_end(scene);
+}
+
+/* Nor does a mailbox that nobody has. */
+static bool first_is_nobody(struct scene *scene)
+{
+	struct queue_envelope *claims[CLAIMS];
+	size_t count =
+		queue_claim(scene->domains[0], scene->now_ms, claims, CLAIMS);
+
+	for (size_t i = 0; i < count; i++) {
+		if (strncmp(claims[i]->forward_path, "box1@", 5) != 0) {
+			deliver(scene, claims[i]);
+			continue;
+		}
+		end_attempt(scene, claims[i], ENVELOPE_WAITING, 0);
+		hold(scene, claims[i]);
+		list_each (it, next, &claims[i]->mailbox->line)
+			hold(scene,
+			     list_entry(it, struct queue_envelope, line));
+	}
+	return scene->delivered < 5;
+}
+
+static bool release_all(struct scene *scene)
+{
+	release(scene);
+	return scene->held_count > 0;
+}
+
+static void a_line_that_is_held_keeps_nobody_behind_it(void **state)
+{
+	struct scene *scene = *state;
+
+	for (int i = 0; i < 100 * MOST; i++)
+		arrive(scene, 2);
+	for (int i = 0; i < 5; i++)
+		arrive(scene, 4);
+	run(scene, first_is_nobody);
+	assert_true(scene->most_here <= MOST + PAGE);
+	assert_int_equal(scene->domains[0]->ledger.held, 100 * MOST);
+	run(scene, release_all);
 	run(scene, drain);
 	check_end(scene);
 }
@@ -434,11 +552,12 @@ static void a_shut_domain_keeps_nobody_behind_it(void **state)
 	struct scene *scene = *state;
 
 	queue_set_open(scene->domains[0], false);
-	for (int i = 0; i < 10 * MOST; i++)
+	for (int i = 0; i < 100 * MOST; i++)
 		arrive(scene, 2);
 	for (int i = 0; i < 5; i++)
 		arrive(scene, 2u << BOXES);
 	run(scene, only_b);
+	assert_true(scene->most_here <= MOST + PAGE);
 	queue_set_open(scene->domains[0], true);
 	run(scene, drain);
 	check_end(scene);
@@ -494,14 +613,6 @@ static void a_restart_begins_with_the_oldest(void **state)
 	check_end(scene);
 }
 
-static void reached(void *ctx, const struct err *err)
-{
-	struct scene *scene = ctx;
-
-	assert_null(err);
-	scene->reaching = false;
-}
-
 static bool reaches(struct scene *scene)
 {
 	return scene->reaching;
@@ -531,6 +642,54 @@ static void an_operator_reaches_what_is_outside(void **state)
 	assert_false(scene->reaching);
 	run(scene, drain);
 	check_end(scene);
+}
+
+struct recalled {
+	struct scene *scene;
+	uint64_t after;
+	size_t count, pages;
+	bool over;
+};
+
+static void recall_came(void *ctx, struct json *result, const struct err *err)
+{
+	struct recalled *recalled = ctx;
+	size_t count = 0;
+
+	assert_null(err);
+	recalled->pages++;
+	for (const struct json *row = json_first(result); row;
+	     row = json_next(row), count++) {
+		uint64_t sequence =
+			(uint64_t)json_get_number(row, "sequence", 0);
+
+		assert_true(sequence >= recalled->after);
+		recalled->after = sequence;
+	}
+	json_free(result);
+	recalled->count += count;
+	if (count >= INDEX_RECENT_PAGE)
+		index_recent(recalled->scene->index, "acme", 0, recalled->after,
+			     recall_came, recalled);
+	else
+		recalled->over = true;
+	if (recalled->over)
+		loop_stop(recalled->scene->loop);
+}
+
+/* Limits are kept over a restart, however much was delivered. */
+static void what_was_delivered_comes_back_page_by_page(void **state)
+{
+	struct scene *scene = *state;
+	struct recalled recalled = { .scene = scene };
+
+	for (int i = 0; i < INDEX_RECENT_PAGE / 2; i++)
+		arrive(scene, 2 | 4 | 8u << BOXES);
+	run(scene, drain);
+	index_recent(scene->index, "acme", 0, 0, recall_came, &recalled);
+	loop_run(scene->loop);
+	assert_int_equal(recalled.count, scene->delivered);
+	assert_int_equal(recalled.pages, 2);
 }
 
 static bool no_error_yet(struct scene *scene)
@@ -582,9 +741,11 @@ int main(void)
 		scene_test(little_mail_has_no_edge),
 		scene_test(much_mail_costs_bounded_memory),
 		scene_test(a_line_that_waits_keeps_nobody_behind_it),
+		scene_test(a_line_that_is_held_keeps_nobody_behind_it),
 		scene_test(a_shut_domain_keeps_nobody_behind_it),
 		scene_test(a_restart_begins_with_the_oldest),
 		scene_test(an_operator_reaches_what_is_outside),
+		scene_test(what_was_delivered_comes_back_page_by_page),
 		scene_test(a_page_that_cannot_be_read_is_an_error),
 		scene_test(any_history_is_delivered_once_and_in_order),
 	};

@@ -19,7 +19,7 @@ static void a_flight_grows_to_its_most_while_the_target_accepts(void **state)
 	for (int i = 0; i < 100; i++) {
 		assert_true(pace_may(&pace, 0));
 		pace_begin(&pace, 0);
-		pace_accepted(&pace, 0);
+		pace_accepted(&pace, 0, 0);
 	}
 	assert_int_equal(flight(&pace), 20);
 }
@@ -90,7 +90,7 @@ static void drive(struct pace *pace, int64_t from, int seconds, int bears,
 			    now - 1000) {
 				taken[at++ % 1000] = now;
 				at %= 1000;
-				pace_accepted(pace, now);
+				pace_accepted(pace, now, 0);
 				++*accepted;
 			} else {
 				pace_deferred(pace, now, false);
@@ -137,6 +137,69 @@ static void only_behind_a_full_flight_the_next_is_announced(void **state)
 	assert_false(pace_may_follow(&pace, 5000));
 }
 
+/* It does `at_once` of what is in flight in `each_ms`, the others wait. */
+struct worker {
+	struct pace pace;
+	int64_t now, each_ms;
+	int at_once;
+	struct {
+		int64_t from, to;
+	} jobs[200];
+	int busy;
+};
+
+/* The flight after so many. */
+static int after(struct worker *w, int count)
+{
+	for (; count > 0; count--) {
+		while (pace_may(&w->pace, w->now) && w->busy < 200) {
+			int64_t turn = w->busy < w->at_once ?
+					       w->now :
+					       w->jobs[w->busy - w->at_once].to;
+
+			pace_begin(&w->pace, w->now);
+			w->jobs[w->busy].from = w->now;
+			w->jobs[w->busy++].to = turn + w->each_ms;
+		}
+		w->now = w->jobs[0].to;
+		pace_accepted(&w->pace, w->now, w->now - w->jobs[0].from);
+		w->busy--;
+		for (int i = 0; i < w->busy; i++)
+			w->jobs[i] = w->jobs[i + 1];
+	}
+	return flight(&w->pace);
+}
+
+static void what_waits_inside_the_target_narrows_the_flight(void **state)
+{
+	struct worker w = { .now = 1000, .each_ms = 200, .at_once = 5 };
+	int least = 100, most = 0;
+
+	pace_init(&w.pace, 5, 100);
+	after(&w, 3000);
+	for (int i = 0; i < 1000; i++) {
+		int is = after(&w, 10);
+
+		least = is < least ? is : least;
+		most = is > most ? is : most;
+	}
+	/* 5 keep it busy; of 40 each takes 3 times as long and a second. */
+	if (least < 5 || most > 60)
+		fail_msg("a flight of %d to %d", least, most);
+}
+
+static void a_target_that_takes_its_time_is_not_slow(void **state)
+{
+	struct worker w = { .now = 1000, .each_ms = 10000, .at_once = 100 };
+
+	pace_init(&w.pace, 5, 100);
+	assert_int_equal(after(&w, 1000), 100);
+	/* Suddenly it takes more; after a while that is its time. */
+	w.each_ms = 60000;
+	assert_true(after(&w, 200) < 100);
+	assert_int_equal(after(&w, 20000), 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -148,6 +211,9 @@ int main(void)
 			an_opened_way_ends_the_wait_and_keeps_the_flight),
 		cmocka_unit_test(
 			only_behind_a_full_flight_the_next_is_announced),
+		cmocka_unit_test(
+			what_waits_inside_the_target_narrows_the_flight),
+		cmocka_unit_test(a_target_that_takes_its_time_is_not_slow),
 		cmocka_unit_test(it_learns_what_a_target_bears_in_a_second),
 	};
 

@@ -16,7 +16,8 @@ enum {
 	POLL_MS = 10,
 	BODY = 250 * 1000,
 	/* More than one segment, less than two. */
-	MESSAGES = 300
+	MESSAGES = 300,
+	WAITING = 40
 };
 
 struct scene {
@@ -249,6 +250,46 @@ static void arrive(struct scene *scene, size_t bytes, bool side)
 	store_message(&scene->store, &message, &body, accepted, kept);
 }
 
+struct waiting {
+	struct scene *scene;
+	struct record_message message;
+	struct slice path;
+};
+
+static void waits(void *ctx, const struct spool_place *place,
+		  const struct err *err)
+{
+	struct waiting *waiting = ctx;
+
+	assert_null(err);
+	backlog_accept(waiting->scene->backlog, &waiting->message, place);
+	waiting->scene->open--;
+	free(waiting);
+}
+
+/* Accepted, and waits in a line of its own. */
+static void arrive_to_wait(struct scene *scene)
+{
+	struct waiting *waiting = mem_alloc(sizeof(*waiting));
+	struct buf body = BUF_INIT;
+
+	waiting->scene = scene;
+	waiting->path = slice("w@acme.example");
+	waiting->message = (struct record_message){
+		.id = id_new(1000),
+		.sequence = ++scene->sequence,
+		.accepted_ms = 1000,
+		.plan = slice("acme"),
+		.reverse_path = slice("s@b.example"),
+		.body_bytes = 1,
+		.envelope_count = 1,
+		.forward_paths = &waiting->path,
+	};
+	scene->open++;
+	buf_adds(&body, "x");
+	store_message(&scene->store, &waiting->message, &body, waits, waiting);
+}
+
 static bool nothing_is_open(struct scene *scene)
 {
 	return scene->open == 0;
@@ -305,6 +346,56 @@ static void a_short_disk_takes_copies_and_says_so_first(void **state)
 			SEGMENT_BYTES / BODY);
 	/* The head never goes: now only a 452 helps. */
 	assert_false(spool_space_can_free(scene->space));
+}
+
+static bool most_sleep(struct scene *scene)
+{
+	return scene->domain->asleep > WAITING / 2 &&
+	       backlog_has(scene->backlog, "acme", UINT64_MAX);
+}
+
+static void reached(void *ctx, const struct err *err)
+{
+	struct scene *scene = ctx;
+
+	assert_null(err);
+	scene->open = 0;
+}
+
+/* Its only line does not move, and memory has no room for it. */
+static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->keeps = false;
+	spool_space_free(scene->space);
+	backlog_free(scene->backlog);
+	scene->backlog = backlog_new(scene->loop, scene->store.index,
+				     scene->queue, 10, &backlog_owner, scene);
+	space_begin(scene);
+	for (int i = 0; i < WAITING; i++)
+		arrive_to_wait(scene);
+	run_until(scene, nothing_is_open);
+	queue_defer(list_entry(scene->domain->waiting.next,
+			       struct queue_envelope, all),
+		    1);
+	queue_set_open(scene->domain, true);
+	run_until(scene, most_sleep);
+	assert_true(queue_segment_live(scene->queue, 1).asleep > WAITING / 2);
+	fill(scene);
+	run_until(scene, first_is_gone);
+
+	scene->open = 1;
+	backlog_reach(scene->backlog, "acme", UINT64_MAX, reached, scene);
+	run_until(scene, nothing_is_open);
+	assert_int_equal(scene->domain->asleep, 0);
+	assert_int_equal(queue_here(scene->queue, "acme"), WAITING);
+	list_each (it, next, &scene->domain->waiting) {
+		const struct queue_envelope *one =
+			list_entry(it, struct queue_envelope, all);
+
+		assert_true(one->message->place.segment > 1);
+	}
 }
 
 static char *side_name(const struct id *id)
@@ -403,6 +494,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		scene_test(delivered_mail_stays_while_it_is_kept),
 		scene_test(a_short_disk_takes_copies_and_says_so_first),
+		scene_test(what_sleeps_in_a_segment_moves_like_the_rest),
 		scene_test(a_side_file_is_kept_as_long_as_its_copy),
 		scene_test(a_side_file_on_its_way_in_is_nobodys_to_remove),
 	};

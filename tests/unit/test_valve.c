@@ -134,7 +134,7 @@ static void a_flight_widens_while_the_target_accepts(void **state)
 		}
 		assert_true(begun >= 1 && begun <= 20);
 		while (begun-- > 0)
-			pace_accepted(&pace, 1000);
+			pace_accepted(&pace, 1000, 0);
 	}
 	assert_true(pace.flight >= 19.9 && pace.flight <= 20);
 }

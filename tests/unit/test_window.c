@@ -118,6 +118,113 @@ static void a_window_is_active_from_its_first_moment_to_its_last(void **state)
 	windows_release(&windows);
 }
 
+static const struct zone berlin = {
+	.name = (char *)(uintptr_t) "Europe/Berlin",
+	.at = { { 1767222000000, 3600000 },   /* 2026-01-01T00:00+01:00 */
+		{ 1774746000000, 7200000 },   /* 2026-03-29T01:00Z */
+		{ 1792890000000, 3600000 } }, /* 2026-10-25T01:00Z */
+	.count = 3,
+};
+
+/* Saturday night there, the whole year. */
+static void a_weekly_window_keeps_the_time_of_its_zone(void **state)
+{
+	static const struct {
+		const char *now;
+		bool active;
+	} moments[] = {
+		{ "2026-03-21T20:59:59Z", false },
+		{ "2026-03-21T21:00:00Z", true },
+		{ "2026-03-22T02:59:59Z", true },
+		{ "2026-03-22T03:00:00Z", false },
+		/* The night of the change has an hour less. */
+		{ "2026-03-28T20:59:59Z", false },
+		{ "2026-03-28T21:00:00Z", true },
+		{ "2026-03-29T01:59:59Z", true },
+		{ "2026-03-29T02:00:00Z", false },
+		{ "2026-06-06T19:59:59Z", false },
+		{ "2026-06-06T20:00:00Z", true },
+		{ "2026-06-07T01:59:59Z", true },
+		{ "2026-06-07T02:00:00Z", false },
+		/* And this one an hour more. */
+		{ "2026-10-24T20:00:00Z", true },
+		{ "2026-10-25T02:59:59Z", true },
+		{ "2026-10-25T03:00:00Z", false },
+		{ "2026-10-31T20:59:59Z", false },
+		{ "2026-10-31T21:00:00Z", true },
+	};
+	struct windows windows = { 0 }, again = { 0 };
+	struct json *kept;
+	struct window window = { .from_ms = at("2026-01-03T22:00:00+01:00"),
+				 .to_ms = at("2026-01-04T04:00:00+01:00"),
+				 .weekly = true,
+				 .zone = berlin,
+				 .by = (char *)(uintptr_t) "anna" };
+	int64_t until;
+
+	kept = window_json(windows_add(&windows, &window,
+				       at("2026-01-02T12:00:00Z"), NULL));
+	windows_restore(&again, kept);
+	for (size_t i = 0; i < COUNT(moments); i++)
+		if (!!windows_active(&again, at(moments[i].now), &until) !=
+		    moments[i].active)
+			fail_msg("at %s", moments[i].now);
+	json_free(kept);
+	windows_release(&windows);
+	windows_release(&again);
+}
+
+/* One by UTC that ends when the other begins, in winter. */
+static void windows_that_meet_in_summer_alone_overlap(void **state)
+{
+	struct windows windows = { 0 };
+	struct err err = ERR_INIT;
+	struct window window = { .from_ms = at("2026-01-03T22:00:00+01:00"),
+				 .to_ms = at("2026-01-04T04:00:00+01:00"),
+				 .weekly = true,
+				 .zone = berlin,
+				 .by = (char *)(uintptr_t) "anna" };
+
+	assert_non_null(windows_add(&windows, &window,
+				    at("2026-01-02T12:00:00Z"), &err));
+	window.zone = (struct zone){ 0 };
+	window.from_ms = at("2026-01-03T20:00:00Z");
+	window.to_ms = at("2026-01-03T21:00:00Z");
+	assert_null(windows_add(&windows, &window, at("2026-01-02T12:00:00Z"),
+				&err));
+	assert_non_null(strstr(err.text, "overlaps window 1"));
+	window.zone = berlin;
+	assert_non_null(windows_add(&windows, &window,
+				    at("2026-01-02T12:00:00Z"), &err));
+	windows_release(&windows);
+}
+
+static void what_is_no_zone_is_refused(void **state)
+{
+	static const char *const bodies[] = {
+		"{\"zone\":\"Europe/Berlin\"}",
+		"{\"changes\":[{\"from\":\"2026-01-01T00:00:00Z\","
+		"\"ahead_ms\":0}]}",
+		"{\"zone\":\"x\",\"changes\":[{\"from\":\"soon\"}]}",
+		"{\"zone\":\"x\",\"changes\":[{\"from\":"
+		"\"2026-01-01T00:00:00Z\",\"ahead_ms\":1e12}]}",
+		"{\"zone\":\"x\",\"changes\":[{\"from\":"
+		"\"2026-01-01T00:00:00Z\"},{\"from\":"
+		"\"2026-01-01T00:00:00Z\"}]}",
+	};
+
+	for (size_t i = 0; i < COUNT(bodies); i++) {
+		struct err err = ERR_INIT;
+		struct zone zone;
+		struct json *json = json_parse(slice(bodies[i]), &err);
+
+		assert_non_null(json);
+		if (zone_get(&zone, json, &err) == 0)
+			fail_msg("case %zu", i);
+		json_free(json);
+	}
+}
+
 static void
 a_cancelled_window_is_gone_and_its_number_is_not_reused(void **state)
 {
@@ -168,6 +275,9 @@ int main(void)
 		cmocka_unit_test(
 			a_cancelled_window_is_gone_and_its_number_is_not_reused),
 		cmocka_unit_test(the_journal_brings_windows_back),
+		cmocka_unit_test(a_weekly_window_keeps_the_time_of_its_zone),
+		cmocka_unit_test(windows_that_meet_in_summer_alone_overlap),
+		cmocka_unit_test(what_is_no_zone_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
