@@ -433,6 +433,9 @@ static int open_spool(struct daemon *daemon, struct err *err)
 		goto out;
 	if (old.next_segment > result.next_segment)
 		result.next_segment = old.next_segment;
+	/* What an index cannot take, for want of space, has a number too. */
+	daemon->sequence =
+		old.sequence > result.sequence ? old.sequence : result.sequence;
 	if (result.records)
 		log_info("%llu records read back from the spool",
 			 (unsigned long long)result.records);
@@ -842,8 +845,10 @@ static const struct backlog_owner backlog_owner = {
 static void take_up(void *ctx, struct json *result, const struct err *err)
 {
 	struct daemon *daemon = ctx;
+	uint64_t indexed = (uint64_t)json_get_number(result, "sequence", 0);
 
-	daemon->sequence = (uint64_t)json_get_number(result, "sequence", 0);
+	if (indexed > daemon->sequence)
+		daemon->sequence = indexed;
 	json_free(result);
 	if (err) {
 		give_up(daemon, err->text);

@@ -77,6 +77,7 @@ enum put {
 	PUT_UPTO_SEGMENT,
 	PUT_UPTO_OFFSET,
 	PUT_FIND,
+	PUT_FREE_SEQ,
 	PUT_COUNT
 };
 
@@ -106,6 +107,7 @@ static const char *const put_sql[PUT_COUNT] = {
 			     " WHERE key = 'segment'",
 	[PUT_UPTO_OFFSET] = "UPDATE meta SET value = ?1 WHERE key = 'offset'",
 	[PUT_FIND] = "SELECT seq FROM message WHERE id = ?1",
+	[PUT_FREE_SEQ] = "SELECT max(seq) + 1 FROM message",
 };
 
 struct index {
@@ -311,11 +313,33 @@ static void put_envelope(struct index *index, const struct record_message *m,
 	step(index, PUT_ENVELOPE);
 }
 
+/*
+ * Not one of this id, and its sequence is another's: a plan was removed, and
+ * its numbers given again, or an index that could not be written gave them
+ * twice.  It must not get lost for that.
+ */
+static bool put_anyway(struct index *index, struct record_message *m)
+{
+	sqlite3_stmt *stmt = index->puts[PUT_FREE_SEQ];
+
+	if (find_seq(index, &m->id) >= 0)
+		return false;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		m->sequence = (uint64_t)sqlite3_column_int64(stmt, 0);
+	sqlite3_reset(stmt);
+	log_warn("message %s has the sequence of another: it is %llu now",
+		 m->id.text, (unsigned long long)m->sequence);
+	sqlite3_bind_int64(index->puts[PUT_MESSAGE], 1,
+			   (sqlite3_int64)m->sequence);
+	return step(index, PUT_MESSAGE) > 0;
+}
+
 static void put_message(struct index *index, const struct op *op)
 {
 	sqlite3_stmt *stmt = index->puts[PUT_MESSAGE];
 	struct record_message m;
 	char sha[DIGEST_TEXT];
+	int added;
 
 	if (record_message_decode(slice_of(op->bytes, op->len), &m,
 				  index->paths, NULL) < 0)
@@ -339,7 +363,8 @@ static void put_message(struct index *index, const struct op *op)
 	sqlite3_bind_int64(stmt, 13, op->segment);
 	sqlite3_bind_int64(stmt, 14, (sqlite3_int64)op->offset);
 	sqlite3_bind_int64(stmt, 15, (sqlite3_int64)op->body);
-	if (step(index, PUT_MESSAGE) <= 0) {
+	added = step(index, PUT_MESSAGE);
+	if (added < 0 || (added == 0 && !put_anyway(index, &m))) {
 		/* Known: its segment was cleared out and it moved, or a scan
 		 * reads it again. */
 		stmt = index->puts[PUT_MOVED];
@@ -574,6 +599,11 @@ static void read_page(struct index *index, const char *plan, struct ask *ask)
 static void remove_plan(struct index *index, const char *plan)
 {
 	static const char *const sql[] = {
+		/* Its numbers are not given again: the spool still has them. */
+		("INSERT OR REPLACE INTO meta SELECT 'sequence', max("
+		 " coalesce((SELECT max(seq) FROM message), 0),"
+		 " coalesce((SELECT value FROM meta WHERE key = 'sequence'),"
+		 " 0))"),
 		("DELETE FROM attempt WHERE seq IN"
 		 " (SELECT seq FROM message WHERE plan = ?1)"),
 		"DELETE FROM envelope WHERE plan = ?1",

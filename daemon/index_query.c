@@ -637,8 +637,11 @@ static struct json *last(sqlite3 *db, struct err *err)
 	struct json *result;
 	int step;
 
-	if (prepare(db, "SELECT coalesce(max(seq), 0) FROM message", &stmt,
-		    err) < 0)
+	if (prepare(db,
+		    "SELECT max(coalesce((SELECT max(seq) FROM message), 0),"
+		    " coalesce((SELECT value FROM meta"
+		    " WHERE key = 'sequence'), 0))",
+		    &stmt, err) < 0)
 		return NULL;
 	result = json_object();
 	while ((step = sqlite3_step(stmt)) == SQLITE_ROW)

@@ -315,6 +315,8 @@ struct json *listeners_json(const struct listeners *listeners)
 		{ "errors_per_session", listeners->ended.errors },
 		{ "junk_per_session", listeners->ended.junk },
 		{ "timeouts", listeners->ended.timeouts },
+		{ "recipients_per_message", listeners->ended.recipients },
+		{ "disk_space", listeners->ended.space },
 	};
 	struct json *json = json_object(), *counts = json_object();
 

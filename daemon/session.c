@@ -59,6 +59,8 @@ static void over(void *ctx)
 	if (session->stream)
 		stream_finish(session->stream, CLOSE_MS);
 	session->stream = NULL;
+	session->counts->recipients +=
+		smtp_server_refused_recipients(session->server);
 	session->acceptance->ended(session->acceptance->ctx, session);
 	session_free(session);
 }
@@ -179,6 +181,8 @@ static void on_mail(void *ctx, const struct smtp_mail *mail)
 						 mail->utf8);
 		session->declared = mail->size;
 		snprintf(answer.text, sizeof(answer.text), "2.1.0 sender ok");
+	} else if (answer.code == 452) {
+		session->counts->space++;
 	}
 	smtp_server_answer(session->server, answer.code, answer.text);
 }
@@ -273,6 +277,7 @@ static void kept(void *ctx, const struct id *id, const struct err *err)
 		session->data = NULL;
 		session->acceptance->admit(session->acceptance->ctx, 0,
 					   &answer);
+		session->counts->space += lacked_space;
 		if (lacked_space)
 			answered(session, 452,
 				 "4.3.1 not enough space, try again later");

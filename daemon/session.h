@@ -24,9 +24,12 @@ struct session_limits {		 /* 0: no limit */
 	int64_t data_total_ms;	 /* a message must end within */
 };
 
-/* Sessions that a limit ended, since the start. */
+/* Sessions that a limit ended, and what was refused without that, since the
+ * start. */
 struct session_counts {
 	uint64_t messages, bytes, errors, junk, timeouts;
+	uint64_t recipients; /* counted when its session ends */
+	uint64_t space;	     /* messages that got 452 */
 };
 
 /* Takes `fd` over; copies `hostname`; `counts` is borrowed.  `tls` is shared;

@@ -36,6 +36,7 @@ struct journal {
 
 /* The chain up to here. */
 struct chain {
+	const char *path;
 	int (*each)(void *ctx, const struct json *line);
 	void *ctx;
 	uint64_t count;
@@ -43,9 +44,9 @@ struct chain {
 	off_t end; /* behind the last whole line */
 };
 
-static void chain_init(struct chain *chain)
+static void chain_init(struct chain *chain, const char *path)
 {
-	*chain = (struct chain){ 0 };
+	*chain = (struct chain){ .path = path };
 	memset(chain->head, '0', HASH_TEXT);
 }
 
@@ -160,6 +161,35 @@ static bool lacks_a_sector(struct slice tail, off_t at)
 	       (at + (off_t)tail.len) % SECTOR == 0;
 }
 
+static bool is_left_of(struct slice all, struct slice tail)
+{
+	if (tail.len > all.len)
+		return false;
+	for (size_t i = 0; i < tail.len; i++)
+		if (tail.p[i] != '\0' && tail.p[i] != all.p[i])
+			return false;
+	return true;
+}
+
+/* By a start that ended while it wrote zeros over it: what is not zero yet
+ * stands in the last that was set aside. */
+static bool was_set_aside(const char *path, struct slice tail)
+{
+	char *name = mem_printf("%s.torn", path);
+	struct buf kept = BUF_INIT;
+	bool found = false;
+
+	if (file_read(name, LINE_MAX_BYTES, &kept, NULL) == 0 && kept.len > 0)
+		for (size_t at = kept.len - 1; !found && at-- > 0;)
+			found = (at == 0 || kept.p[at - 1] == '\n') &&
+				is_left_of(slice_of(kept.p + at,
+						    kept.len - 1 - at),
+					   tail);
+	buf_release(&kept);
+	free(name);
+	return found;
+}
+
 /*
  * What is behind the last good line.  Zeros and blanks are the reserve.  A
  * line cut off by a crash was never told to anybody: `torn` gets it.  But a
@@ -175,9 +205,10 @@ static int chain_tail(const struct chain *chain, struct slice tail,
 		tail.len--;
 	if (tail.len == 0)
 		return 0;
-	if (line_is_whole((struct slice){ tail.p, tail.len - 1 }, hash) ||
-	    (has_whole_line(tail) && !lacks_a_sector(tail, chain->end)) ||
-	    !holes_are_sectors(tail, chain->end))
+	if ((line_is_whole((struct slice){ tail.p, tail.len - 1 }, hash) ||
+	     (has_whole_line(tail) && !lacks_a_sector(tail, chain->end)) ||
+	     !holes_are_sectors(tail, chain->end)) &&
+	    !was_set_aside(chain->path, tail))
 		return err_set(err,
 			       "line %llu: it was changed after it was "
 			       "written",
@@ -268,7 +299,7 @@ int journal_read(const char *path,
 
 	if (fd < 0)
 		return err_errno(err, "journal '%s'", path);
-	chain_init(&chain);
+	chain_init(&chain, path);
 	chain.each = each;
 	chain.ctx = ctx;
 	result = chain_read(&chain, fd, NULL, err);
@@ -364,7 +395,7 @@ static int open_chain(struct journal *journal, struct err *err)
 	struct stat st;
 	int result = -1;
 
-	chain_init(&chain);
+	chain_init(&chain, journal->path);
 	if (chain_read(&chain, journal->fd, &torn, err) < 0)
 		goto out;
 	if (fstat(journal->fd, &st) < 0) {

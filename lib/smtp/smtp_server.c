@@ -73,6 +73,7 @@ struct smtp_server {
 	char *chunk_text;
 
 	unsigned messages, errors, junk;
+	unsigned refused_recipients;  /* beyond the limit */
 	enum smtp_server_limit limit; /* that ended it */
 	bool feeding;
 	unsigned busy; /* calls under way */
@@ -371,6 +372,7 @@ static void run_rcpt(struct smtp_server *server, struct slice argument)
 	    (server->accepted >= server->limits.max_recipients ||
 	     server->tried > 2 * server->limits.max_recipients)) {
 		reply(server, "452 4.5.3 too many recipients");
+		server->refused_recipients++;
 		count_junk(server);
 		return;
 	}
@@ -910,6 +912,11 @@ void smtp_server_greet(struct smtp_server *server)
 bool smtp_server_waits(const struct smtp_server *server)
 {
 	return server->question != NOTHING;
+}
+
+unsigned smtp_server_refused_recipients(const struct smtp_server *server)
+{
+	return server->refused_recipients;
 }
 
 uint64_t smtp_server_lines(const struct smtp_server *server)

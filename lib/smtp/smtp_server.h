@@ -110,6 +110,8 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in);
 void smtp_server_answer(struct smtp_server *server, int code, const char *text);
 /* True while an owner's answer is outstanding. */
 bool smtp_server_waits(const struct smtp_server *server);
+/* RCPT beyond max_recipients, so far. */
+unsigned smtp_server_refused_recipients(const struct smtp_server *server);
 /* Command lines that came whole: the deadline of the next starts anew. */
 uint64_t smtp_server_lines(const struct smtp_server *server);
 /* True while message bytes are expected (for the deadline of that state), those

@@ -94,22 +94,24 @@ static uint64_t next_candidate(const struct scan *scan, uint64_t at)
 	return scan->bytes.len;
 }
 
-static uint64_t body_offset(const struct scan_record *record)
+static void look_into(struct scan *scan, struct scan_record *record)
 {
 	struct slice *paths;
 	struct record_message message;
-	uint64_t at = 0;
 
 	if (record->kind != RECORD_MESSAGE)
-		return 0;
+		return;
 	paths = mem_alloc(RECORD_MAX_ENVELOPES * sizeof(*paths));
 	if (record_message_decode(record->payload, &message, paths, NULL) ==
-		    0 &&
-	    !message.side_file)
-		at = record->offset + SEGMENT_RECORD_HEADER +
-		     (uint64_t)(message.body.p - record->payload.p);
+	    0) {
+		if (!message.side_file)
+			record->body =
+				record->offset + SEGMENT_RECORD_HEADER +
+				(uint64_t)(message.body.p - record->payload.p);
+		if (message.sequence > scan->result->sequence)
+			scan->result->sequence = message.sequence;
+	}
 	free(paths);
-	return at;
 }
 
 static int take_record(struct scan *scan, const struct segment_record *found,
@@ -126,7 +128,7 @@ static int take_record(struct scan *scan, const struct segment_record *found,
 
 	if (found->kind == SEGMENT_END)
 		return 0;
-	record.body = body_offset(&record);
+	look_into(scan, &record);
 	scan->result->records++;
 	return scan->visitor->on_record(scan->ctx, &record, err);
 }

@@ -33,6 +33,7 @@ struct scan_result {
 	uint32_t last;	       /* segment; 0: there is none */
 	uint64_t whole;	       /* bytes of it without a gap */
 	uint64_t end;	       /* of it: nothing but zeros follows */
+	uint64_t sequence;     /* the highest of a message */
 	uint64_t records, bad_ranges, damaged_ranges;
 	uint64_t bytes;
 };

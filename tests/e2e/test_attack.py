@@ -197,7 +197,8 @@ def under_attack(tap, folder):
                f"with {said['open']} sessions open and {attack.acts}, a good "
                f"sender's 250 has p50 {took['p50_ms']:.1f} and p99 "
                f"{took['p99_ms']:.1f} ms")
-        tap.ok(said["open"] > IDLE and away["junk_per_session"] > 0,
+        tap.ok(said["open"] > IDLE and away["junk_per_session"] > 0 and
+               away["recipients_per_message"] > 0,
                f"what was turned away is counted: {away}")
     finally:
         node.daemon.close()
@@ -232,7 +233,8 @@ def deadlines(tap, folder):
                    for n in STATES),
                f"a byte now and then moves no deadline: {lasted}")
         counted = node.get("/v1/daemon")["sessions"]["turned_away"]
-        tap.ok(counted["timeouts"] == len(STATES),
+        # The probes of the node itself may be slow as well.
+        tap.ok(counted["timeouts"] >= len(STATES),
                f"each is counted: {counted['timeouts']}")
     finally:
         node.daemon.close()

@@ -138,8 +138,11 @@ def thousand(tap, node, disk):
         sender.close()
     watch.stop()
     each = PIECE * PIECES
+    away = node.get("/v1/daemon")["sessions"]["turned_away"]
     tap.ok(0 < len(kept) < SENDERS, f"of {SENDERS} messages of {each >> 10} "
            f"KiB at once {len(kept)} were kept, the others got 452")
+    tap.ok(away["disk_space"] == SENDERS - len(kept) + 1,
+           f"each is counted: {away['disk_space']}")
     tap.ok(watch.rss < MEMORY + SENDERS * SHARE,
            f"memory was at most {watch.rss >> 20} MiB")
     tap.ok(watch.free > RESERVE * 0.9, "the disk kept its reserve of "

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """What a target may answer, and what becomes of the mail (TAP)."""
+import re
 import time
 
 from cutover import Client, Refused, Tap, listed
@@ -176,6 +177,9 @@ def run(tap):
         report = s.world.report()
         tap.ok(report["balances"], f"the ledger balances: {report['total']}")
         s.world.must(0, "stop")
+        with open(f"{s.world.state}/tideoverd.log", encoding="utf-8") as log:
+            named = re.findall(r"\bbox\d+@\S+", log.read())
+        tap.ok(not named, f"no recipient's address is in the log {named[:3]}")
     finally:
         s.close(not tap.bad)
 

@@ -613,6 +613,22 @@ static void a_restart_begins_with_the_oldest(void **state)
 	check_end(scene);
 }
 
+/* By a start whose index could not be written. */
+static void a_sequence_given_twice_loses_no_message(void **state)
+{
+	struct scene *scene = *state;
+
+	for (uint64_t i = 1; i <= 10; i++)
+		arrive_as(scene, i, 2);
+	for (uint64_t i = 6; i <= 12; i++)
+		arrive_as(scene, i, 2);
+	restart(scene);
+	run(scene, first_page);
+	run(scene, drain);
+	assert_int_equal(scene->delivered, 17);
+	check_end(scene);
+}
+
 static bool reaches(struct scene *scene)
 {
 	return scene->reaching;
@@ -744,6 +760,7 @@ int main(void)
 		scene_test(a_line_that_is_held_keeps_nobody_behind_it),
 		scene_test(a_shut_domain_keeps_nobody_behind_it),
 		scene_test(a_restart_begins_with_the_oldest),
+		scene_test(a_sequence_given_twice_loses_no_message),
 		scene_test(an_operator_reaches_what_is_outside),
 		scene_test(what_was_delivered_comes_back_page_by_page),
 		scene_test(a_page_that_cannot_be_read_is_an_error),

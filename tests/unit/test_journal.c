@@ -283,6 +283,39 @@ static void a_line_cut_off_by_a_crash_is_set_aside(void **state)
 	write_lines(0);
 }
 
+/* Of a line as long as one may be: zeros are written a piece at a time. */
+static void
+a_start_cut_off_while_it_sets_a_line_aside_is_made_good(void **state)
+{
+	struct err err = ERR_INIT;
+	struct journal *journal;
+	char line[300];
+	uint64_t count;
+	off_t at;
+
+	memset(line, 'x', sizeof(line));
+	memcpy(line, "{\"n\":3,", 7);
+	write_lines(2);
+	at = (off_t)lines_len();
+	patch(at, line, sizeof(line));
+	journal_close(journal_open(path, &err));
+	assert_int_equal(verify(&count, &err), 0);
+	for (size_t cut = 1; cut < sizeof(line); cut++) {
+		/* As if that start had come as far as here. */
+		patch(at, line, sizeof(line));
+		memset(line, 0, cut);
+		patch(at, line, cut);
+		if (verify(&count, &err) < 0)
+			fail_msg("cut at %zu: %s", cut, err.text);
+	}
+	journal = journal_open(path, &err);
+	assert_non_null(journal);
+	assert_int_equal(journal_add(journal, "phase", NULL, &err), 0);
+	journal_close(journal);
+	assert_int_equal(verify(&count, &err), 0);
+	assert_int_equal(count, 3);
+}
+
 static void a_journal_that_is_not_there_is_named(void **state)
 {
 	struct err err = ERR_INIT;
@@ -306,6 +339,7 @@ int main(void)
 		TEST(a_zeroed_byte_is_found_and_its_line_named),
 		TEST(a_missing_line_is_found),
 		TEST(a_line_cut_off_by_a_crash_is_set_aside),
+		TEST(a_start_cut_off_while_it_sets_a_line_aside_is_made_good),
 		cmocka_unit_test(a_journal_that_is_not_there_is_named),
 	};
 
