@@ -9,6 +9,7 @@ round: both have to be none.  Several worlds run at once, each in a network
 namespace of its own.
 """
 import collections
+import datetime
 import json
 import os
 import queue
@@ -39,6 +40,12 @@ UNITS = {"s": 1000, "m": 60000, "h": 3600000, "d": 86400000}
 def milliseconds(text):
     sign = -1 if text[0] == "-" else 1
     return sign * int(text.strip("+-")[:-1]) * UNITS[text[-1]]
+
+
+def seconds(text):
+    """Of "2026-12-05T22:00:00.123Z"."""
+    return datetime.datetime.fromisoformat(
+        text.replace("Z", "+00:00")).timestamp()
 
 
 def put(document, path, value):
@@ -136,6 +143,10 @@ class Play:
             knot.child.process.send_signal(signal.SIGSTOP)
         elif rest == "is down":
             knot.close()
+        elif rest == "is back":
+            knot.close()
+            knot.start()
+            knot.out_of_order = False
         elif rest == "answers SERVFAIL":
             knot.knotc("-b", "-f", "zone-purge", "+expire", DOMAIN)
         elif rest.startswith("lags "):
@@ -168,7 +179,9 @@ class Play:
         self.world.publish()
         resolver = self.world.resolvers[name]
         words = rest.split()
-        if words[0] in ("asks", "ask"):
+        if words[0] == "asks":
+            resolver.close()
+            resolver.start(self.world.env("world"))
             wait_for(f"{name} has the MX set",
                      lambda: resolver.ask(DOMAIN, words[1]))
             return
@@ -263,7 +276,21 @@ class Play:
 
     # What happens.
 
+    def looked(self):
+        """The daemon watches; it has seen what is so now."""
+        since = self.world.now()
+
+        def has():
+            _, status = self.world.tideover("status", "acme")
+            seen = [v["asked"] for d in status["domains"]
+                    for v in d["vantages"]]
+            return seen and min(map(seconds, seen)) > since
+        if self.world.daemon and self.world.daemon.process.poll() is None:
+            wait_for("the daemon looked", has, 60)
+
     def do_later(self, rest):
+        self.ready()
+        self.looked()
         self.world.passed += milliseconds(rest)
         self.world.write_skew()
 
@@ -319,7 +346,11 @@ class Play:
         _, document = self.world.tideover("check", "acme", "--gate", rest)
         assert document["open"], document["blocking"]
 
+    def do_stop(self, _):
+        self.world.daemon.close()
+
     def do_restart(self, _):
+        self.ready()
         self.world.daemon.close()
         self.world.start_daemon()
 

@@ -33,7 +33,8 @@ DOMAIN = "acme.example"
 QUEUE = "hold.example.net"
 QUEUE_IP = "192.0.2.9"
 # Who answers where.  Nobody does at NOWHERE: packets get lost.
-NS = {"ns0": "192.0.2.1", "ns1": "192.0.2.11", "ns2": "192.0.2.12"}
+NS = {"ns0": "192.0.2.1", "ns1": "192.0.2.11", "ns2": "192.0.2.12",
+      "ns9": "192.0.2.19"}
 RESOLVERS = {"resolver1": "192.0.2.53", "resolver2": "192.0.2.54",
              "resolver3": "192.0.2.55"}
 POLICY_IP = "192.0.2.80"
@@ -366,7 +367,8 @@ class World:
             "ns0": Knot(folder, "ns0", NS["ns0"], [".", "example"],
                         ["example"]),
             "ns1": Knot(folder, "ns1", NS["ns1"], [DOMAIN]),
-            "ns2": Knot(folder, "ns2", NS["ns2"], [DOMAIN])}
+            "ns2": Knot(folder, "ns2", NS["ns2"], [DOMAIN]),
+            "ns9": Knot(folder, "ns9", NS["ns9"], ["elsewhere.example"])}
         self.make_zones()
         for name in self.knots:
             self.write_zones(name)
@@ -436,7 +438,9 @@ class World:
         self.zones = {
             ("ns0", "."): Zone(self.healthy["."]),
             ("ns0", "example"): Zone(self.healthy["example"]),
-            ("ns1", DOMAIN): Zone(own), ("ns2", DOMAIN): Zone(own)}
+            ("ns1", DOMAIN): Zone(own), ("ns2", DOMAIN): Zone(own),
+            # Somebody else's server, which has never heard of the domain.
+            ("ns9", "elsewhere.example"): Zone(["@ 300 NS ns9.dns.example."])}
         self.signed, self.lag = None, {}
 
     def text_of(self, server, zone):
