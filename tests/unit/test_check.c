@@ -618,6 +618,11 @@ static void one_held(struct world *w)
 	w->domain->accepted = w->domain->held = 1;
 }
 
+static void one_waiting(struct world *w)
+{
+	w->domain->accepted = w->domain->waiting = 1;
+}
+
 static void low_minimum(struct world *w)
 {
 	for (size_t i = 0; i < 2; i++)
@@ -1462,6 +1467,7 @@ static const struct {
 
 	{ "held-empty", PARK, C, nothing, VERDICT_PASS, NULL },
 	{ "held-empty", PARK, C, one_held, VERDICT_FAIL, "1 held" },
+	{ "held-empty", PARK, C, one_waiting, VERDICT_FAIL, "1 waiting" },
 	{ "held-empty", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
 
 	/* Nobody but the old system knows: a person reads its trace. */
