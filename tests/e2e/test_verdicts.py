@@ -13,6 +13,7 @@ import datetime
 import json
 import os
 import queue
+import re
 import shlex
 import shutil
 import signal
@@ -28,7 +29,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "../verdicts"))
 
 import peers  # noqa: E402
-from cutover import Client, Later, Refused, Tap  # noqa: E402
+from cutover import ROOT, Client, Tap  # noqa: E402
 from peers import wait_for  # noqa: E402
 from situation import Judgement, read_rows, read_situations  # noqa: E402
 from world import DOMAIN, NOWHERE, QUEUE, QUEUE_IP, World  # noqa: E402
@@ -281,12 +282,17 @@ class Play:
         since = self.world.now()
 
         def has():
-            _, status = self.world.tideover("status", "acme")
-            seen = [v["asked"] for d in status["domains"]
+            seen = [v["asked"] for d in self.world.status()["domains"]
                     for v in d["vantages"]]
             return seen and min(map(seconds, seen)) > since
         if self.world.daemon and self.world.daemon.process.poll() is None:
             wait_for("the daemon looked", has, 60)
+
+    def do_watch(self, _):
+        """The daemon has judged what is so now: a second look has begun."""
+        self.ready()
+        self.looked()
+        self.looked()
 
     def do_later(self, rest):
         self.ready()
@@ -355,9 +361,12 @@ class Play:
         self.world.start_daemon()
 
     def do_command(self, rest):
-        """$ tideover ARGS [=> STATUS]"""
+        """$ tideover ARGS [=> STATUS]; {+4h} is a time"""
         self.ready()
         line, _, want = rest.partition(" => ")
+        line = re.sub(r"\{([+-]\d+[smhd])\}", lambda m: time.strftime(
+            "%Y-%m-%dT%H:%M:%SZ", time.gmtime(
+                self.world.now() + milliseconds(m.group(1)) / 1000)), line)
         _, *args = shlex.split(line)
         status, document = self.world.tideover(*args)
         assert status == int(want or 0), \
@@ -365,6 +374,7 @@ class Play:
 
     def do_mail(self, rest):
         """mail COUNT to ADDRESS: to the queue, that takes it"""
+        self.ready()
         count, _, address = rest.split()
         client = QueueClient()
         for _ in range(int(count)):
@@ -376,7 +386,7 @@ class Play:
         what, value = rest.split()
 
         def there():
-            _, status = self.world.tideover("status", "acme")
+            status = self.world.status()
             if what == "phase":
                 return status.get("phase") == value
             return sum(d["ledger"][what]
@@ -475,6 +485,7 @@ class Play:
         return turns
 
     def judge_watched(self, wanted):
+        self.ready()
         for row in wanted.rows:
             try:
                 wait_for(row.check, lambda: self.watched().get(
@@ -586,6 +597,12 @@ def choose(situations, words):
             if not words or any(w in s.title or w in s.file for w in words)]
 
 
+def catalogue():
+    """The rows that the product has."""
+    with open(f"{ROOT}/lib/cutover/check.c", encoding="ascii") as file:
+        return set(re.findall(r'^\t\{ "([a-z-]+)",', file.read(), re.M))
+
+
 def cover(tap, outcomes):
     """Every row's warn and fail is in some situation."""
     shown = {tuple(pair) for o in outcomes for pair in o["seen"]}
@@ -602,6 +619,8 @@ def cover(tap, outcomes):
         why = "; ".join(sorted(set(excepted.values())))
         print(f"# {check:<20}  {cells[0]:<4}  {cells[1]:<4}  {why}".rstrip(),
               flush=True)
+    tap.ok(set(read_rows()) == catalogue(),
+           "the table has every row of the catalogue")
     tap.ok(not missing, "every row's warn and fail is in a situation"
            + (": not " + ", ".join(missing) if missing else ""))
 

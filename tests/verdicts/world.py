@@ -417,10 +417,9 @@ class World:
             self.daemon = None
         for resolver in self.resolvers.values():
             resolver.close()
-        for name, system in self.systems.items():
+        for system in self.systems.values():
             system.start()
-            if system.lines:
-                system.play([])
+            system.play([])  # counts from none again
         for knot in self.knots.values():
             if knot.out_of_order:
                 knot.close()
@@ -570,13 +569,23 @@ class World:
             document = {"stdout": done.stdout, "stderr": done.stderr}
         return done.returncode, document
 
+    def status(self):
+        """Of the plan, without a process for each look; {} without a daemon."""
+        try:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(30)
+                sock.connect(f"{self.state}/control.sock")
+                sock.sendall(b"GET /v1/plans/acme/status HTTP/1.0\r\n\r\n")
+                with sock.makefile("rb") as answer:
+                    return json.loads(answer.read().split(b"\r\n\r\n", 1)[1])
+        except OSError:
+            return {}
+
     def start_daemon(self):
-        with open(f"{self.here}/tideoverd.log", "ab"):
-            pass
         self.daemon = Daemon(self.here, self.env("ours"), self.state)
         wait_for("tideoverd answers",
                  lambda: self.daemon.process.poll() is not None or
-                 self.tideover("status")[0] != 4, 20)
+                 self.status(), 20)
         if self.daemon.process.poll() is not None:
             with open(f"{self.here}/tideoverd.log", encoding="utf-8") as log:
                 raise AssertionError("tideoverd ended: " + log.read()[-800:])
