@@ -281,16 +281,32 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 	return elapsed < total ? total - elapsed : 0;
 }
 
+/* A server that answers at another of its addresses is not silent. */
+static bool is_silent(const struct dns_domain *domain, size_t i)
+{
+	const struct dns_vantage *silent = &domain->vantages[i];
+
+	if (!silent->authority || !silent->error[0])
+		return false;
+	for (size_t v = 0; v < domain->vantage_count; v++)
+		if (domain->vantages[v].authority &&
+		    !domain->vantages[v].error[0] &&
+		    strcmp(domain->vantages[v].name, silent->name) == 0)
+			return false;
+	return true;
+}
+
 void dns_ttl_observe(struct dns_horizon *horizon,
 		     const struct dns_domain *domain, int64_t low_ttl_s,
 		     const struct dns_now *now)
 {
 	uint32_t high = 0;
-	bool low = false;
+	bool low = false, silent = false;
 
 	for (size_t i = 0; i < domain->vantage_count; i++) {
 		const struct dns_vantage *at = &domain->vantages[i];
 
+		silent |= is_silent(domain, i);
 		if (!at->authority || at->error[0] || at->mx.count == 0)
 			continue;
 		if ((int64_t)at->mx.ttl <= low_ttl_s)
@@ -302,7 +318,7 @@ void dns_ttl_observe(struct dns_horizon *horizon,
 		if (high > horizon->high_ttl)
 			horizon->high_ttl = high;
 		horizon->low_since_ms = 0;
-	} else if (low && !horizon->low_since_ms) {
+	} else if (low && !silent && !horizon->low_since_ms) {
 		horizon->low_since_ms = now->wall_ms;
 		horizon->low_since_boot_ms = now->boot_ms;
 		snprintf(horizon->low_boot_id, sizeof(horizon->low_boot_id),

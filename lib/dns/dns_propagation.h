@@ -89,8 +89,9 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 			 const struct dns_now *now, bool *known);
 /*
  * The MX TTL at the authorities, from the same survey: one above `low_ttl_s`
- * ends the row of low answers, a survey in which every authority that answers
- * is at most that begins it.  Silence and empty sets change nothing.
+ * ends the row of low answers, a survey in which every authority answers and is
+ * at most that begins it: a silent one may still serve the higher.  Later on
+ * silence and empty sets change nothing.
  */
 void dns_ttl_observe(struct dns_horizon *horizon,
 		     const struct dns_domain *domain, int64_t low_ttl_s,

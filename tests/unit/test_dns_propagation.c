@@ -390,7 +390,8 @@ static void broken_memory_of_a_horizon_is_an_empty_one(void **state)
 	json_free(json);
 }
 
-/* What the authorities show at a time, and what is left then.  -1: silence. */
+/* What the authorities show at a time, and what is left then.  -1: silence;
+ * -2: of the second alone. */
 static const struct {
 	const char *promise;
 	int64_t old_ttl_s;
@@ -419,6 +420,12 @@ static const struct {
 	  3600,
 	  { { 0, 0, 300, 3660, true }, { 3660, 3660, -1, 0, true } },
 	  2 },
+	{ "one that was higher and is silent may be so still",
+	  -1,
+	  { { 0, 0, 3600, 3660, false },
+	    { 100, 100, -2, 3660, false },
+	    { 4000, 4000, 300, 3660, true } },
+	  3 },
 	{ "a clock that is set ahead opens nothing",
 	  3600,
 	  { { 0, 0, 300, 3660, true }, { 9000, 60, 300, 3600, true } },
@@ -435,8 +442,10 @@ static void the_low_ttl_is_served_for_as_long_as_the_high_one(void **state)
 		struct dns_horizon horizon = { 0 };
 
 		for (size_t s = 0; s < rows[i].count; s++) {
-			struct dns_vantage at[2] = { { .authority = true },
-						     { .authority = true } };
+			struct dns_vantage at[2] = {
+				{ .authority = true, .name = "ns1" },
+				{ .authority = true, .name = "ns2" },
+			};
 			struct dns_domain domain = { .vantages = at,
 						     .vantage_count = 2 };
 			int ttl = rows[i].steps[s].ttl;
@@ -453,7 +462,7 @@ static void the_low_ttl_is_served_for_as_long_as_the_high_one(void **state)
 			at[0].mx = set_of(OLD_TEXT, 300);
 			at[1].mx = set_of(OLD_TEXT, (uint32_t)ttl);
 			if (ttl < 0)
-				for (size_t v = 0; v < 2; v++)
+				for (size_t v = ttl == -2; v < 2; v++)
 					snprintf(at[v].error,
 						 sizeof(at[v].error),
 						 "timeout");
