@@ -125,24 +125,34 @@ static void judge_recipients(const struct ask *ask,
 			  mem_printf("name one in probe.recipients"));
 }
 
+/* For how long: a clock that was set ahead makes no row longer. */
+static int64_t good_for_ms(const struct ask *ask)
+{
+	const struct facts_domain *known = ask->known;
+	int64_t by_wall = known->systems[ask->id].good_last_ms -
+			  known->systems[ask->id].good_since_ms;
+	int64_t by_boot = known->systems[ask->id].good_last_boot_ms -
+			  known->systems[ask->id].good_since_boot_ms;
+
+	return by_boot < by_wall ? by_boot : by_wall;
+}
+
 /* One yes may come from the one front end that is ready. */
 static void judge_series(const struct ask *ask, struct tally *tally)
 {
 	int64_t span = ask->facts->plan->timing.rcpt_probe_span;
-	int64_t since = ask->known->systems[ask->id].good_since_ms;
-	int64_t last = ask->known->systems[ask->id].good_last_ms;
+	unsigned count = ask->known->systems[ask->id].good_count;
+	int64_t left = span - (count > 0 ? good_for_ms(ask) : 0);
 	char want[CLOCK_TEXT], when[CLOCK_TEXT];
 
-	if (ask->known->systems[ask->id].good_count >= GOOD_MIN &&
-	    last - since >= span)
+	if (count >= GOOD_MIN && left <= 0)
 		return;
 	clock_format_duration(span, want);
-	check_time(since + span, when);
+	check_time(ask->facts->now.wall_ms + left, when);
 	tally_add(tally, VERDICT_UNKNOWN,
 		  mem_printf("%s: not yet accepted %d times over %s",
 			     ask->domain->name, GOOD_MIN, want),
-		  mem_printf("%u good so far; ask again at %s",
-			     ask->known->systems[ask->id].good_count, when));
+		  mem_printf("%u good so far; ask again at %s", count, when));
 }
 
 static void add_evidence(const struct ask *ask, struct tally *tally)

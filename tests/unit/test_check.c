@@ -195,6 +195,7 @@ static void world_make(struct world *world, const char *text)
 		world->domain->systems[s].good_count = 3;
 		world->domain->systems[s].good_since_ms = NOW_MS - HOUR_MS;
 		world->domain->systems[s].good_last_ms = NOW_MS;
+		world->domain->systems[s].good_last_boot_ms = HOUR_MS;
 	}
 	good_probe(world->old, "old.example.net:25");
 	good_probe(world->new, "tenant.example.org:25");
@@ -216,6 +217,7 @@ static void world_make(struct world *world, const char *text)
 	};
 	world->facts->ledger_known = world->facts->ledger_balances = true;
 	world->facts->journal_intact = true;
+	world->facts->loaded_ms = NOW_MS;
 	world->facts->since_ms = NOW_MS - 100 * HOUR_MS;
 	world->facts->last_arrival_ms = NOW_MS - 80 * HOUR_MS;
 	world->facts->supervised = true;
@@ -511,6 +513,18 @@ static void two_good(struct world *w)
 static void too_quick(struct world *w)
 {
 	w->domain->systems[SYSTEM_NEW].good_since_ms = NOW_MS - 60000;
+}
+
+static void quick_by_boot(struct world *w)
+{
+	w->domain->systems[SYSTEM_NEW].good_last_boot_ms = 60000;
+}
+
+/* The daemon has been up for two hours, and the clock was set ahead. */
+static void clock_ahead(struct world *w)
+{
+	w->facts->loaded_ms = NOW_MS - 200 * HOUR_MS;
+	w->facts->loaded_boot_ms = -2 * HOUR_MS;
 }
 
 static void tls_missing(struct world *w)
@@ -1430,6 +1444,7 @@ static const struct {
 	{ "rcpt-probe", PARK, F, greylisted, VERDICT_UNKNOWN, NULL },
 	{ "rcpt-probe", PARK, F, two_good, VERDICT_UNKNOWN, "ask again at" },
 	{ "rcpt-probe", PARK, F, too_quick, VERDICT_UNKNOWN, "over 15m" },
+	{ "rcpt-probe", PARK, F, quick_by_boot, VERDICT_UNKNOWN, "over 15m" },
 	{ "rcpt-probe", PARK, F, unreachable, VERDICT_UNKNOWN,
 	  "connect: refused" },
 	{ "rcpt-probe", PARK, F, unprobed, VERDICT_UNKNOWN, NULL },
@@ -1484,6 +1499,7 @@ static const struct {
 	{ "stragglers-end", PARK, C, nothing, VERDICT_PASS, "3d" },
 	{ "stragglers-end", PARK, C, arrived_yesterday, VERDICT_FAIL,
 	  "still came" },
+	{ "stragglers-end", PARK, C, clock_ahead, VERDICT_FAIL, "within 3d" },
 	{ "stragglers-end", PARK, C, trail_begins, VERDICT_FAIL, "not over" },
 	{ "stragglers-end", PLAIN, C, arrived_yesterday, VERDICT_FAIL, NULL },
 	{ "stragglers-end", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
