@@ -195,8 +195,7 @@ class Play:
         if rest in ("do not validate", "does not validate"):
             resolver.validates = False
         elif words[0] == "stretches":
-            resolver.extra = [f"cache-min-ttl: {words[1]}",
-                              f"cache-max-ttl: {words[1]}"]
+            resolver.extra = [f"cache-min-ttl: {words[1]}"]
         else:
             raise ValueError(f"resolver: {rest}")
         resolver.start(self.world.env("world"))

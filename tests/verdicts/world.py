@@ -34,7 +34,7 @@ QUEUE = "hold.example.net"
 QUEUE_IP = "192.0.2.9"
 # Who answers where.  Nobody does at NOWHERE: packets get lost.
 NS = {"ns0": "192.0.2.1", "ns1": "192.0.2.11", "ns2": "192.0.2.12",
-      "ns9": "192.0.2.19"}
+      "ns8": "192.0.2.18", "ns9": "192.0.2.19"}
 RESOLVERS = {"resolver1": "192.0.2.53", "resolver2": "192.0.2.54",
              "resolver3": "192.0.2.55"}
 POLICY_IP = "192.0.2.80"
@@ -228,6 +228,7 @@ server:
     do-daemonize: no
     num-threads: 1
     access-control: 0.0.0.0/0 allow
+    cache-max-ttl: 604800
     module-config: "{'validator iterator' if self.validates else 'iterator'}"
     do-not-query-localhost: no
     do-ip6: no
@@ -368,6 +369,7 @@ class World:
                         ["example"]),
             "ns1": Knot(folder, "ns1", NS["ns1"], [DOMAIN]),
             "ns2": Knot(folder, "ns2", NS["ns2"], [DOMAIN]),
+            "ns8": Knot(folder, "ns8", NS["ns8"], [DOMAIN]),
             "ns9": Knot(folder, "ns9", NS["ns9"], ["elsewhere.example"])}
         self.make_zones()
         for name in self.knots:
@@ -438,6 +440,8 @@ class World:
             ("ns0", "."): Zone(self.healthy["."]),
             ("ns0", "example"): Zone(self.healthy["example"]),
             ("ns1", DOMAIN): Zone(own), ("ns2", DOMAIN): Zone(own),
+            # The DNS host before, which still has the zone as it was.
+            ("ns8", DOMAIN): Zone(own),
             # Somebody else's server, which has never heard of the domain.
             ("ns9", "elsewhere.example"): Zone(["@ 300 NS ns9.dns.example."])}
         self.signed, self.lag = None, {}
@@ -470,7 +474,7 @@ class World:
             return
         self.serial += 10
         # One serial for both authorities: a change here is one of all.
-        for server in ("ns1", "ns2"):
+        for server in ("ns1", "ns2", "ns8"):
             self.served.pop((server, DOMAIN), None)
         for server, knot in self.knots.items():
             for zone in self.write_zones(server):
