@@ -62,6 +62,28 @@ static void say_unhealthy(const struct ask *ask,
 			     probe->target, probe->error));
 }
 
+static bool greets_as(const struct probe_result *probe, struct slice name)
+{
+	struct slice text = slice(probe->greeting.text);
+
+	return name.len > 0 && probe->greeting.code / 100 == 2 &&
+	       slice_equal_nocase(slice_split(&text, ' '), name);
+}
+
+/*
+ * deliver_to may be a name that follows the domain's MX, which is the queue by
+ * now: its mail would go round in a circle.
+ */
+static bool is_ourselves(const struct facts *facts,
+			 const struct probe_result *probe)
+{
+	struct slice greeting = slice(facts->queue_probe.greeting.text);
+
+	return greets_as(probe, slice(facts->plan->queue_mx.host)) ||
+	       (facts->queue_probed &&
+		greets_as(probe, slice_split(&greeting, ' ')));
+}
+
 static void judge_tls(const struct ask *ask, const struct probe_result *probe,
 		      struct tally *tally)
 {
@@ -197,6 +219,15 @@ static void judge_system(const struct facts *facts, int id, const char *way,
 					     ask.domain->name,
 					     id == SYSTEM_NEW ? "new" : "old"),
 				  mem_printf("ask again"));
+			continue;
+		}
+		if (is_ourselves(facts, probe)) {
+			tally_add(tally, VERDICT_FAIL,
+				  mem_printf("%s: %s is the queue itself",
+					     ask.domain->name, probe->target),
+				  mem_printf("write a host of that system "
+					     "into deliver_to, not what "
+					     "follows the domain's MX"));
 			continue;
 		}
 		if (probe->rcpt_count > 0 && probe->rcpt[0].reply.code > 0) {

@@ -515,6 +515,15 @@ static void too_quick(struct world *w)
 	w->domain->systems[SYSTEM_NEW].good_since_ms = NOW_MS - 60000;
 }
 
+/* deliver_to leads to us. */
+static void greets_as_queue(struct world *w)
+{
+	snprintf(w->old->greeting.text, sizeof(w->old->greeting.text),
+		 "%s ESMTP", w->plan->queue_mx.host);
+	snprintf(w->new->greeting.text, sizeof(w->new->greeting.text),
+		 "%s ESMTP", w->plan->queue_mx.host);
+}
+
 static void quick_by_boot(struct world *w)
 {
 	w->domain->systems[SYSTEM_NEW].good_last_boot_ms = 60000;
@@ -1444,6 +1453,8 @@ static const struct {
 	{ "rcpt-probe", PARK, F, greylisted, VERDICT_UNKNOWN, NULL },
 	{ "rcpt-probe", PARK, F, two_good, VERDICT_UNKNOWN, "ask again at" },
 	{ "rcpt-probe", PARK, F, too_quick, VERDICT_UNKNOWN, "over 15m" },
+	{ "rcpt-probe", PARK, F, greets_as_queue, VERDICT_FAIL,
+	  "the queue itself" },
 	{ "rcpt-probe", PARK, F, quick_by_boot, VERDICT_UNKNOWN, "over 15m" },
 	{ "rcpt-probe", PARK, F, unreachable, VERDICT_UNKNOWN,
 	  "connect: refused" },
@@ -1451,6 +1462,8 @@ static const struct {
 
 	{ "rollback-target", PARK, R, nothing, VERDICT_PASS, NULL },
 	{ "rollback-target", PARK, R, accepts_all, VERDICT_WARN, NULL },
+	{ "rollback-target", PARK, R, greets_as_queue, VERDICT_FAIL,
+	  "the queue itself" },
 	{ "rollback-target", PARK, R, old_refuses, VERDICT_FAIL,
 	  "stay parked" },
 	{ "rollback-target", PARK, R, tls_missing, VERDICT_FAIL, NULL },
