@@ -229,10 +229,13 @@ class Play:
         self.system("new", rest)
 
     def do_policy(self, rest):
-        """policy status 404 | a line of the MTA-STS policy"""
+        """policy status 404 | certificate of its own | a line of it"""
         word, _, value = rest.partition(" ")
         if word == "status":
             self.world.policy.status = int(value)
+            return
+        if word == "certificate":
+            self.world.policy.show(own=True)
             return
         if not self.world.policy.text:
             self.world.policy.text = "version: STSv1\r\n"
@@ -411,13 +414,15 @@ class Play:
             status, document = self.world.tideover(
                 "waive", "acme", check, "--gate", gate, "--attest", "--by",
                 "anna", "--reason", "seen at 10:00")
-            assert status == 0, f"attesting {check}: {document}"
+            assert status == 0 or "does not ask" in str(document), \
+                f"attesting {check}: {document}"
 
     def ask(self, gate, named):
         """The gate's document, and the rows that block it."""
         unasked = set()
         if gate == "plan":
             _, document = self.world.tideover("plan", self.world.path)
+            assert "gate" in document, document
             document = document["gate"]
             unasked = set(self.world.usual["unasked"]) - named
         else:

@@ -271,11 +271,16 @@ class Policy:
 
     def __init__(self, authority):
         self.text, self.status = "", 200
-        key, cert = authority.sign(f"mta-sts.{DOMAIN}", 90)
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(cert, key)
+        self.authority = authority
+        self.show(own=False)
         self.sock = socket.create_server((POLICY_IP, 443))
         threading.Thread(target=self.serve, daemon=True).start()
+
+    def show(self, own):
+        """Its certificate is of the CA that everybody trusts, or its own."""
+        key, cert = self.authority.sign(f"mta-sts.{DOMAIN}", 90, own=own)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(cert, key)
 
     def serve(self):
         while True:
@@ -398,6 +403,7 @@ class World:
         self.passed = self.set = 0
         self.error = 100
         self.policy.text, self.policy.status = "", 200
+        self.policy.show(own=False)
         self.plan = copy.deepcopy(self.usual["plan"])
         key, cert = self.ca.sign(QUEUE, 90)
         self.plan["queue_mx"]["tls"] = {"certificate_file": cert,
