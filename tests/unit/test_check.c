@@ -1418,6 +1418,8 @@ static const struct {
 	{ "parked", PARK, D, mx_old, VERDICT_FAIL,
 	  "'acme.example. MX 20 " QUEUE ".'" },
 	{ "parked", PARK, D, mx_mixed, VERDICT_FAIL, NULL },
+	{ "parked", PARK, D, no_address, VERDICT_FAIL, "has no address" },
+	{ "parked", PARK, D, host_unasked, VERDICT_UNKNOWN, "no answer about" },
 	{ "parked", PARK, D, resolver_silent, VERDICT_UNKNOWN, "fewer than 3" },
 	{ "parked", PARK, D, silent, VERDICT_UNKNOWN, NULL },
 
