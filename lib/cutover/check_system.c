@@ -55,6 +55,11 @@ static void say_unhealthy(const struct ask *ask,
 			  &probe->greeting, tally);
 		return;
 	}
+	if (probe->ended.code >= 400) {
+		say_reply(ask, probe, ask->domain->name, probe->stage,
+			  &probe->ended, tally);
+		return;
+	}
 	tally_add(tally, VERDICT_UNKNOWN,
 		  mem_printf("%s: %s could not be asked", ask->domain->name,
 			     probe->target),

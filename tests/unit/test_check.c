@@ -524,6 +524,14 @@ static void greets_as_queue(struct world *w)
 		 "%s ESMTP", w->plan->queue_mx.host);
 }
 
+static void banned_at_mail(struct world *w)
+{
+	w->new->healthy = false;
+	w->new->rcpt_count = 0;
+	w->new->stage = SMTP_STAGE_MAIL;
+	good_reply(&w->new->ended, 550, "5.7.606", "banned sending IP");
+}
+
 static void quick_by_boot(struct world *w)
 {
 	w->domain->systems[SYSTEM_NEW].good_last_boot_ms = 60000;
@@ -1457,6 +1465,8 @@ static const struct {
 	{ "rcpt-probe", PARK, F, too_quick, VERDICT_UNKNOWN, "over 15m" },
 	{ "rcpt-probe", PARK, F, greets_as_queue, VERDICT_FAIL,
 	  "the queue itself" },
+	{ "rcpt-probe", PARK, F, banned_at_mail, VERDICT_FAIL,
+	  "refuses with 550 5.7.606" },
 	{ "rcpt-probe", PARK, F, quick_by_boot, VERDICT_UNKNOWN, "over 15m" },
 	{ "rcpt-probe", PARK, F, unreachable, VERDICT_UNKNOWN,
 	  "connect: refused" },
