@@ -393,7 +393,7 @@ class Play:
                 return status.get("phase") == value
             return sum(d["ledger"][what]
                        for d in status["domains"]) == int(value)
-        wait_for(rest, there, 30)
+        wait_for(rest, there, 60)
 
     def do_journal(self, rest):
         """journal torn: somebody changed a line of it"""
@@ -493,7 +493,7 @@ class Play:
         for row in wanted.rows:
             try:
                 wait_for(row.check, lambda: self.watched().get(
-                    row.check, {}).get("verdict") == row.verdict, 15)
+                    row.check, {}).get("verdict") == row.verdict, 30)
             except TimeoutError:
                 pass
             self.compare(row, self.watched().get(row.check) or {
