@@ -96,6 +96,10 @@ $(O)/faults.so: tests/crash/faults.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -fPIC -shared -o $@ $< -ldl
 
+$(O)/skew.so: tests/verdicts/skew.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -fPIC -shared -o $@ $< -ldl
+
 $(O)/bench/%: tests/bench/%.c $(O)/libparts.a $(O)/libtideover.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libparts.a $(O)/libtideover.a $(LIBS)
@@ -104,9 +108,9 @@ $(O)/lab/%: tests/lab/%.c $(O)/libtideover.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libtideover.a $(LIBS)
 
-unit: $(UNIT) $(LAB)
+unit: $(UNIT) labs
 benches: $(BENCH) $(O)/faults.so
-labs: $(LAB)
+labs: $(LAB) $(O)/skew.so
 
 # Fuzzers: clang's libFuzzer; all together about FUZZ_SECONDS.
 FUZZ_SECONDS ?= 600

@@ -362,6 +362,7 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 	cutover->plan = plan;
 	cutover->dir = mem_printf("%s/plans/%s", env->state_dir, plan->name);
 	cutover->since_ms = cutover->loaded_ms = clock_wall_ms();
+	cutover->loaded_boot_ms = clock_boot_ms();
 	cutover->stop_count = plan->domain_count;
 	cutover->stops =
 		mem_alloc(cutover->stop_count * sizeof(*cutover->stops));

@@ -136,7 +136,7 @@ struct cutover {
 	bool drained;
 	struct rate arrivals, replays;
 	uint64_t arrival_count, arrival_bytes;
-	int64_t loaded_ms;
+	int64_t loaded_ms, loaded_boot_ms;
 	uint64_t last_sequence; /* of this plan */
 	int64_t last_arrival_ms;
 

@@ -240,6 +240,8 @@ static void fill_facts(struct cutover *cutover)
 	facts->phase = cutover->phase;
 	facts->since_ms = cutover->since_ms;
 	facts->last_arrival_ms = cutover->last_arrival_ms;
+	facts->loaded_ms = cutover->loaded_ms;
+	facts->loaded_boot_ms = cutover->loaded_boot_ms;
 	facts->supervised = cutover->env.supervised;
 	facts->window_active = windows_active(&cutover->windows,
 					      clock_wall_ms(), &until) != NULL;

@@ -117,7 +117,7 @@ const struct check checks[] = {
 	  false, true, check_ledger_balance },
 	{ "stragglers-end", "no mail arrives at the queue any more", C | W,
 	  true, true, check_stragglers_end },
-	{ "held-empty", "no envelope is held", C, true, true,
+	{ "held-empty", "no envelope is held or waiting", C, true, true,
 	  check_held_empty },
 	{ "rollback-target",
 	  "the old system accepts its recipients, and only them", R, true,

@@ -785,13 +785,52 @@ static void resolvers_lag(const struct view *view, unsigned is,
 	}
 }
 
+/* Two ways to write one address are one resolver. */
+static bool answered_before(const struct view *view,
+			    const struct dns_vantage *resolver)
+{
+	each_resolver (view, at) {
+		if (at == resolver)
+			return false;
+		if (!at->error[0] &&
+		    strcmp(at->address, resolver->address) == 0)
+			return true;
+	}
+	return false;
+}
+
 static size_t resolvers_answering(const struct view *view)
 {
 	size_t count = 0;
 
 	each_resolver (view, at)
-		count += !at->error[0];
+		count += !at->error[0] && !answered_before(view, at);
 	return count;
+}
+
+/*
+ * Postfix returns mail at once when no host of the MX set has an address.  The
+ * set may well be the right one all the same.
+ */
+static void want_address(const struct view *view, const char *name,
+			 struct tally *tally)
+{
+	const struct dns_host *host = find_host(view, name);
+
+	if (!host)
+		return;
+	if (!host->asked)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s: no answer about the host %s",
+				     view->domain->name, name),
+			  mem_printf("asking for %s: %s", name, host->error));
+	else if (host->addresses == 0 && !host->cname)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: the host %s has no address",
+				     view->domain->name, name),
+			  mem_printf("publish '%s. A ADDRESS': mail for it "
+				     "bounces",
+				     name));
 }
 
 static void say_serials(const struct view *view, struct tally *tally)
@@ -904,6 +943,7 @@ static void parked_one(const struct view *view, enum gate gate,
 		       struct tally *tally)
 {
 	want_at_authorities(view, IS_PARKED, VERDICT_FAIL, tally);
+	want_address(view, view->plan->queue_mx.host, tally);
 	resolvers_lag(view, IS_PARKED, VERDICT_WARN, tally);
 	if (resolvers_answering(view) < RESOLVERS_MIN)
 		tally_add(tally, VERDICT_UNKNOWN,
@@ -1011,8 +1051,12 @@ static void final_one(const struct view *view, enum gate gate,
 		      struct tally *tally)
 {
 	unsigned is = set_for(view, GATE_CLOSE);
+	const struct plan_system *system =
+		&view->domain->systems[is == IS_NEW ? SYSTEM_NEW : SYSTEM_OLD];
 
 	want_at_authorities(view, is, VERDICT_FAIL, tally);
+	for (size_t i = 0; i < system->mx.count; i++)
+		want_address(view, system->mx.at[i], tally);
 	each_authority (view, at)
 		if (!at->error[0] && set_is(view, &at->mx, is) &&
 		    !queue_is_last(view, &at->mx))

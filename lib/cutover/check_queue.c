@@ -197,12 +197,23 @@ void check_held_empty(const struct facts *facts, enum gate gate,
 		return;
 	tally_init(&tally);
 	for (size_t i = 0; i < facts->plan->domain_count; i++) {
+		const char *name = facts->plan->domains[i].name;
 		uint64_t held = facts->domains[i].held;
+		uint64_t waiting = facts->domains[i].waiting;
 
+		/* A finished plan replays nothing more. */
+		if (waiting > 0)
+			tally_add(&tally, VERDICT_FAIL,
+				  mem_printf("%s: %llu waiting", name,
+					     (unsigned long long)waiting),
+				  mem_printf("let them be replayed (tideover "
+					     "resume %s where the valve is "
+					     "closed; tideover status says "
+					     "why)",
+					     facts->plan->name));
 		if (held > 0)
 			tally_add(&tally, VERDICT_FAIL,
-				  mem_printf("%s: %llu held",
-					     facts->plan->domains[i].name,
+				  mem_printf("%s: %llu held", name,
 					     (unsigned long long)held),
 				  mem_printf(
 					  "tideover queue list PLAN --in held "
@@ -211,5 +222,5 @@ void check_held_empty(const struct facts *facts, enum gate gate,
 	}
 	json_free(tally.evidence);
 	tally.evidence = finding->evidence;
-	tally_end(&tally, finding, "no envelope is held");
+	tally_end(&tally, finding, "no envelope is held or waiting");
 }

@@ -56,6 +56,11 @@ static void say_unhealthy(const struct ask *ask,
 			  &probe->greeting, tally);
 		return;
 	}
+	if (probe->ended.code >= 400) {
+		say_reply(ask, probe, ask->domain->name, probe->stage,
+			  &probe->ended, tally);
+		return;
+	}
 	tally_add(tally, VERDICT_UNKNOWN,
 		  mem_printf("%s: %s could not be asked", ask->domain->name,
 			     probe->target),
@@ -119,6 +124,28 @@ static bool policy_demands(const struct ask *ask)
 
 	return policy && policy->mode == MTA_STS_ENFORCE &&
 	       mta_sts_lists(policy, plan_deliver_host(ask->system));
+}
+
+static bool greets_as(const struct probe_result *probe, struct slice name)
+{
+	struct slice text = slice(probe->greeting.text);
+
+	return name.len > 0 && probe->greeting.code / 100 == 2 &&
+	       slice_equal_nocase(slice_split(&text, ' '), name);
+}
+
+/*
+ * deliver_to may be a name that follows the domain's MX, which is the queue by
+ * now: its mail would go round in a circle.
+ */
+static bool is_ourselves(const struct facts *facts,
+			 const struct probe_result *probe)
+{
+	struct slice greeting = slice(facts->queue_probe.greeting.text);
+
+	return greets_as(probe, slice(facts->plan->queue_mx.host)) ||
+	       (facts->queue_probed &&
+		greets_as(probe, slice_split(&greeting, ' ')));
 }
 
 static void judge_tls(const struct ask *ask, const struct probe_result *probe,
@@ -192,24 +219,34 @@ static void judge_recipients(const struct ask *ask,
 			  mem_printf("name one in probe.recipients"));
 }
 
+/* For how long: a clock that was set ahead makes no row longer. */
+static int64_t good_for_ms(const struct ask *ask)
+{
+	const struct facts_domain *known = ask->known;
+	int64_t by_wall = known->systems[ask->id].good_last_ms -
+			  known->systems[ask->id].good_since_ms;
+	int64_t by_boot = known->systems[ask->id].good_last_boot_ms -
+			  known->systems[ask->id].good_since_boot_ms;
+
+	return by_boot < by_wall ? by_boot : by_wall;
+}
+
 /* One yes may come from the one front end that is ready. */
 static void judge_series(const struct ask *ask, struct tally *tally)
 {
 	int64_t span = ask->facts->plan->timing.rcpt_probe_span;
-	int64_t since = ask->known->systems[ask->id].good_since_ms;
-	int64_t last = ask->known->systems[ask->id].good_last_ms;
+	unsigned count = ask->known->systems[ask->id].good_count;
+	int64_t left = span - (count > 0 ? good_for_ms(ask) : 0);
 	char want[CLOCK_TEXT], when[CLOCK_TEXT];
 
-	if (ask->known->systems[ask->id].good_count >= GOOD_MIN &&
-	    last - since >= span)
+	if (count >= GOOD_MIN && left <= 0)
 		return;
 	clock_format_duration(span, want);
-	check_time(since + span, when);
+	check_time(ask->facts->now.wall_ms + left, when);
 	tally_add(tally, VERDICT_UNKNOWN,
 		  mem_printf("%s: not yet accepted %d times over %s",
 			     ask->domain->name, GOOD_MIN, want),
-		  mem_printf("%u good so far; ask again at %s",
-			     ask->known->systems[ask->id].good_count, when));
+		  mem_printf("%u good so far; ask again at %s", count, when));
 }
 
 static void add_evidence(const struct ask *ask, struct tally *tally)
@@ -254,6 +291,15 @@ static void judge_system(const struct facts *facts, int id, const char *way,
 					     ask.domain->name,
 					     id == SYSTEM_NEW ? "new" : "old"),
 				  mem_printf("ask again"));
+			continue;
+		}
+		if (is_ourselves(facts, probe)) {
+			tally_add(tally, VERDICT_FAIL,
+				  mem_printf("%s: %s is the queue itself",
+					     ask.domain->name, probe->target),
+				  mem_printf("write a host of that system "
+					     "into deliver_to, not what "
+					     "follows the domain's MX"));
 			continue;
 		}
 		if (probe->rcpt_count > 0 && probe->rcpt[0].reply.code > 0) {

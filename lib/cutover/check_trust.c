@@ -275,7 +275,7 @@ static void judge_mx(const struct facts *facts, const char *domain,
 				     answer ? answer->error : "not asked",
 				     name));
 	else if (record_of(answer, DNS_TLSA, 0))
-		tally_add(tally, VERDICT_FAIL,
+		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s has inbound DANE (%s), which knows no "
 				     "secondary MX",
 				     domain, mx),

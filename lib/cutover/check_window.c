@@ -107,6 +107,20 @@ void check_detach_safe(const struct facts *facts, enum gate gate,
 		  "mx-horizon and parked pass, asked just now");
 }
 
+/*
+ * Since `from`.  A clock that was set ahead ends no trail: CLOCK_BOOTTIME tells
+ * what has passed since the daemon took up the plan.
+ */
+static int64_t quiet_ms(const struct facts *facts, int64_t from_ms)
+{
+	int64_t by_wall = facts->now.wall_ms - from_ms;
+	int64_t by_boot = facts->now.boot_ms - facts->loaded_boot_ms;
+
+	if (facts->loaded_ms > from_ms)
+		by_boot += facts->loaded_ms - from_ms;
+	return by_boot < by_wall ? by_boot : by_wall;
+}
+
 void check_stragglers_end(const struct facts *facts, enum gate gate,
 			  struct finding *finding)
 {
@@ -114,6 +128,7 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 	int64_t from = facts->last_arrival_ms > facts->since_ms ?
 			       facts->last_arrival_ms :
 			       facts->since_ms;
+	int64_t quiet = quiet_ms(facts, from);
 	char text[CLOCK_TEXT], span[CLOCK_TEXT];
 
 	finding->evidence = json_array();
@@ -124,7 +139,7 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 		return;
 	}
 	clock_format_duration(trail, span);
-	if (facts->now.wall_ms - from >= trail) {
+	if (quiet >= trail) {
 		finding_set(finding, VERDICT_PASS,
 			    "no mail has come to the queue for %s", span);
 		return;
@@ -138,7 +153,7 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 		       "keep accepting and passing it on until %s; tideover "
 		       "queue list PLAN names who sent it; tideover finish "
 		       "--now ends without this gate",
-		       check_time(from + trail, text));
+		       check_time(facts->now.wall_ms + trail - quiet, text));
 }
 
 static struct json *supervisor_json(const struct facts *facts)

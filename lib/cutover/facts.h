@@ -53,8 +53,10 @@ struct facts_domain {
 	struct {
 		bool probed; /* probe holds a result */
 		struct probe_result probe;
-		/* first and last of the unbroken row of good rcpt probes */
+		/* first and last of the unbroken row of good rcpt probes, by
+		 * the wall clock and by CLOCK_BOOTTIME, which nobody sets */
 		int64_t good_since_ms, good_last_ms;
+		int64_t good_since_boot_ms, good_last_boot_ms;
 		unsigned good_count;
 	} systems[2];
 	uint64_t accepted, waiting, held, delivered, bounced, discarded;
@@ -73,8 +75,11 @@ struct facts {
 	enum phase phase;
 	int64_t since_ms;	 /* wall: the phase began */
 	int64_t last_arrival_ms; /* wall: mail for the plan; 0: none yet */
-	bool supervised;	 /* somebody restarts the daemon */
-	bool window_active;	 /* maintenance of the primary, now */
+	/* When the daemon took up the plan: what is known of time before it,
+	 * it knows by the wall clock alone; 0: no daemon. */
+	int64_t loaded_ms, loaded_boot_ms;
+	bool supervised;    /* somebody restarts the daemon */
+	bool window_active; /* maintenance of the primary, now */
 	/* Every waiver that the plan was given; borrowed. */
 	const struct waiver *waivers;
 	size_t waiver_count;

@@ -77,6 +77,8 @@ static void end_reply(struct probe *probe, enum smtp_stage stage,
 		end(probe, SMTP_STAGE_RCPT, NULL);
 		return;
 	}
+	if (!probe->ended)
+		probe->result.ended = *reply;
 	if (reply->code > 0)
 		snprintf(text, sizeof(text), "%s was answered %d %s",
 			 smtp_stage_name(stage), reply->code, reply->text);

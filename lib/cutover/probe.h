@@ -37,8 +37,9 @@ struct probe_result {
 	size_t rcpt_count;
 	/* Healthy: greeted 220, EHLO 250, MAIL 250 (RCPT is judged apart). */
 	bool healthy;
-	enum smtp_stage stage; /* where it ended if not healthy */
-	char error[256];       /* "" when healthy */
+	enum smtp_stage stage;	 /* where it ended if not healthy */
+	struct smtp_reply ended; /* the reply that ended it; code 0: none did */
+	char error[256];	 /* "" when healthy */
 	int64_t at_ms, took_ms;
 };
 

@@ -213,6 +213,26 @@ static bool all_accepted(const struct probe_result *result)
 	return result->healthy && real > 0;
 }
 
+/* The row of good ones, which a bad one ends. */
+static void keep_row(struct facts_domain *domain, int system,
+		     const struct probe_result *result)
+{
+	int64_t boot_ms = clock_boot_ms();
+
+	if (!all_accepted(result)) {
+		domain->systems[system].good_count = 0;
+		domain->systems[system].good_since_ms = 0;
+		domain->systems[system].good_last_ms = 0;
+		return;
+	}
+	if (domain->systems[system].good_count++ == 0) {
+		domain->systems[system].good_since_ms = result->at_ms;
+		domain->systems[system].good_since_boot_ms = boot_ms;
+	}
+	domain->systems[system].good_last_ms = result->at_ms;
+	domain->systems[system].good_last_boot_ms = boot_ms;
+}
+
 static void keep_result(struct job *job, const struct probe_result *result)
 {
 	struct facts *facts = job->survey->facts;
@@ -225,15 +245,7 @@ static void keep_result(struct job *job, const struct probe_result *result)
 	}
 	domain->systems[job->system].probe = *result;
 	domain->systems[job->system].probed = true;
-	if (!all_accepted(result)) {
-		domain->systems[job->system].good_count = 0;
-		domain->systems[job->system].good_since_ms = 0;
-		domain->systems[job->system].good_last_ms = 0;
-		return;
-	}
-	if (domain->systems[job->system].good_count++ == 0)
-		domain->systems[job->system].good_since_ms = result->at_ms;
-	domain->systems[job->system].good_last_ms = result->at_ms;
+	keep_row(domain, job->system, result);
 }
 
 static void start_jobs(struct survey *survey);

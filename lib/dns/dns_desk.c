@@ -315,6 +315,13 @@ void dns_call_cancel(struct dns_call **call)
 	*call = NULL;
 }
 
+/* SERVFAIL and REFUSED are a resolver's own trouble; the next may do better. */
+static bool has_answer(const struct question *question)
+{
+	return question->answered && question->answer.rcode != DNS_SERVFAIL &&
+	       question->answer.rcode != DNS_REFUSED;
+}
+
 /*
  * One a turn, the next is armed before the callback: it may free the desk, or
  * cancel others.
@@ -332,7 +339,7 @@ static void on_deliver(void *ctx)
 	list_remove(&call->link);
 	if (!list_is_empty(&desk->ready))
 		loop_timer_arm(desk->deliver, 0);
-	if (question && !question->answered && call->left > 0) {
+	if (question && call->left > 0 && !has_answer(question)) {
 		call->resolver = (call->resolver + 1) % desk->resolver_count;
 		ask_resolver(call, question->name, question->type);
 		return;

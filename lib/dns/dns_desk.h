@@ -55,7 +55,7 @@ struct dns_call *dns_desk_ask(struct dns_desk *desk, const struct addr *server,
 /*
  * The same of one of the resolvers, with RD: which one goes by the name, so
  * that each has its share and the same name goes to the same.  Where no answer
- * comes, others are asked, up to three in all.
+ * comes, or SERVFAIL or REFUSED, others are asked, up to three in all.
  */
 struct dns_call *dns_desk_resolve(struct dns_desk *desk, const char *name,
 				  unsigned type, dns_call_fn *done, void *ctx);

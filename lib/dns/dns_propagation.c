@@ -162,6 +162,58 @@ static void sight(struct dns_horizon *horizon, const struct dns_now *now,
 	stamp(horizon, now, ago_ms);
 }
 
+static const struct dns_vantage *authority_at(const struct dns_domain *domain,
+					      const char *address)
+{
+	for (size_t i = 0; i < domain->vantage_count; i++)
+		if (domain->vantages[i].authority &&
+		    strcmp(domain->vantages[i].address, address) == 0)
+			return &domain->vantages[i];
+	return NULL;
+}
+
+static bool any_authority_answers(const struct dns_domain *domain)
+{
+	for (size_t i = 0; i < domain->vantage_count; i++)
+		if (domain->vantages[i].authority &&
+		    !domain->vantages[i].error[0])
+			return true;
+	return false;
+}
+
+/*
+ * Between two looks hours may have passed, and nobody saw when the old set
+ * went.  One that is no authority any more served it until now, too.
+ */
+static void end_old(struct dns_horizon *horizon,
+		    const struct dns_domain *domain,
+		    const struct dns_wanted *wanted, const struct dns_now *now)
+{
+	bool answers = any_authority_answers(domain);
+
+	for (size_t i = horizon->old_at_count; i-- > 0;) {
+		const struct dns_vantage *at =
+			authority_at(domain, horizon->old_at[i]);
+
+		if (at ? at->error[0] || sights_old(&at->mx, wanted) : !answers)
+			continue;
+		memmove(horizon->old_at[i],
+			horizon->old_at[--horizon->old_at_count],
+			sizeof(horizon->old_at[i]));
+		sight(horizon, now, 0);
+	}
+}
+
+static void begin_old(struct dns_horizon *horizon, const char *address)
+{
+	for (size_t i = 0; i < horizon->old_at_count; i++)
+		if (strcmp(horizon->old_at[i], address) == 0)
+			return;
+	if (horizon->old_at_count < DNS_OLD_AT)
+		snprintf(horizon->old_at[horizon->old_at_count++], ADDR_TEXT,
+			 "%s", address);
+}
+
 void dns_horizon_observe(struct dns_horizon *horizon,
 			 const struct dns_domain *domain,
 			 const struct dns_wanted *wanted,
@@ -185,6 +237,7 @@ void dns_horizon_observe(struct dns_horizon *horizon,
 		    at->mx.ttl > horizon->max_ttl)
 			horizon->max_ttl = at->mx.ttl;
 	}
+	end_old(horizon, domain, wanted, now);
 	for (size_t i = 0; i < domain->vantage_count; i++) {
 		const struct dns_vantage *at = &domain->vantages[i];
 		int64_t ago_ms = 0;
@@ -196,7 +249,9 @@ void dns_horizon_observe(struct dns_horizon *horizon,
 		 * resolver drops it when its remaining TTL has run down, as
 		 * if it had been seen at the authority that much earlier.
 		 */
-		if (!at->authority)
+		if (at->authority)
+			begin_old(horizon, at->address);
+		else
 			ago_ms = ((int64_t)horizon->max_ttl - at->mx.ttl) *
 				 SECOND_MS;
 		sight(horizon, now, ago_ms);
@@ -226,16 +281,32 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 	return elapsed < total ? total - elapsed : 0;
 }
 
+/* A server that answers at another of its addresses is not silent. */
+static bool is_silent(const struct dns_domain *domain, size_t i)
+{
+	const struct dns_vantage *silent = &domain->vantages[i];
+
+	if (!silent->authority || !silent->error[0])
+		return false;
+	for (size_t v = 0; v < domain->vantage_count; v++)
+		if (domain->vantages[v].authority &&
+		    !domain->vantages[v].error[0] &&
+		    strcmp(domain->vantages[v].name, silent->name) == 0)
+			return false;
+	return true;
+}
+
 void dns_ttl_observe(struct dns_horizon *horizon,
 		     const struct dns_domain *domain, int64_t low_ttl_s,
 		     const struct dns_now *now)
 {
 	uint32_t high = 0;
-	bool low = false;
+	bool low = false, silent = false;
 
 	for (size_t i = 0; i < domain->vantage_count; i++) {
 		const struct dns_vantage *at = &domain->vantages[i];
 
+		silent |= is_silent(domain, i);
 		if (!at->authority || at->error[0] || at->mx.count == 0)
 			continue;
 		if ((int64_t)at->mx.ttl <= low_ttl_s)
@@ -247,7 +318,7 @@ void dns_ttl_observe(struct dns_horizon *horizon,
 		if (high > horizon->high_ttl)
 			horizon->high_ttl = high;
 		horizon->low_since_ms = 0;
-	} else if (low && !horizon->low_since_ms) {
+	} else if (low && !silent && !horizon->low_since_ms) {
 		horizon->low_since_ms = now->wall_ms;
 		horizon->low_since_boot_ms = now->boot_ms;
 		snprintf(horizon->low_boot_id, sizeof(horizon->low_boot_id),
@@ -287,8 +358,11 @@ int64_t dns_ttl_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 
 struct json *dns_horizon_json(const struct dns_horizon *horizon)
 {
-	struct json *json = json_object();
+	struct json *json = json_object(), *old_at = json_array();
 
+	for (size_t i = 0; i < horizon->old_at_count; i++)
+		json_add_text(old_at, horizon->old_at[i]);
+	json_put(json, "old_at", old_at);
 	json_put_number(json, "max_ttl", horizon->max_ttl);
 	json_put_number(json, "first_ms", (double)horizon->first_ms);
 	json_put_number(json, "old_seen_ms", (double)horizon->old_seen_ms);
@@ -333,6 +407,10 @@ void dns_horizon_from_json(struct dns_horizon *horizon,
 		.low_since_ms = get_ms(value, "low_since_ms"),
 		.low_since_boot_ms = get_ms(value, "low_since_boot_ms"),
 	};
+	for (const struct json *at = json_first(json_get(value, "old_at")); at;
+	     at = json_next(at))
+		if (json_type(at) == JSON_STRING)
+			begin_old(horizon, json_text(at));
 	snprintf(horizon->low_boot_id, sizeof(horizon->low_boot_id), "%s",
 		 low_boot_id ? low_boot_id : "");
 	snprintf(horizon->boot_id, sizeof(horizon->boot_id), "%s",

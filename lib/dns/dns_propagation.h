@@ -10,7 +10,8 @@
  *
  * Horizon TTL = the largest of dns.old_ttl, every authority TTL on record and
  * every remaining TTL that a resolver showed.  Seeing the old set again
- * restarts it.  Elapsed time is the lesser of what the wall clock and
+ * restarts it.  An authority that had it and then was not looked at, or was
+ * silent, may have served it until the answer that first has another.  Elapsed time is the lesser of what the wall clock and
  * CLOCK_BOOTTIME say, so a stepped clock cannot open anything early; over a
  * restart with another boot only the wall clock counts.
  */
@@ -46,6 +47,10 @@ enum dns_view dns_view_of(const struct dns_mx_set *set,
 bool dns_set_has_old(const struct dns_mx_set *set,
 		     const struct dns_wanted *wanted);
 
+enum {
+	DNS_OLD_AT = 64 /* as many authorities as a survey asks */
+};
+
 /* What is kept per domain over restarts. */
 struct dns_horizon {
 	uint32_t max_ttl;    /* seconds, largest seen of an old set */
@@ -53,6 +58,9 @@ struct dns_horizon {
 	int64_t old_seen_ms; /* wall, last sighting of the old set; 0 never */
 	int64_t old_seen_boot_ms; /* CLOCK_BOOTTIME of it */
 	char boot_id[40];	  /* which boot that was */
+	/* Authorities whose latest answer was the old set. */
+	char old_at[DNS_OLD_AT][ADDR_TEXT];
+	size_t old_at_count;
 	/* The authorities' TTLs: how long they have all been low. */
 	uint32_t high_ttl;    /* seconds, largest seen above the low one */
 	int64_t low_since_ms; /* wall, since when none was higher; 0: is */
@@ -81,8 +89,9 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 			 const struct dns_now *now, bool *known);
 /*
  * The MX TTL at the authorities, from the same survey: one above `low_ttl_s`
- * ends the row of low answers, a survey in which every authority that answers
- * is at most that begins it.  Silence and empty sets change nothing.
+ * ends the row of low answers, a survey in which every authority answers and is
+ * at most that begins it: a silent one may still serve the higher.  Later on
+ * silence and empty sets change nothing.
  */
 void dns_ttl_observe(struct dns_horizon *horizon,
 		     const struct dns_domain *domain, int64_t low_ttl_s,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define SERVERS_ASKED 3 /* of the parent's, until one answers */
+#define ADDRESSES_MAX 8 /* of a server that the parent alone names */
 
 /* One zone's; gone when its domain is through. */
 struct survey_parent {
@@ -17,7 +18,9 @@ struct survey_parent {
 	size_t server_count, next, tries;
 	char server[DNS_NAME]; /* whose address is being found */
 	const char *unasked;   /* names in the delegation alone, still to ask */
-	char address[ADDR_TEXT]; /* of that server */
+	char address[ADDR_TEXT];	  /* of that server */
+	struct addr addrs[ADDRESSES_MAX]; /* of one that is unasked */
+	size_t addr_count, pending;
 };
 
 bool dns_names_has(const char *names, const char *name)
@@ -101,9 +104,60 @@ static struct survey_parent *parent_at(struct survey_ask *asked)
 	return NULL;
 }
 
-/* Those that only the parent names: whether they have the zone at all. */
+/*
+ * Those that only the parent names.  One that has the zone is asked by whoever
+ * comes from above, so what it serves counts: it is an authority like others.
+ */
 
 static void ask_unasked(struct survey_parent *parent);
+
+static void one_ended(struct survey_parent *parent)
+{
+	if (--parent->pending == 0)
+		ask_unasked(parent);
+}
+
+static void on_its_mx(struct survey_ask *asked, const struct dns_answer *answer,
+		      const char *why)
+{
+	struct dns_domain *domain = &asked->survey->domains[asked->domain];
+
+	dns_vantage_take_mx(&domain->vantages[asked->at], domain->name, answer,
+			    why);
+	one_ended(parent_at(asked));
+}
+
+static void on_its_soa(struct survey_ask *asked,
+		       const struct dns_answer *answer, const char *why)
+{
+	struct dns_domain *domain = &asked->survey->domains[asked->domain];
+
+	dns_vantage_take_soa(&domain->vantages[asked->at], domain->name, answer,
+			     delegation_of(parent_at(asked))->zone);
+	one_ended(parent_at(asked));
+}
+
+static void ask_its_zone(struct survey_parent *parent)
+{
+	struct dns_survey *survey = parent->survey;
+	struct dns_domain *domain = &survey->domains[parent->domain];
+
+	/* One more than asked: it falls when all of them are under way. */
+	parent->pending = 1;
+	for (size_t i = 0; i < parent->addr_count; i++) {
+		const struct addr *addr = &parent->addrs[i];
+
+		if (!survey_add_authority(domain, parent->server, addr))
+			break;
+		parent->pending += 2;
+		survey_ask(survey, addr, false, domain->name, DNS_SOA,
+			   on_its_soa, parent->domain,
+			   domain->vantage_count - 1);
+		survey_ask(survey, addr, false, domain->name, DNS_MX, on_its_mx,
+			   parent->domain, domain->vantage_count - 1);
+	}
+	one_ended(parent);
+}
 
 static void on_soa(struct survey_ask *asked, const struct dns_answer *answer,
 		   const char *why)
@@ -111,8 +165,11 @@ static void on_soa(struct survey_ask *asked, const struct dns_answer *answer,
 	struct survey_parent *parent = parent_at(asked);
 	struct dns_delegation *found = delegation_of(parent);
 
-	if (!answer || !answer->aa || answer->rcode != DNS_NOERROR)
-		names_add(&found->lame, parent->server);
+	if (answer && answer->aa && answer->rcode == DNS_NOERROR) {
+		ask_its_zone(parent);
+		return;
+	}
+	names_add(&found->lame, parent->server);
 	ask_unasked(parent);
 }
 
@@ -128,6 +185,8 @@ static void on_unasked_address(void *ctx, const struct addr *addrs,
 		ask_unasked(parent);
 		return;
 	}
+	parent->addr_count = count < ADDRESSES_MAX ? count : ADDRESSES_MAX;
+	memcpy(parent->addrs, addrs, parent->addr_count * sizeof(*addrs));
 	survey_ask(parent->survey, &addrs[0], false, found->zone, DNS_SOA,
 		   on_soa, parent->domain, 0);
 }

@@ -195,6 +195,7 @@ static void world_make(struct world *world, const char *text)
 		world->domain->systems[s].good_count = 3;
 		world->domain->systems[s].good_since_ms = NOW_MS - HOUR_MS;
 		world->domain->systems[s].good_last_ms = NOW_MS;
+		world->domain->systems[s].good_last_boot_ms = HOUR_MS;
 	}
 	good_probe(world->old, "old.example.net:25");
 	good_probe(world->new, "tenant.example.org:25");
@@ -216,6 +217,7 @@ static void world_make(struct world *world, const char *text)
 	};
 	world->facts->ledger_known = world->facts->ledger_balances = true;
 	world->facts->journal_intact = true;
+	world->facts->loaded_ms = NOW_MS;
 	world->facts->since_ms = NOW_MS - 100 * HOUR_MS;
 	world->facts->last_arrival_ms = NOW_MS - 80 * HOUR_MS;
 	world->facts->supervised = true;
@@ -513,6 +515,35 @@ static void too_quick(struct world *w)
 	w->domain->systems[SYSTEM_NEW].good_since_ms = NOW_MS - 60000;
 }
 
+/* deliver_to leads to us. */
+static void greets_as_queue(struct world *w)
+{
+	snprintf(w->old->greeting.text, sizeof(w->old->greeting.text),
+		 "%s ESMTP", w->plan->queue_mx.host);
+	snprintf(w->new->greeting.text, sizeof(w->new->greeting.text),
+		 "%s ESMTP", w->plan->queue_mx.host);
+}
+
+static void banned_at_mail(struct world *w)
+{
+	w->new->healthy = false;
+	w->new->rcpt_count = 0;
+	w->new->stage = SMTP_STAGE_MAIL;
+	good_reply(&w->new->ended, 550, "5.7.606", "banned sending IP");
+}
+
+static void quick_by_boot(struct world *w)
+{
+	w->domain->systems[SYSTEM_NEW].good_last_boot_ms = 60000;
+}
+
+/* The daemon has been up for two hours, and the clock was set ahead. */
+static void clock_ahead(struct world *w)
+{
+	w->facts->loaded_ms = NOW_MS - 200 * HOUR_MS;
+	w->facts->loaded_boot_ms = -2 * HOUR_MS;
+}
+
 static void tls_missing(struct world *w)
 {
 	w->plan->replay.tls = PLAN_TLS_REQUIRED;
@@ -693,6 +724,11 @@ static void one_lost(struct world *w)
 static void one_held(struct world *w)
 {
 	w->domain->accepted = w->domain->held = 1;
+}
+
+static void one_waiting(struct world *w)
+{
+	w->domain->accepted = w->domain->waiting = 1;
 }
 
 static void low_minimum(struct world *w)
@@ -1472,6 +1508,8 @@ static const struct {
 	{ "parked", PARK, D, mx_old, VERDICT_FAIL,
 	  "'acme.example. MX 20 " QUEUE ".'" },
 	{ "parked", PARK, D, mx_mixed, VERDICT_FAIL, NULL },
+	{ "parked", PARK, D, no_address, VERDICT_FAIL, "has no address" },
+	{ "parked", PARK, D, host_unasked, VERDICT_UNKNOWN, "no answer about" },
 	{ "parked", PARK, D, resolver_silent, VERDICT_UNKNOWN, "fewer than 3" },
 	{ "parked", PARK, D, silent, VERDICT_UNKNOWN, NULL },
 
@@ -1518,12 +1556,19 @@ static const struct {
 	{ "rcpt-probe", PARK, F, greylisted, VERDICT_UNKNOWN, NULL },
 	{ "rcpt-probe", PARK, F, two_good, VERDICT_UNKNOWN, "ask again at" },
 	{ "rcpt-probe", PARK, F, too_quick, VERDICT_UNKNOWN, "over 15m" },
+	{ "rcpt-probe", PARK, F, greets_as_queue, VERDICT_FAIL,
+	  "the queue itself" },
+	{ "rcpt-probe", PARK, F, banned_at_mail, VERDICT_FAIL,
+	  "refuses with 550 5.7.606" },
+	{ "rcpt-probe", PARK, F, quick_by_boot, VERDICT_UNKNOWN, "over 15m" },
 	{ "rcpt-probe", PARK, F, unreachable, VERDICT_UNKNOWN,
 	  "connect: refused" },
 	{ "rcpt-probe", PARK, F, unprobed, VERDICT_UNKNOWN, NULL },
 
 	{ "rollback-target", PARK, R, nothing, VERDICT_PASS, NULL },
 	{ "rollback-target", PARK, R, accepts_all, VERDICT_WARN, NULL },
+	{ "rollback-target", PARK, R, greets_as_queue, VERDICT_FAIL,
+	  "the queue itself" },
 	{ "rollback-target", PARK, R, old_refuses, VERDICT_FAIL,
 	  "stay parked" },
 	{ "rollback-target", PARK, R, tls_missing, VERDICT_FAIL, NULL },
@@ -1555,6 +1600,7 @@ static const struct {
 
 	{ "held-empty", PARK, C, nothing, VERDICT_PASS, NULL },
 	{ "held-empty", PARK, C, one_held, VERDICT_FAIL, "1 held" },
+	{ "held-empty", PARK, C, one_waiting, VERDICT_FAIL, "1 waiting" },
 	{ "held-empty", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
 
 	/* Nobody but the old system knows: a person reads its trace. */
@@ -1571,6 +1617,7 @@ static const struct {
 	{ "stragglers-end", PARK, C, nothing, VERDICT_PASS, "3d" },
 	{ "stragglers-end", PARK, C, arrived_yesterday, VERDICT_FAIL,
 	  "still came" },
+	{ "stragglers-end", PARK, C, clock_ahead, VERDICT_FAIL, "within 3d" },
 	{ "stragglers-end", PARK, C, trail_begins, VERDICT_FAIL, "not over" },
 	{ "stragglers-end", PLAIN, C, arrived_yesterday, VERDICT_FAIL, NULL },
 	{ "stragglers-end", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },

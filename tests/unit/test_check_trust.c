@@ -232,7 +232,7 @@ static const struct {
 } dane[] = {
 	{ PARK, MX_TLSA "3 1 1 c0ffee\n", VERDICT_PASS, "parked" },
 	{ STANDBY, MX_TLSA "\n", VERDICT_PASS, "beside" },
-	{ STANDBY, MX_TLSA "3 1 1 c0ffee\n", VERDICT_FAIL,
+	{ STANDBY, MX_TLSA "3 1 1 c0ffee\n", VERDICT_WARN,
 	  "Disable-SmtpDaneInbound -DomainName acme.example" },
 	{ STANDBY, MX_TLSA "!SERVFAIL\n", VERDICT_UNKNOWN, "SERVFAIL" },
 	{ STANDBY, "", VERDICT_UNKNOWN, "not asked" },

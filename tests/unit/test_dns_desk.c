@@ -228,27 +228,44 @@ static void resolvers_share_the_names(void **state)
 	end(&w);
 }
 
-static void a_resolver_that_is_away_leaves_it_to_the_next(void **state)
+/* All are answered by the second of two resolvers. */
+static void the_other_answers(struct world *w, const struct addr *bad)
 {
 	static struct asked asked[MANY];
-	struct world w;
-	struct addr both[2];
+	struct addr both[2] = { *bad, *lab_dns_addr(w->dns) };
 	char name[64], there[ADDR_TEXT];
 
-	begin(&w);
-	both[0] = w.nobody;
-	both[1] = *lab_dns_addr(w.dns);
 	addr_format(&both[1], there);
-	dns_desk_set_resolvers(w.desk, both, 2);
+	dns_desk_set_resolvers(w->desk, both, 2);
 	for (int i = 0; i < MANY; i++) {
 		snprintf(name, sizeof(name), "x%d.acme.example", i);
-		resolve(&w, &asked[i], name);
+		resolve(w, &asked[i], name);
 	}
-	loop_run(w.loop);
+	loop_run(w->loop);
 	for (int i = 0; i < MANY; i++) {
 		assert_true(asked[i].answered);
 		assert_string_equal(asked[i].from, there);
 	}
+}
+
+static void a_resolver_that_is_away_leaves_it_to_the_next(void **state)
+{
+	struct world w;
+
+	begin(&w);
+	the_other_answers(&w, &w.nobody);
+	end(&w);
+}
+
+static void a_resolver_that_refuses_leaves_it_to_the_next(void **state)
+{
+	struct world w;
+	struct lab_dns *empty;
+
+	begin(&w);
+	empty = server(&w, false);
+	the_other_answers(&w, lab_dns_addr(empty));
+	lab_dns_free(empty);
 	end(&w);
 }
 
@@ -333,6 +350,7 @@ int main(void)
 		cmocka_unit_test(who_never_answers_is_given_up),
 		cmocka_unit_test(resolvers_share_the_names),
 		cmocka_unit_test(a_resolver_that_is_away_leaves_it_to_the_next),
+		cmocka_unit_test(a_resolver_that_refuses_leaves_it_to_the_next),
 		cmocka_unit_test(without_a_resolver_it_says_so),
 		cmocka_unit_test(who_cancels_is_not_told),
 		cmocka_unit_test(an_answer_may_free_the_desk),

@@ -133,14 +133,24 @@ static const struct {
 	struct step steps[8];
 	size_t count;
 } lives[] = {
-	{ "opens one TTL and the margin after the last sighting",
+	{ "opens one TTL and the margin after the old set was gone",
 	  &move,
 	  300,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 100, 100, "a", AUTHORITY, QUEUE, 300, 260, true },
-		  { 359, 359, "a", AUTHORITY, QUEUE, 300, 1, true },
-		  { 360, 360, "a", NOWHERE, "", 0, 0, true },
+		  { 10, 10, "a", AUTHORITY, QUEUE, 300, 360, true },
+		  { 369, 369, "a", AUTHORITY, QUEUE, 300, 1, true },
+		  { 370, 370, "a", NOWHERE, "", 0, 0, true },
+	  },
+	  4 },
+	{ "where nobody looked for hours it may have gone just now",
+	  &move,
+	  300,
+	  {
+		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
+		  { 9000, 9000, "a", BROKEN, "", 0, 0, true },
+		  { 9100, 9100, "a", AUTHORITY, QUEUE, 300, 360, true },
+		  { 9200, 9200, "a", AUTHORITY, QUEUE, 300, 260, true },
 	  },
 	  4 },
 	{ "the old set seen again starts it anew",
@@ -148,9 +158,9 @@ static const struct {
 	  300,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 350, 350, "a", AUTHORITY, QUEUE, 300, 10, true },
+		  { 10, 10, "a", AUTHORITY, QUEUE, 300, 360, true },
 		  { 355, 355, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 500, 500, "a", AUTHORITY, QUEUE, 300, 215, true },
+		  { 500, 500, "a", AUTHORITY, QUEUE, 300, 360, true },
 	  },
 	  4 },
 	{ "the largest TTL on record counts, not the lowered one",
@@ -210,27 +220,31 @@ static const struct {
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
 		  { 200, 200, "a", AUTHORITY,
-		    "10 mx2.old.example, 20 mx.new.example", 300, 160, true },
+		    "10 mx2.old.example, 20 mx.new.example", 300, 360, true },
+		  { 300, 300, "a", AUTHORITY,
+		    "10 mx2.old.example, 20 mx.new.example", 300, 260, true },
 	  },
-	  2 },
+	  3 },
 	{ "same host in both: it is old until parked",
 	  &same,
 	  300,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
 		  { 100, 100, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 200, 200, "a", AUTHORITY, QUEUE, 300, 260, true },
+		  { 200, 200, "a", AUTHORITY, QUEUE, 300, 360, true },
+		  { 300, 300, "a", AUTHORITY, QUEUE, 300, 260, true },
 	  },
-	  3 },
+	  4 },
 	{ "a clock stepped forward opens nothing early",
 	  &move,
 	  300,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 90000, 60, "a", AUTHORITY, QUEUE, 300, 300, true },
-		  { 90300, 360, "a", NOWHERE, "", 0, 0, true },
+		  { 10, 10, "a", AUTHORITY, QUEUE, 300, 360, true },
+		  { 90000, 60, "a", AUTHORITY, QUEUE, 300, 310, true },
+		  { 90310, 370, "a", NOWHERE, "", 0, 0, true },
 	  },
-	  3 },
+	  4 },
 	{ "a clock stepped back only makes it later",
 	  &move,
 	  300,
@@ -246,16 +260,17 @@ static const struct {
 	  300,
 	  {
 		  { 0, 90000, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 200, 10, "b", AUTHORITY, QUEUE, 300, 160, true },
-		  { 360, 170, "b", NOWHERE, "", 0, 0, true },
+		  { 20, 90020, "a", AUTHORITY, QUEUE, 300, 360, true },
+		  { 200, 10, "b", AUTHORITY, QUEUE, 300, 180, true },
+		  { 380, 190, "b", NOWHERE, "", 0, 0, true },
 	  },
-	  3 },
+	  4 },
 	{ "no old TTL: unknown until observed for long enough",
 	  &move,
 	  -1,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, false },
-		  { 3600, 3600, "a", AUTHORITY, QUEUE, 300, 0, false },
+		  { 3600, 3600, "a", AUTHORITY, QUEUE, 300, 360, false },
 		  { 172799, 172799, "a", NOWHERE, "", 0, 0, false },
 		  { 172800, 172800, "a", NOWHERE, "", 0, 0, true },
 	  },
@@ -291,7 +306,7 @@ static const struct {
 	  300,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 10, 10, "a", AUTHORITY, NEW, 86400, 350, true },
+		  { 10, 10, "a", AUTHORITY, NEW, 86400, 360, true },
 	  },
 	  2 },
 };
@@ -375,7 +390,8 @@ static void broken_memory_of_a_horizon_is_an_empty_one(void **state)
 	json_free(json);
 }
 
-/* What the authorities show at a time, and what is left then.  -1: silence. */
+/* What the authorities show at a time, and what is left then.  -1: silence;
+ * -2: of the second alone. */
 static const struct {
 	const char *promise;
 	int64_t old_ttl_s;
@@ -404,6 +420,12 @@ static const struct {
 	  3600,
 	  { { 0, 0, 300, 3660, true }, { 3660, 3660, -1, 0, true } },
 	  2 },
+	{ "one that was higher and is silent may be so still",
+	  -1,
+	  { { 0, 0, 3600, 3660, false },
+	    { 100, 100, -2, 3660, false },
+	    { 4000, 4000, 300, 3660, true } },
+	  3 },
 	{ "a clock that is set ahead opens nothing",
 	  3600,
 	  { { 0, 0, 300, 3660, true }, { 9000, 60, 300, 3600, true } },
@@ -420,8 +442,10 @@ static void the_low_ttl_is_served_for_as_long_as_the_high_one(void **state)
 		struct dns_horizon horizon = { 0 };
 
 		for (size_t s = 0; s < rows[i].count; s++) {
-			struct dns_vantage at[2] = { { .authority = true },
-						     { .authority = true } };
+			struct dns_vantage at[2] = {
+				{ .authority = true, .name = "ns1" },
+				{ .authority = true, .name = "ns2" },
+			};
 			struct dns_domain domain = { .vantages = at,
 						     .vantage_count = 2 };
 			int ttl = rows[i].steps[s].ttl;
@@ -438,7 +462,7 @@ static void the_low_ttl_is_served_for_as_long_as_the_high_one(void **state)
 			at[0].mx = set_of(OLD_TEXT, 300);
 			at[1].mx = set_of(OLD_TEXT, (uint32_t)ttl);
 			if (ttl < 0)
-				for (size_t v = 0; v < 2; v++)
+				for (size_t v = ttl == -2; v < 2; v++)
 					snprintf(at[v].error,
 						 sizeof(at[v].error),
 						 "timeout");
