@@ -1,5 +1,5 @@
-/* What must be right before the queue takes a message: the clock, the list of
- * recipients, the queue's certificate, the MTA-STS policy. */
+/* What must be right before the queue takes a message: the list of recipients,
+ * the queue's certificate, the MTA-STS policy. */
 
 #include "cutover/check_parts.h"
 #include <stdlib.h>
@@ -11,42 +11,6 @@
 enum {
 	NAMES_MAX = 10
 };
-
-/* The clock. */
-
-void check_clock(const struct facts *facts, enum gate gate,
-		 struct finding *finding)
-{
-	struct json *json = json_object();
-
-	json_put_text(json, "asked", "the kernel: adjtimex(2), maximum error");
-	json_put_time(json, "at", facts->now.wall_ms);
-	if (facts->clock_asked)
-		json_put_number(json, "error_ms",
-				(double)facts->clock_error_ms);
-	else
-		json_put_text(json, "error", facts->clock_why);
-	finding->evidence = json_array();
-	json_add(finding->evidence, json);
-	if (!facts->clock_asked) {
-		check_not_known(facts, finding,
-				"whether the clock is right is not known: %s",
-				facts->clock_why);
-		finding_remedy(finding, "run chrony or systemd-timesyncd; or "
-					"compare it yourself and attest");
-	} else if (facts->clock_error_ms < SECOND_MS) {
-		finding_set(finding, VERDICT_PASS,
-			    "the clock is right to the second");
-	} else {
-		finding_set(finding,
-			    facts->clock_error_ms < 5 * SECOND_MS ?
-				    VERDICT_WARN :
-				    VERDICT_FAIL,
-			    "the clock may be off by more than %d s",
-			    facts->clock_error_ms < 5 * SECOND_MS ? 1 : 5);
-		finding_remedy(finding, "fix the clock: times are evidence");
-	}
-}
 
 /* The list of recipients. */
 

@@ -14,6 +14,7 @@
 #include "cutover/tenant.h"
 #include "dns/dns_propagation.h"
 #include "mail/mta_sts.h"
+#include "net/http.h"
 
 /* MTA-STS of a domain: the record and the policy as a sender would get them. */
 struct facts_sts {
@@ -24,12 +25,21 @@ struct facts_sts {
 	char error[256];	/* why not */
 	char from[300];		/* "mta-sts.acme.example at 192.0.2.7" */
 	int64_t at_ms;
-	int64_t seen_ms; /* wall, this id was seen first; 0: not kept */
+	int64_t seen_ms;       /* wall, this id was seen first; 0: not kept */
+	struct http_date date; /* of the answer that had the policy, or none */
+};
+
+/* The Date that one of the plan's clocks answered with. */
+struct facts_date {
+	char of[300];	 /* "time.example.org at 192.0.2.7" */
+	char error[160]; /* no answer came; "" one did */
+	struct http_date date;
 };
 
 enum {
 	FACTS_RESOLVERS = 8,
-	FACTS_AUTHORITIES = 64
+	FACTS_AUTHORITIES = 64,
+	FACTS_DATES = 8
 };
 
 /* What one resolver says of a domain's SOA: checked, then unchecked. */
@@ -102,6 +112,8 @@ struct facts {
 	bool clock_asked; /* else clock_why says why not */
 	int64_t clock_error_ms;
 	char clock_why[128];
+	struct facts_date dates[FACTS_DATES];
+	size_t date_count; /* of plan->clocks, once they were asked */
 
 	/* The list of the plan; `listed` is borrowed, NULL: not read. */
 	const struct map *listed; /* by mailbox key */
@@ -110,10 +122,10 @@ struct facts {
 	/* What the plan's evidence files say: facts_read_evidence(). */
 	struct tenant tenant;
 
-	/* Where MTA-STS policies come from; 0 and NULL: port 443, and whom the
-	 * system trusts. */
-	int sts_port;
-	const char *sts_ca_file; /* borrowed */
+	/* Where MTA-STS policies and dates come from; 0 and NULL: port 443,
+	 * and whom the system trusts. */
+	int https_port;
+	const char *https_ca_file; /* borrowed */
 
 	/* Trust for the probes, made by the first survey: loading the
 	 * system's store every few seconds would be a waste. */

@@ -1,11 +1,8 @@
 #include "cutover/sts.h"
 #include "base/clock.h"
-#include "net/http.h"
-#include <fcntl.h>
-#include <pthread.h>
+#include "net/fetch.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
 	AT_ONCE = 8,
@@ -21,15 +18,7 @@ struct job {
 	char host[DNS_NAME + 16], address[ADDR_TEXT];
 	struct loop_timer *step; /* runs `then`, from the loop */
 	loop_fn *then;
-	/* The thread: what it wrote is read after it was joined. */
-	pthread_t thread;
-	bool fetching;
-	_Atomic bool stop;
-	int pipe[2];
-	struct loop_watch *watch;
-	struct buf body;
-	struct err err;
-	enum http_result result;
+	struct fetch *fetch;
 };
 
 struct sts {
@@ -43,25 +32,11 @@ struct sts {
 	size_t next, open;
 };
 
-static void join(struct job *job)
-{
-	if (!job->fetching)
-		return;
-	job->stop = true;
-	pthread_join(job->thread, NULL);
-	job->fetching = false;
-	loop_watch_free(job->watch);
-	job->watch = NULL;
-	close(job->pipe[0]);
-	close(job->pipe[1]);
-}
-
 static void job_free(struct job *job)
 {
-	join(job);
+	fetch_cancel(&job->fetch);
 	dns_desk_host_cancel(&job->finding);
 	loop_timer_free(job->step);
-	buf_release(&job->body);
 	free(job->found.policy);
 	free(job);
 }
@@ -136,40 +111,22 @@ static void fails(struct job *job, const char *what, const char *why)
 
 /* The policy. */
 
-static void *fetch(void *ctx)
-{
-	struct job *job = ctx;
-	const struct http_fetch what = {
-		.host = job->host,
-		.path = "/.well-known/mta-sts.txt",
-		.port = job->sts->facts->sts_port,
-		.address = job->address,
-		.ca_file = job->sts->facts->sts_ca_file,
-		.max_bytes = MTA_STS_MAX_BYTES,
-		.timeout_ms = FETCH_MS,
-		.stop = &job->stop,
-	};
-	ssize_t told;
-
-	job->result = http_fetch(&what, &job->body, &job->err);
-	told = write(job->pipe[1], "", 1);
-	(void)told; /* one byte into an empty pipe */
-	return NULL;
-}
-
-static void on_fetched(void *ctx, int fd, int what)
+static void on_fetched(void *ctx, enum http_result result,
+		       struct slice document, const struct http_date *date,
+		       const char *why)
 {
 	struct job *job = ctx;
 	struct mta_sts *policy;
 	struct err err = ERR_INIT;
 
-	join(job);
-	if (job->result != HTTP_OK) {
-		fails(job, job->host, job->err.text);
+	job->fetch = NULL;
+	job->found.date = *date;
+	if (result != HTTP_OK) {
+		fails(job, job->host, why);
 		return;
 	}
 	policy = mem_alloc(sizeof(*policy));
-	if (mta_sts_policy_parse(buf_slice(&job->body), policy, &err) < 0) {
+	if (mta_sts_policy_parse(document, policy, &err) < 0) {
 		free(policy);
 		fails(job, job->host, err.text);
 		return;
@@ -182,6 +139,8 @@ static void on_address(void *ctx, const struct addr *addrs, size_t count,
 		       const char *why)
 {
 	struct job *job = ctx;
+	const struct facts *facts = job->sts->facts;
+	struct err err = ERR_INIT;
 
 	job->finding = NULL;
 	if (count == 0) {
@@ -191,19 +150,19 @@ static void on_address(void *ctx, const struct addr *addrs, size_t count,
 	addr_ip(&addrs[0], job->address);
 	snprintf(job->found.from, sizeof(job->found.from), "%.230s at %.63s",
 		 job->host, job->address);
-	if (pipe2(job->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
-		fails(job, job->host, "no pipe");
-		return;
-	}
-	if (pthread_create(&job->thread, NULL, fetch, job) != 0) {
-		close(job->pipe[0]);
-		close(job->pipe[1]);
-		fails(job, job->host, "no thread");
-		return;
-	}
-	job->fetching = true;
-	job->watch = loop_watch_new(job->sts->loop, job->pipe[0], LOOP_READ,
-				    on_fetched, job);
+	job->fetch = fetch_start(job->sts->loop,
+				 &(struct http_fetch){
+					 .host = job->host,
+					 .path = "/.well-known/mta-sts.txt",
+					 .port = facts->https_port,
+					 .address = job->address,
+					 .ca_file = facts->https_ca_file,
+					 .max_bytes = MTA_STS_MAX_BYTES,
+					 .timeout_ms = FETCH_MS,
+				 },
+				 on_fetched, job, &err);
+	if (!job->fetch)
+		fails(job, job->host, err.text);
 }
 
 static void find_policy(void *ctx)

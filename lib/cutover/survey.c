@@ -1,6 +1,7 @@
 #include "cutover/survey.h"
 #include "base/clock.h"
 #include "cutover/check_parts.h"
+#include "cutover/survey_clock.h"
 #include "cutover/survey_records.h"
 #include "cutover/survey_trust.h"
 #include "cutover/sts.h"
@@ -32,6 +33,7 @@ struct survey {
 	struct dns_survey *dns;
 	struct survey_records *records;
 	struct survey_trust *trust;
+	struct survey_clock *clock;
 	struct sts *sts;       /* after the records */
 	struct dns_desk *desk; /* whoever asks DNS asks here */
 	struct addr resolvers[PLAN_LIST_MAX];
@@ -51,6 +53,7 @@ static void survey_free(struct survey *survey)
 	dns_survey_cancel(survey->dns);
 	survey_records_cancel(survey->records);
 	survey_trust_cancel(survey->trust);
+	survey_clock_cancel(survey->clock);
 	sts_cancel(survey->sts);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
@@ -64,7 +67,7 @@ static void survey_free(struct survey *survey)
 static void look_whether_done(struct survey *survey)
 {
 	if (!survey->dns && !survey->records && !survey->trust &&
-	    !survey->sts && survey->job_open == 0 &&
+	    !survey->clock && !survey->sts && survey->job_open == 0 &&
 	    survey->job_next == survey->job_count)
 		loop_timer_arm(survey->tell, 0);
 }
@@ -100,6 +103,14 @@ static void trust_came(void *ctx)
 	struct survey *survey = ctx;
 
 	survey->trust = NULL;
+	look_whether_done(survey);
+}
+
+static void clock_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->clock = NULL;
 	look_whether_done(survey);
 }
 
@@ -433,6 +444,8 @@ static void on_deadline(void *ctx)
 	survey->records = NULL;
 	survey_trust_cancel(survey->trust);
 	survey->trust = NULL;
+	survey_clock_cancel(survey->clock);
+	survey->clock = NULL;
 	sts_cancel(survey->sts);
 	survey->sts = NULL;
 	for (size_t i = 0; i < survey->job_count; i++) {
@@ -479,6 +492,9 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	open_desk(survey);
 	if ((what & SURVEY_DNS) && start_dns(survey, err) < 0)
 		goto fail;
+	if (what & SURVEY_RECORDS)
+		survey->clock = survey_clock_start(loop, facts, survey->desk,
+						   clock_came, survey);
 	start_jobs(survey);
 	loop_timer_arm(survey->deadline, SURVEY_MS);
 	look_whether_done(survey);

@@ -21,8 +21,8 @@ enum {
 	SURVEY_OLD = 2,
 	SURVEY_NEW = 4,
 	SURVEY_QUEUE = 8,
-	SURVEY_RECORDS = 16 /* TXT and their kin, then the MTA-STS policy; with
-			       SURVEY_DNS */
+	SURVEY_RECORDS = 16 /* TXT and their kin, then the MTA-STS policy, and
+			       the plan's clocks; with SURVEY_DNS */
 };
 
 struct survey *survey_start(struct loop *loop, struct facts *facts,

@@ -1190,6 +1190,83 @@ static void clock_unknown(struct world *w)
 	w->facts->clock_asked = false;
 }
 
+/* A server whose clock is `ahead_ms` of ours, asked at `at_ms` of a second of
+ * ours; the answer took 40 ms. */
+static void add_date(struct world *w, int64_t at_ms, int64_t ahead_ms)
+{
+	struct facts_date *date = &w->facts->dates[w->facts->date_count++];
+	int64_t now = NOW_MS / 1000 * 1000 + at_ms;
+
+	snprintf(date->of, sizeof(date->of), "time.example.org at 192.0.2.%zu",
+		 w->facts->date_count);
+	date->date.asked_ms = now;
+	date->date.answered_ms = now + 40;
+	date->date.date_ms = (now + 20 + ahead_ms) / 1000 * 1000;
+}
+
+static void date_right(struct world *w)
+{
+	w->facts->clock_asked = false;
+	add_date(w, 500, 0);
+}
+
+static void date_over_the_turn(struct world *w)
+{
+	w->facts->clock_asked = false;
+	add_date(w, 970, 0);
+}
+
+static void date_over_the_turn_in_sync(struct world *w)
+{
+	add_date(w, 970, 0);
+}
+
+static void date_within_two(struct world *w)
+{
+	w->facts->clock_asked = false;
+	add_date(w, 500, 900);
+}
+
+static void date_two(struct world *w)
+{
+	add_date(w, 500, -2600);
+}
+
+static void date_ten(struct world *w)
+{
+	add_date(w, 500, 10000);
+}
+
+static void dates_of_two_minds(struct world *w)
+{
+	add_date(w, 500, 10000);
+	add_date(w, 500, 0);
+}
+
+static void dates_of_two_minds_alone(struct world *w)
+{
+	clock_unknown(w);
+	dates_of_two_minds(w);
+}
+
+/* A cache's Date is of when it stored the answer. */
+static void date_of_a_cache(struct world *w)
+{
+	clock_unknown(w);
+	snprintf(w->facts->clock_why, sizeof(w->facts->clock_why),
+		 "nothing disciplines it");
+	add_date(w, 500, -60000);
+	w->facts->dates[0].date.stored = true;
+}
+
+static void date_of_the_policy(struct world *w)
+{
+	add_date(w, 500, 10000);
+	w->facts->date_count = 0;
+	w->facts->domains[0].sts.asked = true;
+	w->facts->domains[0].sts.date = w->facts->dates[0].date;
+}
+
 static void clock_unknown_private(struct world *w)
 {
 	w->facts->clock_asked = false;
@@ -1556,6 +1633,17 @@ static const struct {
 	{ "clock", PARK, S, clock_two, VERDICT_WARN, "more than 1 s" },
 	{ "clock", PARK, P, clock_ten, VERDICT_FAIL, "evidence" },
 	{ "clock", PARK, S, clock_unknown, VERDICT_UNKNOWN, "attest" },
+	{ "clock", PARK, S, date_right, VERDICT_PASS, NULL },
+	{ "clock", PARK, S, date_over_the_turn, VERDICT_WARN, "a few seconds" },
+	{ "clock", PARK, S, date_over_the_turn_in_sync, VERDICT_PASS, NULL },
+	{ "clock", PARK, S, date_within_two, VERDICT_WARN, "a few seconds" },
+	{ "clock", PARK, S, date_two, VERDICT_WARN, "more than 1 s" },
+	{ "clock", PARK, S, date_ten, VERDICT_FAIL, "NTP sources" },
+	{ "clock", PARK, S, dates_of_two_minds, VERDICT_WARN, "differ" },
+	{ "clock", PARK, S, dates_of_two_minds_alone, VERDICT_UNKNOWN,
+	  "differ" },
+	{ "clock", PARK, S, date_of_a_cache, VERDICT_UNKNOWN, "disciplines" },
+	{ "clock", PARK, P, date_of_the_policy, VERDICT_FAIL, "more than 5 s" },
 	{ "clock", PARK, S, clock_unknown_private, VERDICT_WARN, "rehearsal" },
 
 	{ "recipients", PARK, S, nothing, VERDICT_WARN, "no list" },
