@@ -102,6 +102,9 @@ static int restore_line(void *ctx, const struct json *line, struct err *err)
 			set_text(&cutover->stops[i].breaker, NULL);
 	} else if (strcmp(event, "check") == 0) {
 		watch_restore_turn(&cutover->watch, data, at_ms);
+	} else if (strcmp(event, "recovered") == 0) {
+		cutover_recovered(cutover, (uint64_t)json_get_number(
+						   data, "damaged_ranges", 0));
 	} else if (strcmp(event, "waive") == 0) {
 		restore_waiver(cutover, data, at_ms);
 	} else if (strcmp(event, "window") == 0) {
@@ -122,6 +125,13 @@ static int each_line(void *ctx, const struct json *line)
 	if (restore_line(ctx, line, &err) < 0)
 		log_error("journal: %s", err.text);
 	return 0;
+}
+
+/* Each start finds the same ranges again, until their segment is gone. */
+void cutover_recovered(struct cutover *cutover, uint64_t damaged)
+{
+	if (damaged > cutover->damaged)
+		cutover->damaged = damaged;
 }
 
 void cutover_add_waiver(struct cutover *cutover, const struct waiver *waiver)

@@ -109,6 +109,7 @@ struct cutover {
 	struct loop_timer *tick;
 	struct cutover_recall *recall; /* under way, or NULL */
 	struct gate_run *gates;	       /* waiting to be judged */
+	struct gate_run *closing;      /* they wait for the index as well */
 	struct map views;	       /* vantage -> view + 1 */
 	struct findings last_gate;     /* what blocks, for the status */
 	struct watch watch;
@@ -130,6 +131,8 @@ struct cutover {
 	size_t sample_count;
 	int64_t sample_every_ms, next_sample_ms;
 	int64_t next_ledger_ms;
+
+	uint64_t damaged; /* ranges of the spool, at the worst start */
 };
 
 /*
@@ -188,6 +191,9 @@ const char *cutover_paused(const struct cutover_domain *domain);
 /* Journals an act on envelopes ("release", "discard", "hold"). */
 int cutover_note(struct cutover *cutover, const char *event, struct json *data,
 		 struct err *err);
+
+/* So many ranges of the spool could not be read at a start. */
+void cutover_recovered(struct cutover *cutover, uint64_t damaged);
 
 /* A message of this plan was kept; `bytes` of its body. */
 void cutover_arrived(struct cutover *cutover, uint64_t sequence, uint64_t bytes,

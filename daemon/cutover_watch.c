@@ -20,7 +20,7 @@ struct gate_run {
 	char *only;
 	cutover_gate_fn *done;
 	void *ctx;
-	struct err err;
+	struct cutover *cutover; /* NULL: it is gone */
 };
 
 static void horizon_path(const struct cutover *cutover, struct buf *path)
@@ -114,6 +114,9 @@ void cutover_watch_free(struct cutover *cutover)
 		free(run->only);
 		free(run);
 	}
+	/* The index answers them yet. */
+	for (struct gate_run *run = cutover->closing; run; run = run->next)
+		run->cutover = NULL;
 	findings_release(&cutover->last_gate);
 	watch_release(&cutover->watch);
 	map_release(&cutover->views);
@@ -260,6 +263,7 @@ static void fill_facts(struct cutover *cutover)
 	facts->ledger_known = true;
 	facts->ledger_balances = true;
 	facts->journal_intact = true;
+	facts->damaged = cutover->damaged;
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
 		const struct queue_ledger *ledger =
 			&cutover->domains[i].queue->ledger;
@@ -332,6 +336,43 @@ static void judge(struct cutover *cutover, struct gate_run *run)
 	}
 	free(run->only);
 	free(run);
+}
+
+static void exceptions_came(void *ctx, struct json *result,
+			    const struct err *err)
+{
+	struct gate_run *run = ctx, **at;
+	struct cutover *cutover = run->cutover;
+
+	if (!cutover) {
+		json_free(result);
+		free(run->only);
+		free(run);
+		return;
+	}
+	if (err)
+		log_error("exceptions: %s", err->text);
+	for (at = &cutover->closing; *at != run; at = &(*at)->next)
+		;
+	*at = run->next;
+	json_free(cutover->facts->exceptions);
+	cutover->facts->exceptions = result;
+	judge(cutover, run);
+}
+
+/* Who closes signs for what was delivered twice or out of order, which the
+ * index alone knows. */
+static void judge_or_ask(struct cutover *cutover, struct gate_run *run)
+{
+	if (run->gate != GATE_CLOSE) {
+		judge(cutover, run);
+		return;
+	}
+	run->cutover = cutover;
+	run->next = cutover->closing;
+	cutover->closing = run;
+	index_exceptions(cutover->env.store->index, cutover->plan->name,
+			 exceptions_came, run);
 }
 
 void cutover_judge(struct cutover *cutover, enum gate gate, const char *only,
@@ -409,7 +450,7 @@ static void survey_done(void *ctx)
 	while (run) {
 		struct gate_run *next = run->next;
 
-		judge(cutover, run);
+		judge_or_ask(cutover, run);
 		run = next;
 	}
 	cutover_look(cutover);

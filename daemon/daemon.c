@@ -571,6 +571,7 @@ static void note_recovered(struct daemon *daemon, struct cutover *cutover)
 
 	json_put_number(data, "damaged_ranges", (double)daemon->damaged);
 	json_put_number(data, "torn_ranges", (double)daemon->torn);
+	cutover_recovered(cutover, daemon->damaged);
 	if (cutover_note(cutover, "recovered", data, &err) < 0)
 		log_error("journal: %s", err.text);
 }

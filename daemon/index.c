@@ -908,6 +908,12 @@ void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 	query(index, INDEX_UNCERTAIN, plan, NULL, done, ctx);
 }
 
+void index_exceptions(struct index *index, const char *plan,
+		      index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_EXCEPTIONS, plan, NULL, done, ctx);
+}
+
 void index_remove_plan(struct index *index, const char *plan)
 {
 	struct op *op = mem_alloc(sizeof(*op));

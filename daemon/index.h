@@ -143,6 +143,10 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 /* Envelopes whose outcome was uncertain: possible duplicates, by id. */
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 		     void *ctx);
+/* What whoever signs must see: {"uncertain","overtaken","named":[{"kind","id",
+ * "envelope"}]}, the first few of each by name.  Looks through all of a plan. */
+void index_exceptions(struct index *index, const char *plan,
+		      index_json_fn *done, void *ctx);
 /* What was delivered since then, or perhaps, the latest INDEX_RECENT_MAX of it:
  * [{"target","forward_path","reverse_path","at_ms"}]. */
 enum {

@@ -25,6 +25,7 @@ void facts_free(struct facts *facts)
 	tenant_release(&facts->tenant);
 	records_free(facts->records);
 	json_free(facts->asked);
+	json_free(facts->exceptions);
 	tls_client_free(facts->probe_tls);
 	free(facts->domains);
 	free(facts);

@@ -107,6 +107,10 @@ struct facts {
 	bool ledger_balances;
 	char ledger_why[256]; /* why not */
 	bool journal_intact;
+	/* For the gate close: {"uncertain","overtaken","named":[{"kind","id",
+	 * "envelope"}]}; NULL: not known. */
+	struct json *exceptions;
+	uint64_t damaged; /* ranges of the spool that could not be read again */
 
 	/* How far off the wall clock may be, as the kernel says. */
 	bool clock_asked; /* else clock_why says why not */

@@ -216,6 +216,7 @@ static void world_make(struct world *world, const char *text)
 	};
 	world->facts->ledger_known = world->facts->ledger_balances = true;
 	world->facts->journal_intact = true;
+	world->facts->exceptions = json_object();
 	world->facts->since_ms = NOW_MS - 100 * HOUR_MS;
 	world->facts->last_arrival_ms = NOW_MS - 80 * HOUR_MS;
 	world->facts->supervised = true;
@@ -750,6 +751,38 @@ static void one_waived(struct world *w)
 {
 	w->facts->waivers = &given;
 	w->facts->waiver_count = 1;
+}
+
+static void exception(struct world *w, const char *kind, const char *text)
+{
+	json_free(w->facts->exceptions);
+	w->facts->exceptions = json_parse(slice(text), NULL);
+	assert_int_equal(json_get_number(w->facts->exceptions, kind, 0), 1);
+}
+
+static void perhaps_twice(struct world *w)
+{
+	exception(w, "uncertain",
+		  "{\"uncertain\":1,\"named\":[{\"kind\":\"uncertain\","
+		  "\"id\":\"4f2a\",\"envelope\":1}]}");
+}
+
+static void out_of_order(struct world *w)
+{
+	exception(w, "overtaken",
+		  "{\"overtaken\":1,\"named\":[{\"kind\":\"overtaken\","
+		  "\"id\":\"91cc\",\"envelope\":0}]}");
+}
+
+static void damaged_spool(struct world *w)
+{
+	w->facts->damaged = 1;
+}
+
+static void exceptions_unknown(struct world *w)
+{
+	json_free(w->facts->exceptions);
+	w->facts->exceptions = NULL;
 }
 
 static void waived_by_nobody(struct world *w)
@@ -1600,6 +1633,10 @@ static const struct {
 	{ "signoff", PARK, C, one_waived, VERDICT_WARN, "mx-not-old" },
 	{ "signoff", PARK, C, waived_by_nobody, VERDICT_FAIL, "by name" },
 	{ "signoff", PARK, C, breaker, VERDICT_FAIL, "breaker" },
+	{ "signoff", PARK, C, perhaps_twice, VERDICT_FAIL, "4f2a:1" },
+	{ "signoff", PARK, C, out_of_order, VERDICT_FAIL, "a later one" },
+	{ "signoff", PARK, C, damaged_spool, VERDICT_FAIL, "quarantine" },
+	{ "signoff", PARK, C, exceptions_unknown, VERDICT_UNKNOWN, "twice" },
 	{ "signoff", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
 
 	{ "standby-health", PARK, S, greeted_no, VERDICT_PASS, "only MX" },
