@@ -131,7 +131,7 @@ static int ask(struct command_call *call, struct facts *facts, struct err *err)
 	survey = survey_start(loop, facts,
 			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD |
 				      (facts->plan->plain ? 0 : SURVEY_NEW),
-			      NULL, stop, loop, err);
+			      stop, loop, err);
 	if (survey)
 		loop_run(loop);
 	loop_free(loop);

@@ -460,7 +460,6 @@ static bool survey_begin(struct cutover *cutover, unsigned what)
 {
 	struct surveyed *surveyed = mem_alloc(sizeof(*surveyed));
 	struct err err = ERR_INIT;
-	const struct plan_strings *listen = &cutover->plan->queue_mx.listen;
 
 	if (cutover->plan->plain)
 		what &= ~(unsigned)SURVEY_NEW;
@@ -470,7 +469,6 @@ static bool survey_begin(struct cutover *cutover, unsigned what)
 	dns_now(&cutover->facts->now);
 	cutover->facts->phase = cutover->phase;
 	cutover->survey = survey_start(cutover->env.loop, cutover->facts, what,
-				       listen->count ? listen->at[0] : NULL,
 				       survey_done, surveyed, &err);
 	cutover->surveying = what;
 	if (cutover->survey)

@@ -125,6 +125,14 @@ static void recipient(void *ctx, const struct smtp_path *path,
 		answer(to, 550, "5.7.1 relaying denied: not a domain of ours");
 		return;
 	}
+	if (smtp_local_routes(mailbox.local) &&
+	    !(cutover->plan->recipients.listed &&
+	      recipients_has(&cutover->recipients, address))) {
+		answer(to, 550,
+		       "5.7.1 relaying denied: the local part names "
+		       "a further host");
+		return;
+	}
 	if (!phase_accepts(cutover->phase)) {
 		answer(to, 451,
 		       "4.3.2 not accepting for this domain now, "

@@ -186,7 +186,7 @@ void check_recipients_proven(const struct facts *facts, enum gate gate,
 	check_excuse(facts, finding);
 }
 
-/* The queue's certificate, as its listener shows it. */
+/* The queue's certificate, as its listeners show it. */
 
 static bool is_enforced(const struct facts *facts, bool *known)
 {
@@ -226,21 +226,17 @@ static void cert_is_bad(const struct facts *facts, struct finding *finding,
 		       facts->plan->queue_mx.host);
 }
 
-void check_queue_cert(const struct facts *facts, enum gate gate,
-		      struct finding *finding)
+static void judge_certificate(const struct facts *facts,
+			      const struct shown *shown,
+			      struct finding *finding)
 {
-	const struct probe_result *probe = &facts->queue_probe;
-	const struct tls_info *tls = &probe->tls;
+	const struct tls_info *tls = shown->tls;
 
-	finding->evidence = json_array();
-	if (!facts->queue_probed || !probe->connected) {
+	if (!shown->known) {
 		finding_set(finding, VERDICT_UNKNOWN,
-			    "the queue's listener was not asked");
+			    "a listener of the queue was not asked");
 		finding_remedy(finding, "ask again while tideoverd runs");
-		return;
-	}
-	json_add(finding->evidence, probe_json(probe));
-	if (!tls->active) {
+	} else if (!tls->active) {
 		cert_is_bad(facts, finding, "the queue does no STARTTLS");
 	} else if (!tls->trusted) {
 		char *what =
@@ -259,6 +255,30 @@ void check_queue_cert(const struct facts *facts, enum gate gate,
 		finding_set(finding, VERDICT_PASS,
 			    "the queue's certificate is trusted and names it");
 	}
+}
+
+void check_queue_cert(const struct facts *facts, enum gate gate,
+		      struct finding *finding)
+{
+	const char *why = facts->certificate.error;
+	struct shown shown;
+	struct tally tally;
+
+	tally_init(&tally);
+	if (!check_shown(facts, 0, &shown))
+		tally_add(&tally, VERDICT_UNKNOWN,
+			  mem_dup("the queue's listener was not asked"),
+			  mem_dup(*why ? why :
+					 "ask again while tideoverd runs"));
+	for (size_t i = 0; check_shown(facts, i, &shown); i++) {
+		struct finding one = { .check = finding->check };
+
+		json_add(tally.evidence, check_shown_json(facts, i));
+		judge_certificate(facts, &shown, &one);
+		tally_finding(&tally, &one);
+	}
+	tally_end(&tally, finding,
+		  "the queue's certificate is trusted and names it");
 }
 
 /* MTA-STS. */

@@ -78,6 +78,20 @@ struct facts_domain {
 
 struct waiver;
 
+/* A listener of the queue, asked about recipients that are not its own. */
+struct facts_listener {
+	bool probed;
+	struct probe_result probe;
+};
+
+/* The plan's certificate file, for where no listener can be asked yet. */
+struct facts_certificate {
+	bool read;
+	char error[256]; /* why not; "" where the plan names none */
+	struct tls_info tls;
+	struct tls_chain chain;
+};
+
 struct facts {
 	const struct plan *plan;
 	enum phase phase;
@@ -95,8 +109,10 @@ struct facts {
 	 * of the whole survey; NULL: none yet. */
 	struct json *asked;
 
-	bool queue_probed; /* RCPT to a foreign domain at us */
-	struct probe_result queue_probe;
+	/* Each listener of the plan, in its order. */
+	struct facts_listener *listeners;
+	size_t listener_count;
+	struct facts_certificate certificate;
 
 	bool space_known;
 	struct file_space space;
@@ -138,6 +154,8 @@ struct facts {
 
 struct facts *facts_new(const struct plan *plan);
 void facts_free(struct facts *facts); /* NULL is fine */
+/* Reads the plan's certificate file: for whoever has no listener to ask. */
+void facts_read_certificate(struct facts *facts);
 /* Reads the plan's evidence files again, and asks for the clock's state. */
 void facts_read_evidence(struct facts *facts);
 

@@ -3,8 +3,8 @@
  *
  * One asynchronous round over a plan: the DNS survey of every domain, a probe
  * of each system of each domain (the plan's probe recipients of that domain
- * and one random address), and a probe of the queue's own listener with an
- * address of a foreign domain when asked for.  Used by the command (`plan`)
+ * and one random address), and of each listener of the queue with recipients
+ * that it must refuse.  Used by the command (`plan`)
  * and by the daemon (watching, gates) alike.  Results land in the facts;
  * `done` runs exactly once, on the loop, never before survey_start() returns,
  * and within about 30 s whatever the world does.
@@ -26,8 +26,8 @@ enum {
 };
 
 struct survey *survey_start(struct loop *loop, struct facts *facts,
-			    unsigned what, const char *queue_address,
-			    loop_fn *done, void *ctx, struct err *err);
+			    unsigned what, loop_fn *done, void *ctx,
+			    struct err *err);
 void survey_cancel(struct survey *survey); /* NULL is fine */
 
 /* Everything as JSON: per domain the vantages, hosts, probes (status, report). */

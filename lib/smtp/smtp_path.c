@@ -243,6 +243,12 @@ int smtp_path_parse(struct slice in, enum smtp_path_kind kind,
 	return 0;
 }
 
+bool smtp_local_routes(struct slice local)
+{
+	return slice_find(local, '%') >= 0 || slice_find(local, '!') >= 0 ||
+	       slice_find(local, '@') >= 0;
+}
+
 void smtp_path_address(const struct smtp_path *path, struct buf *out)
 {
 	if (path->postmaster) {

@@ -41,6 +41,12 @@ int smtp_path_parse(struct slice in, enum smtp_path_kind kind,
 /* local@domain without brackets. */
 int smtp_mailbox_parse(struct slice in, struct smtp_mailbox *mailbox,
 		       struct err *err);
+/*
+ * Whether a local part names a further hop of its own: user%host, host!user,
+ * "user@host".  A backup MX that passes it on makes its primary, which trusts
+ * it, relay to that host (Postfix, postconf(5), allow_untrusted_routing).
+ */
+bool smtp_local_routes(struct slice local);
 /* "local@domain" ("" for the null path, "postmaster" for the bare one). */
 void smtp_path_address(const struct smtp_path *path, struct buf *out);
 /*

@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "cutover/check.h"
+#include "cutover/check_parts.h"
 #include "cutover/timeline.h"
+#include "plan/plan_parse.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include "tests/unit/zone.h"
@@ -198,15 +200,16 @@ static void world_make(struct world *world, const char *text)
 	}
 	good_probe(world->old, "old.example.net:25");
 	good_probe(world->new, "tenant.example.org:25");
-	world->facts->queue_probed = true;
-	good_probe(&world->facts->queue_probe, "127.0.0.1:2525");
-	world->facts->queue_probe.rcpt_count = 1;
-	world->facts->queue_probe.tls.not_after_ms = NOW_MS + 60 * 24 * HOUR_MS;
+	world->facts->listeners[0].probed = true;
+	good_probe(&world->facts->listeners[0].probe, "127.0.0.1:2525");
+	world->facts->listeners[0].probe.rcpt_count = 1;
+	world->facts->listeners[0].probe.tls.not_after_ms =
+		NOW_MS + 60 * 24 * HOUR_MS;
 	world->facts->clock_asked = true;
 	world->facts->clock_error_ms = 20;
 	world->domain->sts.asked = true;
-	good_reply(&world->facts->queue_probe.rcpt[0].reply, 550, "5.7.1",
-		   "not here");
+	good_reply(&world->facts->listeners[0].probe.rcpt[0].reply, 550,
+		   "5.7.1", "not here");
 	world->facts->space_known = true;
 	world->facts->space = (struct file_space){
 		.free_bytes = 100000000000,
@@ -534,22 +537,91 @@ static void old_refuses(struct world *w)
 
 static void relay_unasked(struct world *w)
 {
-	w->facts->queue_probed = false;
+	w->facts->listeners[0].probed = false;
 }
 
 static void relay(struct world *w)
 {
-	good_reply(&w->facts->queue_probe.rcpt[0].reply, 250, "2.1.5", "ok");
+	good_reply(&w->facts->listeners[0].probe.rcpt[0].reply, 250, "2.1.5",
+		   "ok");
 }
 
 static void relay_defers(struct world *w)
 {
-	good_reply(&w->facts->queue_probe.rcpt[0].reply, 451, "4.3.2", "later");
+	good_reply(&w->facts->listeners[0].probe.rcpt[0].reply, 451, "4.3.2",
+		   "later");
 }
 
 static void relay_silent(struct world *w)
 {
-	w->facts->queue_probe.rcpt[0].reply.code = 0;
+	w->facts->listeners[0].probe.rcpt[0].reply.code = 0;
+}
+
+/* The plain way is refused, another is not. */
+static void relay_by_a_route(struct world *w)
+{
+	struct probe_result *probe = &w->facts->listeners[0].probe;
+
+	probe->rcpt_count = 2;
+	snprintf(probe->rcpt[1].address, sizeof(probe->rcpt[1].address),
+		 "@acme.example:relay-probe@example.com");
+	good_reply(&probe->rcpt[1].reply, 250, "2.1.5", "ok");
+}
+
+/* As many as the plan has, and another address is public. */
+static void add_listener(struct world *w)
+{
+	size_t size = sizeof(*w->facts->listeners);
+
+	w->facts->listeners = mem_grow(w->facts->listeners, 2 * size);
+	w->facts->listeners[1] = w->facts->listeners[0];
+	w->facts->listener_count = 2;
+	plan_strings_add(&w->plan->queue_mx.listen, "127.0.0.1:2526");
+	good_probe(&w->facts->listeners[1].probe, "127.0.0.1:2526");
+	w->facts->listeners[1].probe.rcpt_count = 1;
+}
+
+static void relay_at_the_second(struct world *w)
+{
+	add_listener(w);
+	good_reply(&w->facts->listeners[1].probe.rcpt[0].reply, 250, "2.1.5",
+		   "ok");
+}
+
+static void second_unasked(struct world *w)
+{
+	add_listener(w);
+	w->facts->listeners[1].probed = false;
+}
+
+static void second_without_tls(struct world *w)
+{
+	add_listener(w);
+	w->facts->listeners[1].probe.tls.active = false;
+}
+
+/* No listener yet, but the file. */
+static void cert_of_the_file(struct world *w)
+{
+	w->facts->listeners[0].probed = false;
+	w->facts->certificate = (struct facts_certificate){
+		.read = true,
+		.tls = w->facts->listeners[0].probe.tls,
+	};
+}
+
+static void untrusted_cert_of_the_file(struct world *w)
+{
+	cert_of_the_file(w);
+	w->facts->certificate.tls.trusted = false;
+}
+
+static void cert_file_is_gone(struct world *w)
+{
+	w->facts->listeners[0].probed = false;
+	snprintf(w->facts->certificate.error,
+		 sizeof(w->facts->certificate.error),
+		 "certificate file 'hold.pem': no certificate in PEM");
 }
 
 /* 24,000 a day of 100 kB over 72 h are 7.2 GB and 72,000 files. */
@@ -1384,15 +1456,15 @@ static void sts_unasked(struct world *w)
 
 static void cert_ends_soon(struct world *w)
 {
-	w->facts->queue_probe.tls.not_after_ms = NOW_MS + 29 * DAY_MS;
+	w->facts->listeners[0].probe.tls.not_after_ms = NOW_MS + 29 * DAY_MS;
 }
 
 static void cert_untrusted(struct world *w)
 {
 	in_public(w);
-	w->facts->queue_probe.tls.trusted = false;
-	snprintf(w->facts->queue_probe.tls.verdict,
-		 sizeof(w->facts->queue_probe.tls.verdict),
+	w->facts->listeners[0].probe.tls.trusted = false;
+	snprintf(w->facts->listeners[0].probe.tls.verdict,
+		 sizeof(w->facts->listeners[0].probe.tls.verdict),
 		 "self-signed certificate");
 }
 
@@ -1410,7 +1482,7 @@ static void cert_untrusted_unasked(struct world *w)
 
 static void no_starttls(struct world *w)
 {
-	w->facts->queue_probe.tls.active = false;
+	w->facts->listeners[0].probe.tls.active = false;
 }
 
 static void no_starttls_enforced(struct world *w)
@@ -1551,6 +1623,11 @@ static const struct {
 	{ "no-open-relay", PARK, S, relay_defers, VERDICT_UNKNOWN, NULL },
 	{ "no-open-relay", PARK, S, relay_silent, VERDICT_UNKNOWN, NULL },
 	{ "no-open-relay", PARK, S, relay_unasked, VERDICT_UNKNOWN, NULL },
+	{ "no-open-relay", PARK, S, relay_by_a_route, VERDICT_FAIL,
+	  "as <@acme.example:relay-probe@example.com>" },
+	{ "no-open-relay", PARK, S, relay_at_the_second, VERDICT_FAIL,
+	  ":2526" },
+	{ "no-open-relay", PARK, S, second_unasked, VERDICT_UNKNOWN, ":2526" },
 
 	{ "queue-capacity", PARK, S, nothing, VERDICT_PASS, NULL },
 	{ "queue-capacity", PARK, S, no_inodes, VERDICT_PASS, NULL },
@@ -1656,6 +1733,13 @@ static const struct {
 	{ "standby-health", PLAIN, S, unprobed, VERDICT_UNKNOWN, NULL },
 
 	{ "queue-cert", PARK, S, nothing, VERDICT_PASS, NULL },
+	{ "queue-cert", PARK, S, second_without_tls, VERDICT_WARN, "STARTTLS" },
+	{ "queue-cert", PARK, S, second_unasked, VERDICT_UNKNOWN, NULL },
+	{ "queue-cert", PARK, P, cert_of_the_file, VERDICT_PASS, NULL },
+	{ "queue-cert", PARK, P, untrusted_cert_of_the_file, VERDICT_WARN,
+	  "full chain" },
+	{ "queue-cert", PARK, P, cert_file_is_gone, VERDICT_UNKNOWN,
+	  "hold.pem" },
 	{ "queue-cert", PARK, S, cert_ends_soon, VERDICT_WARN, "30 days" },
 	{ "queue-cert", PARK, S, cert_untrusted, VERDICT_WARN, "full chain" },
 	{ "queue-cert", PARK, S, no_starttls, VERDICT_WARN, "STARTTLS" },
@@ -2070,6 +2154,51 @@ static void a_waiver_is_for_one_finding_and_one_day(void **state)
 	}
 }
 
+/* A summary names four of many, and the worst alone. */
+
+static void add_sentence(struct tally *tally, enum verdict verdict,
+			 const char *summary)
+{
+	tally_add(tally, verdict, mem_dup(summary), NULL);
+}
+
+static void print_of(const char *const *summaries, enum verdict last,
+		     char print[DIGEST_TEXT])
+{
+	struct finding finding = { .check = check_find("rcpt-probe") };
+	struct tally tally;
+
+	tally_init(&tally);
+	for (; summaries[1]; summaries++)
+		add_sentence(&tally, VERDICT_FAIL, *summaries);
+	add_sentence(&tally, last, *summaries);
+	tally_end(&tally, &finding, "well");
+	finding_fingerprint(&finding, print);
+	finding_clear(&finding);
+}
+
+static void a_waiver_covers_no_sentence_that_was_not_there(void **state)
+{
+	static const char *const first[] = { "a", "b", "c", "d", "e", NULL };
+	static const char *const second[] = { "a", "b", "c", "d", "f", NULL };
+	char one[DIGEST_TEXT], two[DIGEST_TEXT];
+
+	print_of(first, VERDICT_FAIL, one);
+	print_of(first, VERDICT_FAIL, two);
+	assert_string_equal(one, two);
+	/* The fifth is ansecond. */
+	print_of(second, VERDICT_FAIL, two);
+	assert_string_not_equal(one, two);
+	/* Beside failures, what is not known now. */
+	print_of(first, VERDICT_UNKNOWN, one);
+	print_of(second, VERDICT_UNKNOWN, two);
+	assert_string_not_equal(one, two);
+	/* A warning blocks nothing. */
+	print_of(first, VERDICT_WARN, one);
+	print_of(second, VERDICT_WARN, two);
+	assert_string_equal(one, two);
+}
+
 static void a_waived_finding_keeps_its_fingerprint(void **state)
 {
 	struct world world;
@@ -2260,6 +2389,8 @@ int main(void)
 		cmocka_unit_test(a_public_plan_waits_for_what_nobody_saw),
 		cmocka_unit_test(detach_opens_with_the_attested_trace),
 		cmocka_unit_test(a_waiver_is_for_one_finding_and_one_day),
+		cmocka_unit_test(
+			a_waiver_covers_no_sentence_that_was_not_there),
 		cmocka_unit_test(a_waived_finding_keeps_its_fingerprint),
 		cmocka_unit_test(a_finding_does_not_change_with_the_time),
 		cmocka_unit_test(what_passes_needs_no_waiver),

@@ -39,6 +39,30 @@ static const struct {
 	  "cher.example" },
 };
 
+static const struct {
+	const char *local;
+	bool routes;
+} locals[] = {
+	{ "anna", false },
+	{ "anna+tag", false },
+	{ "prvs=1234=anna", false },
+	{ "SRS0=HHH=TT=b.example=anna", false },
+	{ "IMCEAEX-_o=x_ou=y_cn=z", false },
+	{ "\"a b\"", false },
+	{ "anna%b.example", true },
+	{ "b.example!anna", true },
+	{ "\"anna@b.example\"", true },
+	{ "\"anna%b.example\"", true },
+};
+
+static void a_local_part_that_names_a_further_host_is_known(void **state)
+{
+	for (size_t i = 0; i < COUNT(locals); i++)
+		if (smtp_local_routes(slice(locals[i].local)) !=
+		    locals[i].routes)
+			fail_msg("%s", locals[i].local);
+}
+
 static void forward_path_accepts_what_rfc_5321_accepts(void **state)
 {
 	for (size_t i = 0; i < COUNT(accepted); i++) {
@@ -275,6 +299,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(forward_path_accepts_what_rfc_5321_accepts),
+		cmocka_unit_test(
+			a_local_part_that_names_a_further_host_is_known),
 		cmocka_unit_test(forward_path_rejects_what_rfc_5321_rejects),
 		cmocka_unit_test(only_a_reverse_path_may_be_null),
 		cmocka_unit_test(the_local_part_of_a_reverse_path_may_be_long),
