@@ -4,6 +4,7 @@
 #include "cutover/check.h"
 #include "cutover/survey.h"
 #include "cutover/timeline.h"
+#include "plan/recipients.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -116,6 +117,27 @@ static void append_observation(const struct command_call *call,
 	free(path);
 }
 
+/*
+ * No daemon has read the plan's files yet.  A list that cannot be read is a
+ * finding, not the end: the rest is worth knowing.
+ */
+static void read_files(struct facts *facts, struct recipients *recipients)
+{
+	const struct plan *plan = facts->plan;
+	struct err err = ERR_INIT;
+
+	facts_read_evidence(facts);
+	facts_read_certificate(facts);
+	if (!plan->recipients.listed)
+		return;
+	if (recipients_load(recipients, plan->recipients.file, &err) == 0) {
+		facts->listed = &recipients->known;
+		facts->listed_at_ms = recipients->changed_ms;
+	}
+	snprintf(facts->listed_why, sizeof(facts->listed_why), "%.255s",
+		 err.text);
+}
+
 static int ask(struct command_call *call, struct facts *facts, struct err *err)
 {
 	struct loop *loop = loop_new(err);
@@ -127,7 +149,6 @@ static int ask(struct command_call *call, struct facts *facts, struct err *err)
 		file_space(file_exists(call->state_dir) ? call->state_dir : "/",
 			   &facts->space, NULL) == 0;
 	dns_now(&facts->now);
-	facts_read_evidence(facts);
 	survey = survey_start(loop, facts,
 			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD |
 				      (facts->plan->plain ? 0 : SURVEY_NEW),
@@ -217,6 +238,7 @@ int cmd_plan(struct command_call *call)
 	struct err err = ERR_INIT;
 	struct plan *plan = NULL;
 	struct facts *facts = NULL;
+	struct recipients recipients = { .known = MAP_INIT };
 	int status = EXIT_USAGE;
 
 	if (file_read(path, PLAN_MAX_BYTES, &text, &err) < 0) {
@@ -233,6 +255,7 @@ int cmd_plan(struct command_call *call)
 	output_idle(plan);
 	facts = facts_new(plan);
 	load_horizons(call, facts);
+	read_files(facts, &recipients);
 	if (ask(call, facts, &err) < 0) {
 		status = output_error(call, EXIT_FAILED, "%s", err.text);
 		goto out;
@@ -247,6 +270,7 @@ int cmd_plan(struct command_call *call)
 	status = judge(call, facts);
 out:
 	facts_free(facts);
+	recipients_release(&recipients);
 	plan_free(plan);
 	buf_release(&text);
 	return status;

@@ -24,7 +24,7 @@
 #include "cutover/window.h"
 #include "daemon/queue.h"
 #include "daemon/rate.h"
-#include "daemon/recipients.h"
+#include "plan/recipients.h"
 #include "daemon/replay.h"
 #include "daemon/valve.h"
 

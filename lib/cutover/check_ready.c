@@ -53,7 +53,12 @@ static struct json *list_json(const struct facts *facts)
 {
 	struct json *json = json_object();
 
-	json_put_text(json, "asked", "the plan's list of recipients");
+	json_put_text(json, "asked",
+		      facts->ledger_known ?
+			      "the plan's list of recipients, as tideoverd "
+			      "has it" :
+			      "the plan's list of recipients, from the file");
+	json_put_text(json, "file", facts->plan->recipients.file);
 	json_put_time(json, "at", facts->now.wall_ms);
 	json_put_bool(json, "listed", facts->plan->recipients.listed);
 	json_put_time(json, "changed", facts->listed_at_ms);
@@ -120,8 +125,11 @@ void check_recipients(const struct facts *facts, enum gate gate,
 		finding_remedy(finding, "%s", facts->tenant.error);
 	} else if (!facts->listed) {
 		check_not_known(facts, finding, "the list was not read here");
-		finding_remedy(finding, "the daemon reads it: tideover check "
-					"PLAN --gate start");
+		finding_remedy(finding, "%s",
+			       facts->listed_why[0] ?
+				       facts->listed_why :
+				       "the daemon reads it: tideover check "
+				       "PLAN --gate start");
 	} else {
 		judge_list(facts, finding);
 	}
