@@ -98,6 +98,8 @@ static void save_horizons(struct cutover *cutover)
 void cutover_watch_init(struct cutover *cutover)
 {
 	cutover->facts = facts_new(cutover->plan);
+	if (cutover->plan->recipients.listed)
+		cutover->facts->listed = &cutover->recipients.known;
 	cutover->sample_every_ms =
 		cutover->plan->rehearsal ? 100 : SAMPLE_FIRST_MS;
 	load_horizons(cutover);
@@ -246,8 +248,6 @@ static void fill_facts(struct cutover *cutover)
 	facts->supervised = cutover->env.supervised;
 	facts->window_active = windows_active(&cutover->windows,
 					      clock_wall_ms(), &until) != NULL;
-	if (cutover->plan->recipients.listed)
-		facts->listed = &cutover->recipients.known;
 	facts->listed_at_ms = cutover->recipients.changed_ms;
 	facts->waivers = cutover->waivers;
 	facts->waiver_count = cutover->waiver_count;
@@ -566,6 +566,12 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 	if (cutover->gates)
 		what = SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD | SURVEY_NEW |
 		       SURVEY_QUEUE;
+	/* Only who refuses the others need prove whom he lists. */
+	for (const struct gate_run *run = cutover->gates; run; run = run->next)
+		if (run->gate == GATE_START &&
+		    cutover->plan->recipients.listed &&
+		    cutover->plan->recipients.unknown == UNKNOWN_REFUSE)
+			what |= SURVEY_LISTED;
 	if (!what || cutover->survey)
 		return;
 	if (what & SURVEY_DNS) {

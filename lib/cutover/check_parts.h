@@ -77,8 +77,9 @@ check_run_fn check_negative_cache, check_verify_txt, check_spf, check_dkim,
 check_run_fn check_ttl_elapsed, check_retention_clock, check_pacing, check_ramp,
 	check_signoff, check_standby_health;
 /* check_ready.c */
-check_run_fn check_recipients, check_recipients_proven, check_queue_cert,
-	check_mta_sts_union;
+check_run_fn check_queue_cert, check_mta_sts_union;
+/* check_recipients.c */
+check_run_fn check_recipients, check_recipients_proven;
 /* check_clock.c */
 check_run_fn check_clock;
 /* check_trust.c */

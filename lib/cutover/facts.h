@@ -39,7 +39,9 @@ struct facts_date {
 enum {
 	FACTS_RESOLVERS = 8,
 	FACTS_AUTHORITIES = 64,
-	FACTS_DATES = 8
+	FACTS_DATES = 8,
+	FACTS_LISTED_MAX = 64, /* of a domain: eight sessions */
+	FACTS_NAMES_MAX = 4
 };
 
 /* What one resolver says of a domain's SOA: checked, then unchecked. */
@@ -53,12 +55,24 @@ struct facts_signed {
 	int64_t asked_ms;	  /* wall */
 };
 
+/* What the old system says of the recipients that the plan lists. */
+struct facts_listed {
+	bool asked;
+	size_t listed;	/* of this domain */
+	size_t sampled; /* of them: to be asked about */
+	size_t accepted, refused;
+	char names[FACTS_NAMES_MAX][256]; /* of the first refused */
+	char of[300];			  /* "host:port" */
+	int64_t at_ms;
+};
+
 struct facts_domain {
 	struct facts_sts sts;
 	struct facts_signed dnssec[FACTS_RESOLVERS];
 	size_t dnssec_count;   /* 0: unsigned, or the DS was not asked */
 	struct dns_domain dns; /* latest survey */
 	bool surveyed;
+	struct facts_listed listed;
 	struct dns_horizon horizon; /* for the old set */
 	struct {
 		bool probed; /* probe holds a result */

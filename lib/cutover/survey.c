@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "cutover/check_parts.h"
 #include "cutover/survey_clock.h"
+#include "cutover/survey_listed.h"
 #include "cutover/survey_records.h"
 #include "cutover/survey_trust.h"
 #include "cutover/sts.h"
@@ -35,6 +36,7 @@ struct survey {
 	struct survey_records *records;
 	struct survey_trust *trust;
 	struct survey_clock *clock;
+	struct survey_listed *listed;
 	struct sts *sts;       /* after the records */
 	struct dns_desk *desk; /* whoever asks DNS asks here */
 	struct addr resolvers[PLAN_LIST_MAX];
@@ -54,6 +56,7 @@ static void survey_free(struct survey *survey)
 	survey_records_cancel(survey->records);
 	survey_trust_cancel(survey->trust);
 	survey_clock_cancel(survey->clock);
+	survey_listed_cancel(survey->listed);
 	sts_cancel(survey->sts);
 	for (size_t i = 0; i < survey->job_count; i++)
 		probe_cancel(survey->jobs[i].probe);
@@ -69,8 +72,8 @@ static void survey_free(struct survey *survey)
 static void look_whether_done(struct survey *survey)
 {
 	if (!survey->dns && !survey->records && !survey->trust &&
-	    !survey->clock && !survey->sts && survey->job_open == 0 &&
-	    survey->job_next == survey->job_count)
+	    !survey->clock && !survey->listed && !survey->sts &&
+	    survey->job_open == 0 && survey->job_next == survey->job_count)
 		loop_timer_arm(survey->tell, 0);
 }
 
@@ -113,6 +116,14 @@ static void clock_came(void *ctx)
 	struct survey *survey = ctx;
 
 	survey->clock = NULL;
+	look_whether_done(survey);
+}
+
+static void listed_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->listed = NULL;
 	look_whether_done(survey);
 }
 
@@ -490,6 +501,8 @@ static void on_deadline(void *ctx)
 	survey->trust = NULL;
 	survey_clock_cancel(survey->clock);
 	survey->clock = NULL;
+	survey_listed_cancel(survey->listed);
+	survey->listed = NULL;
 	sts_cancel(survey->sts);
 	survey->sts = NULL;
 	for (size_t i = 0; i < survey->job_count; i++) {
@@ -528,7 +541,8 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	survey->deadline = loop_timer_new(loop, on_deadline, survey);
 	choose_relay(survey);
 	make_jobs(survey, what);
-	if (survey->job_count > 0 && make_trust(facts, err) < 0)
+	if ((survey->job_count > 0 || (what & SURVEY_LISTED)) &&
+	    make_trust(facts, err) < 0)
 		goto fail;
 	open_desk(survey);
 	if ((what & SURVEY_DNS) && start_dns(survey, err) < 0)
@@ -536,6 +550,9 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	if (what & SURVEY_RECORDS)
 		survey->clock = survey_clock_start(loop, facts, survey->desk,
 						   clock_came, survey);
+	if (what & SURVEY_LISTED)
+		survey->listed = survey_listed_start(loop, facts, survey->desk,
+						     listed_came, survey);
 	start_jobs(survey);
 	loop_timer_arm(survey->deadline, SURVEY_MS);
 	look_whether_done(survey);

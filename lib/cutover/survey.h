@@ -21,6 +21,7 @@ enum {
 	SURVEY_OLD = 2,
 	SURVEY_NEW = 4,
 	SURVEY_QUEUE = 8,
+	SURVEY_LISTED = 32, /* the listed recipients, at the old system */
 	SURVEY_RECORDS = 16 /* TXT and their kin, then the MTA-STS policy, and
 			       the plan's clocks; with SURVEY_DNS */
 };

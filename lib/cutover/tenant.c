@@ -92,6 +92,7 @@ void tenant_release(struct tenant *tenant)
 	for (size_t i = 0; i < TENANT_KINDS; i++)
 		json_free(tenant->of[i]);
 	map_release(&tenant->addresses);
+	trace_release(&tenant->trace);
 	*tenant = (struct tenant){ 0 };
 }
 
@@ -298,6 +299,9 @@ void tenant_read_file(struct tenant *tenant, const char *path)
 		;
 	else if (stat(path, &info) < 0)
 		err_errno(&err, "%s", path);
+	else if (slice_ends_nocase(slice(path), ".csv"))
+		trace_read(&tenant->trace, buf_slice(&text),
+			   (int64_t)info.st_mtim.tv_sec * 1000, &err);
 	else
 		tenant_read(tenant, buf_slice(&text),
 			    (int64_t)info.st_mtim.tv_sec * 1000, &err);

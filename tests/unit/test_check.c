@@ -1259,6 +1259,115 @@ static void refuses_unknown(struct world *w)
 	w->plan->recipients.unknown = UNKNOWN_REFUSE;
 }
 
+#define DAY_TEXT(day) "2026-05-" #day "T09:00:00Z"
+
+/* All that is wanted: the old system was asked, and its trace is here. */
+static void trace_of(struct world *w, const char *text)
+{
+	struct err err = ERR_INIT;
+
+	refuses_unknown(w);
+	w->domain->listed = (struct facts_listed){
+		.asked = true, .listed = 2, .sampled = 2, .accepted = 2
+	};
+	if (trace_read(&w->facts->tenant.trace, slice(text), NOW_MS, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void proven(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress,Status\n" DAY_TEXT(14) ",Anna@acme.example,Delivered\n" DAY_TEXT(20) ",nobody@acme.example,Failed\n" DAY_TEXT(
+			21) ",x@other.example,Delivered\n" DAY_TEXT(28) ",postmaster@acme.example,Delivered\n");
+}
+
+static void trace_has_more(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(
+			14) ",cora@acme.example\n" DAY_TEXT(28) ",anna@acme.example\n");
+}
+
+static void trace_of_last_month(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(
+			01) ",anna@acme.example\n" DAY_TEXT(14) ",bert@acme.example\n");
+}
+
+static void trace_of_a_week(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(
+			21) ",anna@acme.example\n" DAY_TEXT(28) ",bert@acme.example\n");
+}
+
+static void trace_of_tomorrow(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(
+			14) ",anna@acme.example\n" DAY_TEXT(31) ",bert@acme.example\n");
+}
+
+static void trace_without_times(struct world *w)
+{
+	trace_of(w, "RecipientAddress\nanna@acme.example\n");
+}
+
+static void trace_of_another(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(14) ",anna@other.example\n" DAY_TEXT(
+			28) ",anna@acme.example.org\n");
+}
+
+static void listed_refused(struct world *w)
+{
+	proven(w);
+	w->domain->listed.accepted = 1;
+	w->domain->listed.refused = 1;
+	snprintf(w->domain->listed.names[0], 256, "bert@acme.example");
+}
+
+static void listed_unanswered(struct world *w)
+{
+	proven(w);
+	w->domain->listed.accepted = 1;
+}
+
+static void listed_unasked(struct world *w)
+{
+	proven(w);
+	w->domain->listed = (struct facts_listed){ 0 };
+}
+
+static void listed_of_another(struct world *w)
+{
+	proven(w);
+	w->domain->listed = (struct facts_listed){ .asked = true };
+}
+
+static void random_deferred(struct world *w)
+{
+	proven(w);
+	for (size_t i = 0; i < w->old->rcpt_count; i++)
+		if (w->old->rcpt[i].random)
+			good_reply(&w->old->rcpt[i].reply, 450, "4.2.0",
+				   "greylisted");
+}
+
+static void old_unasked(struct world *w)
+{
+	proven(w);
+	w->domain->systems[SYSTEM_OLD].probed = false;
+}
+
 static void refuses_old_accepts_all(struct world *w)
 {
 	refuses_unknown(w);
@@ -1782,6 +1891,30 @@ static const struct {
 	{ "recipients-proven", PARK, S, list_fresh, VERDICT_PASS, NULL },
 	{ "recipients-proven", PARK, S, refuses_unknown, VERDICT_UNKNOWN,
 	  "trace" },
+	{ "recipients-proven", PARK, S, proven, VERDICT_PASS, NULL },
+	{ "recipients-proven", PARK, S, trace_has_more, VERDICT_FAIL,
+	  "cora@acme.example" },
+	{ "recipients-proven", PARK, S, trace_of_last_month, VERDICT_UNKNOWN,
+	  "not of the last 14 days" },
+	{ "recipients-proven", PARK, S, trace_of_a_week, VERDICT_UNKNOWN,
+	  "not of the last 14 days" },
+	{ "recipients-proven", PARK, S, trace_of_tomorrow, VERDICT_UNKNOWN,
+	  "days to come" },
+	{ "recipients-proven", PARK, S, trace_without_times, VERDICT_UNKNOWN,
+	  "of which days" },
+	{ "recipients-proven", PARK, S, trace_of_another, VERDICT_UNKNOWN,
+	  "no mail for it" },
+	{ "recipients-proven", PARK, S, listed_refused, VERDICT_FAIL,
+	  "bert@acme.example" },
+	{ "recipients-proven", PARK, S, listed_unanswered, VERDICT_UNKNOWN,
+	  "1 of 2" },
+	{ "recipients-proven", PARK, S, listed_unasked, VERDICT_UNKNOWN, NULL },
+	{ "recipients-proven", PARK, S, listed_of_another, VERDICT_FAIL,
+	  "nobody of it is listed" },
+	{ "recipients-proven", PARK, S, random_deferred, VERDICT_UNKNOWN,
+	  "nobody has" },
+	{ "recipients-proven", PARK, S, old_unasked, VERDICT_UNKNOWN,
+	  "nobody has" },
 	{ "recipients-proven", PARK, S, refuses_private, VERDICT_WARN,
 	  "rehearsal" },
 	{ "recipients-proven", PARK, S, refuses_old_accepts_all, VERDICT_FAIL,
