@@ -72,7 +72,15 @@ check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
 	check_daemon_supervised;
 /* check_mail.c */
 check_run_fn check_negative_cache, check_verify_txt, check_spf, check_dkim,
-	check_dmarc, check_tls_rpt, check_autodiscover;
+	check_autodiscover;
+/* A TXT, which somebody else may keep behind a CNAME; NULL after a sentence
+ * that it is not known. */
+const struct record_answer *check_ask_text(const struct facts *facts,
+					   struct tally *tally,
+					   const char *prefix,
+					   const char *domain);
+/* check_reports.c */
+check_run_fn check_dmarc, check_tls_rpt;
 /* check_release.c */
 check_run_fn check_ttl_elapsed, check_retention_clock, check_pacing, check_ramp,
 	check_signoff, check_standby_health;
