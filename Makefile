@@ -9,7 +9,8 @@ endif
 CLANG_FORMAT ?= clang-format
 
 O := build/$(VARIANT)
-PKGS := libevent libevent_openssl openssl libcares libcurl libcjson sqlite3
+PKGS := libevent libevent_openssl openssl libcares libcurl libcjson libidn2 \
+	sqlite3
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter

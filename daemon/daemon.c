@@ -110,7 +110,7 @@ static void recipient(void *ctx, const struct smtp_path *path,
 	struct cutover *cutover;
 	const char *postmaster = daemon->config->postmaster;
 	struct smtp_mailbox mailbox = path->mailbox;
-	char domain[DNS_NAME];
+	char domain[SMTP_DOMAIN];
 
 	if (path->postmaster &&
 	    (!postmaster ||
@@ -118,7 +118,7 @@ static void recipient(void *ctx, const struct smtp_path *path,
 		answer(to, 450, "4.2.1 no postmaster is set for this host");
 		return;
 	}
-	cutover = dns_name_normal(mailbox.domain, domain) ?
+	cutover = smtp_domain_normal(mailbox.domain, domain) ?
 			  cutover_for(daemon, slice(domain)) :
 			  NULL;
 	if (!cutover) {

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "daemon/index_query.h"
 #include "daemon/index_schema.h"
-#include "dns/dns_record.h"
+#include "smtp/smtp_path.h"
 #include "spool/segment.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -287,11 +287,11 @@ static void put_envelope(struct index *index, const struct record_message *m,
 {
 	sqlite3_stmt *stmt = index->puts[PUT_ENVELOPE];
 	struct slice path = m->forward_paths[n];
-	char domain[DNS_NAME];
+	char domain[SMTP_DOMAIN];
 
-	if (!dns_name_normal(slice_from(path,
-					(size_t)slice_rfind(path, '@') + 1),
-			     domain))
+	if (!smtp_domain_normal(slice_from(path,
+					   (size_t)slice_rfind(path, '@') + 1),
+				domain))
 		snprintf(domain, sizeof(domain), "?");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)m->sequence);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)n);

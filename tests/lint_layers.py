@@ -29,6 +29,7 @@ LIBRARIES = [
     (r"^event2/", ["lib/net/"]),
     (r"^curl/", ["lib/net/http.c"]),
     (r"^ares", ["lib/dns/"]),
+    (r"^idn2", ["lib/dns/dns_idn.c"]),
     (r"^sqlite3", ["daemon/index"]),
     (r"^seccomp|^cap-ng", ["daemon/sandbox"]),
 ]

@@ -12,6 +12,7 @@
 
 #define SMTP_LOCAL_MAX 64
 #define SMTP_PATH_MAX  254
+#define SMTP_DOMAIN    256 /* text of a domain with its NUL */
 
 struct smtp_mailbox {
 	struct slice local;  /* as written, quotes included */
@@ -49,6 +50,11 @@ int smtp_mailbox_parse(struct slice in, struct smtp_mailbox *mailbox,
 bool smtp_local_routes(struct slice local);
 /* "local@domain" ("" for the null path, "postmaster" for the bare one). */
 void smtp_path_address(const struct smtp_path *path, struct buf *out);
+/*
+ * The domain of a mailbox as DNS and plans have it: A-labels, lower case.
+ * false, and "" : an address literal, or what is too long for DNS.
+ */
+bool smtp_domain_normal(struct slice domain, char name[SMTP_DOMAIN]);
 /*
  * The key that order is kept by: local part unquoted and lower-cased, tag
  * kept, domain as lower-case A-label.

@@ -14,7 +14,7 @@ sources=(lib/base/*.c lib/smtp/*.c lib/dns/dns_record.c lib/spool/*.c
 	lib/cutover/trace.c)
 # One of them is the daemon itself.
 mapfile -t whole < <(ls lib/*/*.c daemon/*.c | grep -v daemon/main.c)
-packages="libevent libevent_openssl openssl libcares libcurl libcjson sqlite3"
+packages="libevent libevent_openssl openssl libcares libcurl libcjson libidn2 sqlite3"
 status=0 n=0
 echo "1..${#fuzzers[@]}"
 run_one() {

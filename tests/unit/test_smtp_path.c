@@ -63,6 +63,28 @@ static void a_local_part_that_names_a_further_host_is_known(void **state)
 			fail_msg("%s", locals[i].local);
 }
 
+static const struct {
+	const char *in, *want;
+} domains[] = {
+	{ "Acme.Example", "acme.example" },
+	{ "b\xc3\xbc"
+	  "cher.example",
+	  "xn--bcher-kva.example" },
+	{ "[192.0.2.1]", "" },
+	{ "", "" },
+};
+
+static void a_domain_is_the_one_that_dns_has(void **state)
+{
+	for (size_t i = 0; i < COUNT(domains); i++) {
+		char name[SMTP_DOMAIN];
+
+		assert_int_equal(smtp_domain_normal(slice(domains[i].in), name),
+				 *domains[i].want != '\0');
+		assert_string_equal(name, domains[i].want);
+	}
+}
+
 static void forward_path_accepts_what_rfc_5321_accepts(void **state)
 {
 	for (size_t i = 0; i < COUNT(accepted); i++) {
@@ -299,6 +321,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(forward_path_accepts_what_rfc_5321_accepts),
+		cmocka_unit_test(a_domain_is_the_one_that_dns_has),
 		cmocka_unit_test(
 			a_local_part_that_names_a_further_host_is_known),
 		cmocka_unit_test(forward_path_rejects_what_rfc_5321_rejects),
