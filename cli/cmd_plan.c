@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "cli/output.h"
 #include "cutover/check.h"
+#include "cutover/horizon_file.h"
 #include "cutover/survey.h"
 #include "cutover/timeline.h"
 #include "plan/recipients.h"
@@ -58,20 +59,8 @@ static char *record_path(const struct command_call *call,
 static void load_horizons(const struct command_call *call, struct facts *facts)
 {
 	char *path = record_path(call, facts->plan, "horizon.json");
-	struct buf text = BUF_INIT;
-	struct json *all = NULL;
 
-	if (file_read(path, PLAN_MAX_BYTES, &text, NULL) == 0)
-		all = json_parse(buf_slice(&text), NULL);
-	for (size_t i = 0; all && i < facts->plan->domain_count; i++) {
-		const struct json *one =
-			json_get(all, facts->plan->domains[i].name);
-
-		if (one)
-			dns_horizon_from_json(&facts->domains[i].horizon, one);
-	}
-	json_free(all);
-	buf_release(&text);
+	horizon_file_load(path, facts, horizon_take_all);
 	free(path);
 }
 
@@ -80,19 +69,10 @@ static int save_horizons(const struct command_call *call,
 {
 	char *dir = mem_printf("%s/observed", call->state_dir);
 	char *path = record_path(call, facts->plan, "horizon.json");
-	struct json *all = json_object();
-	struct buf text = BUF_INIT;
-	int result;
+	int result = file_make_dirs(dir, 0700, err);
 
-	for (size_t i = 0; i < facts->plan->domain_count; i++)
-		json_put(all, facts->plan->domains[i].name,
-			 dns_horizon_json(&facts->domains[i].horizon));
-	json_print(all, &text);
-	result = file_make_dirs(dir, 0700, err);
 	if (result == 0)
-		result = file_write(path, buf_slice(&text), 0600, err);
-	json_free(all);
-	buf_release(&text);
+		result = horizon_file_save(path, facts, err);
 	free(dir);
 	free(path);
 	return result;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
+#include "cutover/horizon_file.h"
 #include "daemon/cutover.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,76 +24,35 @@ struct gate_run {
 	struct cutover *cutover; /* NULL: it is gone */
 };
 
-static void horizon_path(const struct cutover *cutover, struct buf *path)
+static char *horizon_path(const struct cutover *cutover)
 {
-	buf_addf(path, "%s/horizon.json", cutover->dir);
-}
-
-static void load_horizons(struct cutover *cutover)
-{
-	struct buf path = BUF_INIT, text = BUF_INIT;
-	struct json *all = NULL;
-
-	horizon_path(cutover, &path);
-	if (file_read(buf_text(&path), PLAN_MAX_BYTES, &text, NULL) == 0)
-		all = json_parse(buf_slice(&text), NULL);
-	for (size_t i = 0; all && i < cutover->plan->domain_count; i++) {
-		const struct json *one =
-			json_get(all, cutover->plan->domains[i].name);
-
-		if (one)
-			dns_horizon_from_json(
-				&cutover->facts->domains[i].horizon, one);
-	}
-	json_free(all);
-	buf_release(&path);
-	buf_release(&text);
+	return mem_printf("%s/horizon.json", cutover->dir);
 }
 
 /*
  * What `tideover plan` saw before this daemon looked: since when the low TTL
  * has been served.  Only that: two looks of a command are no 48 h of watching.
  */
-static void load_record(struct cutover *cutover)
+static void load_horizons(struct cutover *cutover)
 {
-	char *path = mem_printf("%s/observed/%s.horizon.json",
+	char *own = horizon_path(cutover);
+	char *seen = mem_printf("%s/observed/%s.horizon.json",
 				cutover->env.state_dir, cutover->plan->name);
-	struct buf text = BUF_INIT;
-	struct json *all = NULL;
 
-	if (file_read(path, PLAN_MAX_BYTES, &text, NULL) == 0)
-		all = json_parse(buf_slice(&text), NULL);
-	for (size_t i = 0; all && i < cutover->plan->domain_count; i++) {
-		const struct json *one =
-			json_get(all, cutover->plan->domains[i].name);
-		struct dns_horizon seen;
-
-		if (!one)
-			continue;
-		dns_horizon_from_json(&seen, one);
-		dns_ttl_adopt(&cutover->facts->domains[i].horizon, &seen);
-	}
-	json_free(all);
-	buf_release(&text);
-	free(path);
+	horizon_file_load(own, cutover->facts, horizon_take_all);
+	horizon_file_load(seen, cutover->facts, dns_ttl_adopt);
+	free(own);
+	free(seen);
 }
 
 static void save_horizons(struct cutover *cutover)
 {
-	struct buf path = BUF_INIT, text = BUF_INIT;
-	struct json *all = json_object();
+	char *path = horizon_path(cutover);
 	struct err err = ERR_INIT;
 
-	for (size_t i = 0; i < cutover->plan->domain_count; i++)
-		json_put(all, cutover->plan->domains[i].name,
-			 dns_horizon_json(&cutover->facts->domains[i].horizon));
-	json_print(all, &text);
-	horizon_path(cutover, &path);
-	if (file_write(buf_text(&path), buf_slice(&text), 0600, &err) < 0)
+	if (horizon_file_save(path, cutover->facts, &err) < 0)
 		log_error("%s", err.text);
-	json_free(all);
-	buf_release(&path);
-	buf_release(&text);
+	free(path);
 }
 
 void cutover_watch_init(struct cutover *cutover)
@@ -103,7 +63,6 @@ void cutover_watch_init(struct cutover *cutover)
 	cutover->sample_every_ms =
 		cutover->plan->rehearsal ? 100 : SAMPLE_FIRST_MS;
 	load_horizons(cutover);
-	load_record(cutover);
 }
 
 void cutover_watch_free(struct cutover *cutover)
