@@ -84,6 +84,11 @@ static void judge_list(const struct facts *facts, struct finding *finding)
 		finding_set(finding, VERDICT_FAIL,
 			    "the list of recipients is empty");
 		finding_remedy(finding, "export it from the old system");
+	} else if (age_ms < -HOUR_MS) {
+		finding_set(finding, VERDICT_UNKNOWN,
+			    "the list of recipients is of a time to come");
+		finding_remedy(finding, "so its age is not known: export it "
+					"again, or fix the clock");
 	} else if (age_ms > 7 * DAY_MS) {
 		finding_set(finding, VERDICT_FAIL,
 			    "the list of recipients is older than 7 days");

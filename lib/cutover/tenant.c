@@ -395,3 +395,14 @@ const struct json *tenant_domain(const struct tenant *tenant,
 	}
 	return NULL;
 }
+
+bool tenant_has_initial(const struct tenant *tenant, enum tenant_kind kind)
+{
+	for (const struct json *it = json_first(tenant->of[kind]); it;
+	     it = json_next(it))
+		if (slice_ends_nocase(slice(json_text(tenant_get(
+					      it, kinds[kind].names_domain))),
+				      ".onmicrosoft.com"))
+			return true;
+	return false;
+}

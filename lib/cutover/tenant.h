@@ -72,6 +72,8 @@ bool tenant_certificate_is(const char *text, const char *host);
 /* RFC 3339, without a zone meant as UTC, or "/Date(1764000000000)/" as Windows
  * PowerShell prints it; -1: neither. */
 int tenant_time(const char *text, int64_t *wall_ms);
+/* Whether any object is named as a tenant's initial domain is. */
+bool tenant_has_initial(const struct tenant *tenant, enum tenant_kind kind);
 /* The object whose `member` names the domain, or NULL. */
 const struct json *tenant_domain(const struct tenant *tenant,
 				 enum tenant_kind kind, const char *domain);

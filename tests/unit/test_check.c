@@ -377,6 +377,11 @@ static void seen_lately(struct world *w)
 	w->domain->horizon.old_seen_ms = NOW_MS - HOUR_MS;
 }
 
+static void seen_long_ago(struct world *w)
+{
+	w->domain->horizon.old_seen_ms = NOW_MS - 50 * HOUR_MS;
+}
+
 static void ttl_unknown(struct world *w)
 {
 	w->plan->dns.old_ttl = -1;
@@ -1136,6 +1141,60 @@ static void pending_removal(struct world *w)
 		     "\"Authoritative\",\"PendingRemoval\":true}");
 }
 
+/* Both tenants are Microsoft's, and the export is of one of them. */
+static void between_tenants(struct world *w, const char *initial)
+{
+	struct plan_system *systems = w->plan->domains[0].systems;
+	char text[400];
+
+	in_public(w);
+	free(systems[SYSTEM_OLD].deliver_host);
+	free(systems[SYSTEM_NEW].deliver_host);
+	systems[SYSTEM_OLD].deliver_host =
+		mem_dup("acmeold.mail.protection.outlook.com");
+	systems[SYSTEM_NEW].deliver_host =
+		mem_dup("acmenew.mail.protection.outlook.com");
+	snprintf(text, sizeof(text),
+		 "[{\"DomainName\":\"acme.example\",\"DomainType\":"
+		 "\"InternalRelay\"},{\"DomainName\":\"%s\",\"DomainType\":"
+		 "\"Authoritative\"}]",
+		 initial);
+	export_of(w, text);
+}
+
+static void of_the_new_tenant(struct world *w)
+{
+	between_tenants(w, "AcmeNew.onmicrosoft.com");
+}
+
+static void of_the_old_tenant(struct world *w)
+{
+	between_tenants(w, "acmeold.onmicrosoft.com");
+}
+
+static void of_another_tenant(struct world *w)
+{
+	between_tenants(w, "else.onmicrosoft.com");
+}
+
+static void of_some_tenant(struct world *w)
+{
+	between_tenants(w, "shop.example");
+}
+
+static void of_both_tenants(struct world *w)
+{
+	of_the_old_tenant(w);
+	export_of(w, "{\"DomainName\":\"acmenew.onmicrosoft.com\","
+		     "\"DomainType\":\"Authoritative\"}");
+}
+
+static void of_tomorrow(struct world *w)
+{
+	of_the_new_tenant(w);
+	w->facts->tenant.at_ms[TENANT_ACCEPTED] = NOW_MS + 24 * HOUR_MS;
+}
+
 static void graph(struct world *w, const char *verified, const char *services)
 {
 	char text[300];
@@ -1213,6 +1272,12 @@ static void list_of_two_days(struct world *w)
 static void list_old(struct world *w)
 {
 	list_of(w, 8 * DAY_MS);
+	new_has(w, "bert@acme.example");
+}
+
+static void list_of_tomorrow(struct world *w)
+{
+	list_of(w, -DAY_MS);
 	new_has(w, "bert@acme.example");
 }
 
@@ -1884,6 +1949,8 @@ static const struct {
 	{ "recipients", PARK, F, list_differs, VERDICT_FAIL,
 	  "missing in the target: bert@acme.example" },
 	{ "recipients", PARK, S, list_old, VERDICT_FAIL, "7 days" },
+	{ "recipients", PARK, S, list_of_tomorrow, VERDICT_UNKNOWN,
+	  "time to come" },
 	{ "recipients", PARK, S, list_empty, VERDICT_FAIL, "empty" },
 	{ "recipients", PARK, P, list_unread, VERDICT_UNKNOWN, NULL },
 
@@ -1980,6 +2047,18 @@ static const struct {
 	{ "target-trust", PARK, S, to_custom, VERDICT_UNKNOWN, NULL },
 
 	{ "domain-verified", PARK, F, relayed, VERDICT_PASS, NULL },
+	{ "domain-verified", PARK, F, of_the_new_tenant, VERDICT_PASS, NULL },
+	{ "domain-verified", PARK, F, of_the_old_tenant, VERDICT_UNKNOWN,
+	  "of the old tenant" },
+	{ "domain-verified", PARK, F, of_both_tenants, VERDICT_UNKNOWN,
+	  "of the old tenant" },
+	{ "domain-verified", PARK, F, of_another_tenant, VERDICT_UNKNOWN,
+	  "acmenew.onmicrosoft.com" },
+	{ "domain-verified", PARK, F, of_some_tenant, VERDICT_WARN,
+	  "cannot be told" },
+	{ "domain-verified", PARK, F, of_tomorrow, VERDICT_UNKNOWN,
+	  "time to come" },
+	{ "accepted-type", PARK, F, of_the_old_tenant, VERDICT_UNKNOWN, NULL },
 	{ "domain-verified", PARK, F, graph_good, VERDICT_PASS, NULL },
 	{ "domain-verified", PARK, F, google_verified, VERDICT_PASS, NULL },
 	{ "domain-verified", PARK, F, accepted_other, VERDICT_FAIL,
@@ -2245,6 +2324,10 @@ static const struct {
 	{ "mx-not-old", F, mx_mixed, mx_mixed, other_gate, VERDICT_FAIL },
 	{ "held-empty", C, one_held, one_held, as_it_is, VERDICT_WAIVED },
 	{ "straggler-rate", D, nothing, nothing, as_it_is, VERDICT_WAIVED },
+	{ "straggler-rate", D, seen_long_ago, seen_long_ago, as_it_is,
+	  VERDICT_WAIVED },
+	{ "straggler-rate", D, seen_long_ago, seen_lately, as_it_is,
+	  VERDICT_UNKNOWN },
 	{ "mx-horizon", D, seen_lately, seen_lately, as_it_is, VERDICT_FAIL },
 	{ "mx-horizon", D, ttl_unknown, ttl_unknown, as_it_is,
 	  VERDICT_UNKNOWN },
