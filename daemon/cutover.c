@@ -105,6 +105,8 @@ static int restore_line(void *ctx, const struct json *line, struct err *err)
 	} else if (strcmp(event, "recovered") == 0) {
 		cutover_recovered(cutover, (uint64_t)json_get_number(
 						   data, "damaged_ranges", 0));
+	} else if (strcmp(event, "ledger") == 0) {
+		cutover_vouched(cutover, data);
 	} else if (strcmp(event, "waive") == 0) {
 		restore_waiver(cutover, data, at_ms);
 	} else if (strcmp(event, "window") == 0) {
@@ -125,6 +127,18 @@ static int each_line(void *ctx, const struct json *line)
 	if (restore_line(ctx, line, &err) < 0)
 		log_error("journal: %s", err.text);
 	return 0;
+}
+
+void cutover_vouched(struct cutover *cutover, const struct json *totals)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct json *one =
+			json_get(totals, cutover->plan->domains[i].name);
+		double accepted = json_get_number(one, "accepted", 0);
+
+		if (accepted > (double)cutover->vouched[i])
+			cutover->vouched[i] = (uint64_t)accepted;
+	}
 }
 
 /* Each start finds the same ranges again, until their segment is gone. */
@@ -337,6 +351,8 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 	cutover->stop_count = plan->domain_count;
 	cutover->stops =
 		mem_alloc(cutover->stop_count * sizeof(*cutover->stops));
+	cutover->vouched =
+		mem_alloc(plan->domain_count * sizeof(*cutover->vouched));
 	if (make_state(cutover, err) < 0 || make_tls(cutover, err) < 0 ||
 	    make_resolver(cutover, err) < 0)
 		goto fail;
@@ -381,6 +397,7 @@ void cutover_free(struct cutover *cutover)
 	for (size_t i = 0; i < cutover->stop_count; i++)
 		unstop(&cutover->stops[i]);
 	free(cutover->stops);
+	free(cutover->vouched);
 	windows_release(&cutover->windows);
 	free(cutover->waivers);
 	dns_resolver_free(cutover->resolver);

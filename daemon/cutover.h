@@ -133,6 +133,8 @@ struct cutover {
 	int64_t next_ledger_ms;
 
 	uint64_t damaged; /* ranges of the spool, at the worst start */
+	/* A domain each: accepted, as the journal vouches for it. */
+	uint64_t *vouched;
 };
 
 /*
@@ -192,6 +194,8 @@ const char *cutover_paused(const struct cutover_domain *domain);
 int cutover_note(struct cutover *cutover, const char *event, struct json *data,
 		 struct err *err);
 
+/* The journal has these totals: nothing that was accepted may be gone later. */
+void cutover_vouched(struct cutover *cutover, const struct json *totals);
 /* So many ranges of the spool could not be read at a start. */
 void cutover_recovered(struct cutover *cutover, uint64_t damaged);
 
