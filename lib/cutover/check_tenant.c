@@ -332,6 +332,27 @@ static void judge_sealer(struct judge *judge)
 		       host));
 }
 
+/* A host with several addresses sends from whichever its routes say. */
+static void judge_addresses(struct judge *judge, const struct json *list)
+{
+	const char *host = judge->facts->plan->queue_mx.host;
+	const struct record_answer *answer =
+		records_get(judge->facts->records, host, DNS_A);
+	const struct dns_record *record;
+	struct buf names = BUF_INIT;
+
+	for (size_t i = 0; (record = record_of(answer, DNS_A, i)); i++)
+		if (!tenant_list_covers(list, record->address))
+			buf_addf(&names, "%s%s", names.len ? ", " : "",
+				 record->address);
+	if (names.len > 0)
+		say(judge, VERDICT_WARN,
+		    "not every address of the queue is trusted",
+		    mem_printf("add %s too, if mail may leave from there",
+			       buf_text(&names)));
+	buf_release(&names);
+}
+
 static void judge_connectors(struct judge *judge)
 {
 	const struct json *all = judge->facts->tenant.of[TENANT_CONNECTOR];
@@ -376,6 +397,8 @@ static void judge_connectors(struct judge *judge)
 			       judge->ip));
 		return;
 	}
+	if (is_by_ip(judge, ours))
+		judge_addresses(judge, tenant_get(ours, "SenderIPAddresses"));
 	judge_skip_list(judge, ours);
 	judge_age(judge, ours);
 	judge_sealer(judge);
@@ -409,6 +432,7 @@ static void judge_gateway(struct judge *judge)
 			    "the gateway does not detect the external address",
 			    mem_printf("turn on automatic detection: else SPF "
 				       "is asked of the queue"));
+		judge_addresses(judge, tenant_get(it, "gateway_ips"));
 		return;
 	}
 	say(judge, VERDICT_FAIL, "the gateway does not list the queue",

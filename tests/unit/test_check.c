@@ -981,6 +981,12 @@ static void certificate_unshown(struct world *w)
 	w->plan->replay.client_certificate_file = NULL;
 }
 
+static void second_address(struct world *w)
+{
+	trusted(w);
+	zone_lines(w->facts->records, QUEUE " A 198.51.100.7\n");
+}
+
 static void no_sealer(struct world *w)
 {
 	connector(w, NULL, NULL);
@@ -2017,6 +2023,8 @@ static const struct {
 	{ "target-trust", PARK, S, trusted_by_certificate, VERDICT_PASS, NULL },
 	{ "target-trust", PARK, S, certificate_unshown, VERDICT_FAIL,
 	  "no enabled" },
+	{ "target-trust", PARK, S, second_address, VERDICT_WARN,
+	  "198.51.100.7" },
 	{ "target-trust", PARK, S, no_sealer, VERDICT_WARN, "ARC" },
 	{ "target-trust", PARK, S, connector_of_today, VERDICT_WARN, "24 h" },
 	{ "target-trust", PARK, S, connector_for_some, VERDICT_WARN,
