@@ -9,7 +9,8 @@ endif
 CLANG_FORMAT ?= clang-format
 
 O := build/$(VARIANT)
-PKGS := libevent libevent_openssl openssl libcares libcurl libcjson sqlite3
+PKGS := libevent libevent_openssl openssl libcares libcurl libcjson libidn2 \
+	sqlite3
 
 # UNBOUND=1: a validating resolver of our own, for DANE where the machine has
 # none.  Its objects lie apart.

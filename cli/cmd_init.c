@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/output.h"
+#include "dns/dns_idn.h"
 #include "dns/dns_mx.h"
 #include "plan/provider.h"
 #include <stdio.h>
@@ -220,6 +221,9 @@ static struct json *make_plan(const struct init *init,
 	json_put_number(plan, "tideover", 1);
 	json_put_text(plan, "name", name);
 	json_put_text(plan, "strategy", park ? "park" : "standby");
+	/* Whoever reads it knows the domain by its other name. */
+	if (slice_has_8bit(slice(init->call->arguments[0])))
+		comment(domain, init->call->arguments[0]);
 	json_put_text(domain, "name", init->domain);
 	json_add(domains, domain);
 	json_put(plan, "domains", domains);
@@ -299,9 +303,8 @@ int cmd_init(struct command_call *call)
 
 	if (!providers_of(&init, &status))
 		return status;
-	if (!dns_name_normal(slice(call->arguments[0]), init.domain))
-		return output_error(call, EXIT_USAGE, "'%s' is no domain",
-				    call->arguments[0]);
+	if (dns_idn_alabels(call->arguments[0], init.domain, &err) < 0)
+		return output_error(call, EXIT_USAGE, "%s", err.text);
 	init.resolver = call->value[OPT_RESOLVER] ? call->value[OPT_RESOLVER] :
 						    "system";
 	if (ask(&init, &err) < 0)

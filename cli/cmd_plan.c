@@ -2,8 +2,10 @@
 #include "base/file.h"
 #include "cli/output.h"
 #include "cutover/check.h"
+#include "cutover/horizon_file.h"
 #include "cutover/survey.h"
 #include "cutover/timeline.h"
+#include "plan/recipients.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -57,20 +59,8 @@ static char *record_path(const struct command_call *call,
 static void load_horizons(const struct command_call *call, struct facts *facts)
 {
 	char *path = record_path(call, facts->plan, "horizon.json");
-	struct buf text = BUF_INIT;
-	struct json *all = NULL;
 
-	if (file_read(path, PLAN_MAX_BYTES, &text, NULL) == 0)
-		all = json_parse(buf_slice(&text), NULL);
-	for (size_t i = 0; all && i < facts->plan->domain_count; i++) {
-		const struct json *one =
-			json_get(all, facts->plan->domains[i].name);
-
-		if (one)
-			dns_horizon_from_json(&facts->domains[i].horizon, one);
-	}
-	json_free(all);
-	buf_release(&text);
+	horizon_file_load(path, facts, horizon_take_all);
 	free(path);
 }
 
@@ -79,19 +69,10 @@ static int save_horizons(const struct command_call *call,
 {
 	char *dir = mem_printf("%s/observed", call->state_dir);
 	char *path = record_path(call, facts->plan, "horizon.json");
-	struct json *all = json_object();
-	struct buf text = BUF_INIT;
-	int result;
+	int result = file_make_dirs(dir, 0700, err);
 
-	for (size_t i = 0; i < facts->plan->domain_count; i++)
-		json_put(all, facts->plan->domains[i].name,
-			 dns_horizon_json(&facts->domains[i].horizon));
-	json_print(all, &text);
-	result = file_make_dirs(dir, 0700, err);
 	if (result == 0)
-		result = file_write(path, buf_slice(&text), 0600, err);
-	json_free(all);
-	buf_release(&text);
+		result = horizon_file_save(path, facts, err);
 	free(dir);
 	free(path);
 	return result;
@@ -116,6 +97,27 @@ static void append_observation(const struct command_call *call,
 	free(path);
 }
 
+/*
+ * No daemon has read the plan's files yet.  A list that cannot be read is a
+ * finding, not the end: the rest is worth knowing.
+ */
+static void read_files(struct facts *facts, struct recipients *recipients)
+{
+	const struct plan *plan = facts->plan;
+	struct err err = ERR_INIT;
+
+	facts_read_evidence(facts);
+	facts_read_certificate(facts);
+	if (!plan->recipients.listed)
+		return;
+	if (recipients_load(recipients, plan->recipients.file, &err) == 0) {
+		facts->listed = &recipients->known;
+		facts->listed_at_ms = recipients->changed_ms;
+	}
+	snprintf(facts->listed_why, sizeof(facts->listed_why), "%.255s",
+		 err.text);
+}
+
 static int ask(struct command_call *call, struct facts *facts, struct err *err)
 {
 	struct loop *loop = loop_new(err);
@@ -127,11 +129,10 @@ static int ask(struct command_call *call, struct facts *facts, struct err *err)
 		file_space(file_exists(call->state_dir) ? call->state_dir : "/",
 			   &facts->space, NULL) == 0;
 	dns_now(&facts->now);
-	facts_read_evidence(facts);
 	survey = survey_start(loop, facts,
 			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD |
 				      (facts->plan->plain ? 0 : SURVEY_NEW),
-			      NULL, stop, loop, err);
+			      stop, loop, err);
 	if (survey)
 		loop_run(loop);
 	loop_free(loop);
@@ -217,6 +218,7 @@ int cmd_plan(struct command_call *call)
 	struct err err = ERR_INIT;
 	struct plan *plan = NULL;
 	struct facts *facts = NULL;
+	struct recipients recipients = { .known = MAP_INIT };
 	int status = EXIT_USAGE;
 
 	if (file_read(path, PLAN_MAX_BYTES, &text, &err) < 0) {
@@ -233,6 +235,7 @@ int cmd_plan(struct command_call *call)
 	output_idle(plan);
 	facts = facts_new(plan);
 	load_horizons(call, facts);
+	read_files(facts, &recipients);
 	if (ask(call, facts, &err) < 0) {
 		status = output_error(call, EXIT_FAILED, "%s", err.text);
 		goto out;
@@ -247,6 +250,7 @@ int cmd_plan(struct command_call *call)
 	status = judge(call, facts);
 out:
 	facts_free(facts);
+	recipients_release(&recipients);
 	plan_free(plan);
 	buf_release(&text);
 	return status;

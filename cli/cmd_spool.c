@@ -4,7 +4,7 @@
 #include "base/map.h"
 #include "cli/output.h"
 #include "cli/spool_verify.h"
-#include "dns/dns_record.h"
+#include "smtp/smtp_path.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,7 +15,7 @@ enum {
 /* One plan and domain. */
 struct row {
 	char *plan;
-	char domain[DNS_NAME];
+	char domain[SMTP_DOMAIN];
 	uint64_t accepted, states[STATES];
 };
 
@@ -34,14 +34,14 @@ struct verdict {
 };
 
 static void domain_of(const struct ledger_envelope *envelope,
-		      char domain[DNS_NAME])
+		      char domain[SMTP_DOMAIN])
 {
 	struct slice path = slice(envelope->forward_path);
 
-	if (!dns_name_normal(slice_from(path,
-					(size_t)slice_rfind(path, '@') + 1),
-			     domain))
-		snprintf(domain, DNS_NAME, "?");
+	if (!smtp_domain_normal(slice_from(path,
+					   (size_t)slice_rfind(path, '@') + 1),
+				domain))
+		snprintf(domain, SMTP_DOMAIN, "?");
 }
 
 static struct row *row_of(struct verdict *v, const char *plan,
@@ -80,7 +80,7 @@ static void add_up(struct verdict *v)
 		for (size_t n = 0; n < message->envelope_count; n++) {
 			const struct ledger_envelope *envelope =
 				&message->envelopes[n];
-			char domain[DNS_NAME];
+			char domain[SMTP_DOMAIN];
 			struct row *row;
 
 			domain_of(envelope, domain);
@@ -139,7 +139,7 @@ static struct json *envelope_json(const struct ledger_envelope *envelope,
 				  size_t n)
 {
 	struct json *row = json_object();
-	char domain[DNS_NAME];
+	char domain[SMTP_DOMAIN];
 
 	domain_of(envelope, domain);
 	json_put_number(row, "envelope", (double)n);

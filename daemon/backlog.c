@@ -2,6 +2,7 @@
 #include "base/list.h"
 #include "daemon/sequences.h"
 #include "dns/dns_record.h"
+#include "smtp/smtp_path.h"
 #include <stdlib.h>
 
 enum {
@@ -393,10 +394,10 @@ static struct queue_domain *domain_of(struct backlog_plan *plan,
 				      const char *forward_path)
 {
 	struct slice path = slice(forward_path);
-	char name[DNS_NAME];
+	char name[SMTP_DOMAIN];
 
-	dns_name_normal(slice_from(path, (size_t)slice_rfind(path, '@') + 1),
-			name);
+	smtp_domain_normal(slice_from(path, (size_t)slice_rfind(path, '@') + 1),
+			   name);
 	return queue_domain(plan->backlog->queue, plan->name, name);
 }
 

@@ -104,6 +104,11 @@ static int restore_line(void *ctx, const struct json *line, struct err *err)
 			set_text(&cutover->stops[i].breaker, NULL);
 	} else if (strcmp(event, "check") == 0) {
 		watch_restore_turn(&cutover->watch, data, at_ms);
+	} else if (strcmp(event, "recovered") == 0) {
+		cutover_recovered(cutover, (uint64_t)json_get_number(
+						   data, "damaged_ranges", 0));
+	} else if (strcmp(event, "ledger") == 0) {
+		cutover_vouched(cutover, data);
 	} else if (strcmp(event, "waive") == 0) {
 		restore_waiver(cutover, data, at_ms);
 	} else if (strcmp(event, "window") == 0) {
@@ -124,6 +129,25 @@ static int each_line(void *ctx, const struct json *line)
 	if (restore_line(ctx, line, &err) < 0)
 		log_error("journal: %s", err.text);
 	return 0;
+}
+
+void cutover_vouched(struct cutover *cutover, const struct json *totals)
+{
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct json *one =
+			json_get(totals, cutover->plan->domains[i].name);
+		double accepted = json_get_number(one, "accepted", 0);
+
+		if (accepted > (double)cutover->vouched[i])
+			cutover->vouched[i] = (uint64_t)accepted;
+	}
+}
+
+/* Each start finds the same ranges again, until their segment is gone. */
+void cutover_recovered(struct cutover *cutover, uint64_t damaged)
+{
+	if (damaged > cutover->damaged)
+		cutover->damaged = damaged;
 }
 
 void cutover_add_waiver(struct cutover *cutover, const struct waiver *waiver)
@@ -366,6 +390,8 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 	cutover->stop_count = plan->domain_count;
 	cutover->stops =
 		mem_alloc(cutover->stop_count * sizeof(*cutover->stops));
+	cutover->vouched =
+		mem_alloc(plan->domain_count * sizeof(*cutover->vouched));
 	if (make_state(cutover, err) < 0 || make_tls(cutover, err) < 0 ||
 	    make_resolver(cutover, err) < 0)
 		goto fail;
@@ -413,6 +439,7 @@ void cutover_free(struct cutover *cutover)
 	for (size_t i = 0; i < cutover->stop_count; i++)
 		unstop(&cutover->stops[i]);
 	free(cutover->stops);
+	free(cutover->vouched);
 	windows_release(&cutover->windows);
 	free(cutover->waivers);
 	policies_free(cutover->policies);

@@ -24,7 +24,7 @@
 #include "cutover/window.h"
 #include "daemon/queue.h"
 #include "daemon/rate.h"
-#include "daemon/recipients.h"
+#include "plan/recipients.h"
 #include "daemon/replay.h"
 #include "daemon/valve.h"
 
@@ -123,6 +123,7 @@ struct cutover {
 	struct cutover_recall *recall; /* under way, or NULL */
 	struct cutover_count *count;   /* the same */
 	struct gate_run *gates;	       /* waiting to be judged */
+	struct gate_run *closing;      /* they wait for the index as well */
 	struct map views;	       /* vantage -> view + 1 */
 	struct findings last_gate;     /* what blocks, for the status */
 	struct watch watch;
@@ -144,6 +145,10 @@ struct cutover {
 	size_t sample_count;
 	int64_t sample_every_ms, next_sample_ms;
 	int64_t next_ledger_ms;
+
+	uint64_t damaged; /* ranges of the spool, at the worst start */
+	/* A domain each: accepted, as the journal vouches for it. */
+	uint64_t *vouched;
 };
 
 /*
@@ -202,6 +207,11 @@ const char *cutover_paused(const struct cutover_domain *domain);
 /* Journals an act on envelopes ("release", "discard", "hold"). */
 int cutover_note(struct cutover *cutover, const char *event, struct json *data,
 		 struct err *err);
+
+/* The journal has these totals: nothing that was accepted may be gone later. */
+void cutover_vouched(struct cutover *cutover, const struct json *totals);
+/* So many ranges of the spool could not be read at a start. */
+void cutover_recovered(struct cutover *cutover, uint64_t damaged);
 
 /* A message of this plan was kept; `bytes` of its body. */
 void cutover_arrived(struct cutover *cutover, uint64_t sequence, uint64_t bytes,

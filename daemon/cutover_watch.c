@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/log.h"
+#include "cutover/horizon_file.h"
 #include "daemon/cutover.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,88 +21,48 @@ struct gate_run {
 	char *only;
 	cutover_gate_fn *done;
 	void *ctx;
-	struct err err;
+	struct cutover *cutover; /* NULL: it is gone */
 };
 
-static void horizon_path(const struct cutover *cutover, struct buf *path)
+static char *horizon_path(const struct cutover *cutover)
 {
-	buf_addf(path, "%s/horizon.json", cutover->dir);
-}
-
-static void load_horizons(struct cutover *cutover)
-{
-	struct buf path = BUF_INIT, text = BUF_INIT;
-	struct json *all = NULL;
-
-	horizon_path(cutover, &path);
-	if (file_read(buf_text(&path), PLAN_MAX_BYTES, &text, NULL) == 0)
-		all = json_parse(buf_slice(&text), NULL);
-	for (size_t i = 0; all && i < cutover->plan->domain_count; i++) {
-		const struct json *one =
-			json_get(all, cutover->plan->domains[i].name);
-
-		if (one)
-			dns_horizon_from_json(
-				&cutover->facts->domains[i].horizon, one);
-	}
-	json_free(all);
-	buf_release(&path);
-	buf_release(&text);
+	return mem_printf("%s/horizon.json", cutover->dir);
 }
 
 /*
  * What `tideover plan` saw before this daemon looked: since when the low TTL
  * has been served.  Only that: two looks of a command are no 48 h of watching.
  */
-static void load_record(struct cutover *cutover)
+static void load_horizons(struct cutover *cutover)
 {
-	char *path = mem_printf("%s/observed/%s.horizon.json",
+	char *own = horizon_path(cutover);
+	char *seen = mem_printf("%s/observed/%s.horizon.json",
 				cutover->env.state_dir, cutover->plan->name);
-	struct buf text = BUF_INIT;
-	struct json *all = NULL;
 
-	if (file_read(path, PLAN_MAX_BYTES, &text, NULL) == 0)
-		all = json_parse(buf_slice(&text), NULL);
-	for (size_t i = 0; all && i < cutover->plan->domain_count; i++) {
-		const struct json *one =
-			json_get(all, cutover->plan->domains[i].name);
-		struct dns_horizon seen;
-
-		if (!one)
-			continue;
-		dns_horizon_from_json(&seen, one);
-		dns_ttl_adopt(&cutover->facts->domains[i].horizon, &seen);
-	}
-	json_free(all);
-	buf_release(&text);
-	free(path);
+	horizon_file_load(own, cutover->facts, horizon_take_all);
+	horizon_file_load(seen, cutover->facts, dns_ttl_adopt);
+	free(own);
+	free(seen);
 }
 
 static void save_horizons(struct cutover *cutover)
 {
-	struct buf path = BUF_INIT, text = BUF_INIT;
-	struct json *all = json_object();
+	char *path = horizon_path(cutover);
 	struct err err = ERR_INIT;
 
-	for (size_t i = 0; i < cutover->plan->domain_count; i++)
-		json_put(all, cutover->plan->domains[i].name,
-			 dns_horizon_json(&cutover->facts->domains[i].horizon));
-	json_print(all, &text);
-	horizon_path(cutover, &path);
-	if (file_write(buf_text(&path), buf_slice(&text), 0600, &err) < 0)
+	if (horizon_file_save(path, cutover->facts, &err) < 0)
 		log_error("%s", err.text);
-	json_free(all);
-	buf_release(&path);
-	buf_release(&text);
+	free(path);
 }
 
 void cutover_watch_init(struct cutover *cutover)
 {
 	cutover->facts = facts_new(cutover->plan);
+	if (cutover->plan->recipients.listed)
+		cutover->facts->listed = &cutover->recipients.known;
 	cutover->sample_every_ms =
 		cutover->plan->rehearsal ? 100 : SAMPLE_FIRST_MS;
 	load_horizons(cutover);
-	load_record(cutover);
 }
 
 void cutover_watch_free(struct cutover *cutover)
@@ -114,6 +75,9 @@ void cutover_watch_free(struct cutover *cutover)
 		free(run->only);
 		free(run);
 	}
+	/* The index answers them yet. */
+	for (struct gate_run *run = cutover->closing; run; run = run->next)
+		run->cutover = NULL;
 	findings_release(&cutover->last_gate);
 	watch_release(&cutover->watch);
 	map_release(&cutover->views);
@@ -245,8 +209,6 @@ static void fill_facts(struct cutover *cutover)
 	facts->supervised = cutover->env.supervised;
 	facts->window_active = windows_active(&cutover->windows,
 					      clock_wall_ms(), &until) != NULL;
-	if (cutover->plan->recipients.listed)
-		facts->listed = &cutover->recipients.known;
 	facts->listed_at_ms = cutover->recipients.changed_ms;
 	facts->waivers = cutover->waivers;
 	facts->waiver_count = cutover->waiver_count;
@@ -262,6 +224,7 @@ static void fill_facts(struct cutover *cutover)
 	facts->ledger_known = true;
 	facts->ledger_balances = true;
 	facts->journal_intact = true;
+	facts->damaged = cutover->damaged;
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
 		const struct queue_ledger *ledger =
 			&cutover->domains[i].queue->ledger;
@@ -274,6 +237,17 @@ static void fill_facts(struct cutover *cutover)
 		domain->bounced = ledger->bounced;
 		domain->discarded = ledger->discarded;
 		fill_release(&cutover->domains[i], domain);
+		/* Whole messages can be gone and the rest still add up. */
+		if (ledger->accepted < cutover->vouched[i]) {
+			facts->ledger_balances = false;
+			snprintf(facts->ledger_why, sizeof(facts->ledger_why),
+				 "%s: the journal counted %llu accepted, and "
+				 "%llu are left",
+				 cutover->plan->domains[i].name,
+				 (unsigned long long)cutover->vouched[i],
+				 (unsigned long long)ledger->accepted);
+			continue;
+		}
 		if (ledger->accepted ==
 		    ledger->waiting + ledger->held + ledger->delivered +
 			    ledger->bounced + ledger->discarded)
@@ -321,6 +295,8 @@ static void judge(struct cutover *cutover, struct gate_run *run)
 	check_gate(cutover->facts, run->gate, run->only, cutover->waivers,
 		   cutover->waiver_count, &findings);
 	if (!run->only) {
+		/* The totals of this moment are on record as well. */
+		cutover->next_ledger_ms = 0;
 		journal_gate(cutover, &findings);
 		log_info("gate %s of plan %s: %s", gate_name(run->gate),
 			 cutover->plan->name, findings.open ? "open" : "shut");
@@ -334,6 +310,43 @@ static void judge(struct cutover *cutover, struct gate_run *run)
 	}
 	free(run->only);
 	free(run);
+}
+
+static void exceptions_came(void *ctx, struct json *result,
+			    const struct err *err)
+{
+	struct gate_run *run = ctx, **at;
+	struct cutover *cutover = run->cutover;
+
+	if (!cutover) {
+		json_free(result);
+		free(run->only);
+		free(run);
+		return;
+	}
+	if (err)
+		log_error("exceptions: %s", err->text);
+	for (at = &cutover->closing; *at != run; at = &(*at)->next)
+		;
+	*at = run->next;
+	json_free(cutover->facts->exceptions);
+	cutover->facts->exceptions = result;
+	judge(cutover, run);
+}
+
+/* Who closes signs for what was delivered twice or out of order, which the
+ * index alone knows. */
+static void judge_or_ask(struct cutover *cutover, struct gate_run *run)
+{
+	if (run->gate != GATE_CLOSE) {
+		judge(cutover, run);
+		return;
+	}
+	run->cutover = cutover;
+	run->next = cutover->closing;
+	cutover->closing = run;
+	index_exceptions(cutover->env.store->index, cutover->plan->name,
+			 exceptions_came, run);
 }
 
 void cutover_judge(struct cutover *cutover, enum gate gate, const char *only,
@@ -411,7 +424,7 @@ static void survey_done(void *ctx)
 	while (run) {
 		struct gate_run *next = run->next;
 
-		judge(cutover, run);
+		judge_or_ask(cutover, run);
 		run = next;
 	}
 	cutover_look(cutover);
@@ -421,7 +434,6 @@ static bool survey_begin(struct cutover *cutover, unsigned what)
 {
 	struct surveyed *surveyed = mem_alloc(sizeof(*surveyed));
 	struct err err = ERR_INIT;
-	const struct plan_strings *listen = &cutover->plan->queue_mx.listen;
 
 	if (cutover->plan->plain)
 		what &= ~(unsigned)SURVEY_NEW;
@@ -431,7 +443,6 @@ static bool survey_begin(struct cutover *cutover, unsigned what)
 	dns_now(&cutover->facts->now);
 	cutover->facts->phase = cutover->phase;
 	cutover->survey = survey_start(cutover->env.loop, cutover->facts, what,
-				       listen->count ? listen->at[0] : NULL,
 				       survey_done, surveyed, &err);
 	cutover->surveying = what;
 	if (cutover->survey)
@@ -500,6 +511,7 @@ static void journal_ledger(struct cutover *cutover, int64_t mono_ms)
 		json_put_number(one, "discarded", (double)ledger->discarded);
 		json_put(data, cutover->plan->domains[i].name, one);
 	}
+	cutover_vouched(cutover, data);
 	if (journal_add(cutover->journal, "ledger", data, &err) < 0)
 		log_error("journal: %s", err.text);
 }
@@ -529,6 +541,12 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 	if (cutover->gates)
 		what = SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD | SURVEY_NEW |
 		       SURVEY_QUEUE;
+	/* Only who refuses the others need prove whom he lists. */
+	for (const struct gate_run *run = cutover->gates; run; run = run->next)
+		if (run->gate == GATE_START &&
+		    cutover->plan->recipients.listed &&
+		    cutover->plan->recipients.unknown == UNKNOWN_REFUSE)
+			what |= SURVEY_LISTED;
 	if (!what || cutover->survey)
 		return;
 	if (what & SURVEY_DNS) {

@@ -122,7 +122,7 @@ static void recipient(void *ctx, const struct smtp_path *path,
 	struct cutover *cutover;
 	const char *postmaster = daemon->config->postmaster;
 	struct smtp_mailbox mailbox = path->mailbox;
-	char domain[DNS_NAME];
+	char domain[SMTP_DOMAIN];
 
 	if (path->postmaster &&
 	    (!postmaster ||
@@ -130,11 +130,19 @@ static void recipient(void *ctx, const struct smtp_path *path,
 		answer(to, 450, "4.2.1 no postmaster is set for this host");
 		return;
 	}
-	cutover = dns_name_normal(mailbox.domain, domain) ?
+	cutover = smtp_domain_normal(mailbox.domain, domain) ?
 			  cutover_for(daemon, slice(domain)) :
 			  NULL;
 	if (!cutover) {
 		answer(to, 550, "5.7.1 relaying denied: not a domain of ours");
+		return;
+	}
+	if (smtp_local_routes(mailbox.local) &&
+	    !(cutover->plan->recipients.listed &&
+	      recipients_has(&cutover->recipients, address))) {
+		answer(to, 550,
+		       "5.7.1 relaying denied: the local part names "
+		       "a further host");
 		return;
 	}
 	if (!phase_accepts(cutover->phase)) {
@@ -598,6 +606,7 @@ static void note_recovered(struct daemon *daemon, struct cutover *cutover)
 	json_put_number(data, "damaged_ranges", (double)daemon->damaged);
 	json_put_number(data, "torn_ranges", (double)daemon->torn);
 	json_put_text(data, "sandbox", daemon->sandbox);
+	cutover_recovered(cutover, daemon->damaged);
 	if (cutover_note(cutover, "recovered", data, &err) < 0)
 		log_error("journal: %s", err.text);
 }

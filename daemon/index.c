@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "daemon/index_query.h"
 #include "daemon/index_schema.h"
-#include "dns/dns_record.h"
+#include "smtp/smtp_path.h"
 #include "spool/segment.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -299,11 +299,11 @@ static void put_envelope(struct index *index, const struct record_message *m,
 {
 	sqlite3_stmt *stmt = index->puts[PUT_ENVELOPE];
 	struct slice path = m->forward_paths[n];
-	char domain[DNS_NAME];
+	char domain[SMTP_DOMAIN];
 
-	if (!dns_name_normal(slice_from(path,
-					(size_t)slice_rfind(path, '@') + 1),
-			     domain))
+	if (!smtp_domain_normal(slice_from(path,
+					   (size_t)slice_rfind(path, '@') + 1),
+				domain))
 		snprintf(domain, sizeof(domain), "?");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)m->sequence);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)n);
@@ -1007,6 +1007,12 @@ void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 		     void *ctx)
 {
 	query(index, INDEX_UNCERTAIN, plan, NULL, done, ctx);
+}
+
+void index_exceptions(struct index *index, const char *plan,
+		      index_json_fn *done, void *ctx)
+{
+	query(index, INDEX_EXCEPTIONS, plan, NULL, done, ctx);
 }
 
 void index_remove_plan(struct index *index, const char *plan)

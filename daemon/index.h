@@ -156,6 +156,10 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 /* Envelopes whose outcome was uncertain: possible duplicates, by id. */
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 		     void *ctx);
+/* What whoever signs must see: {"uncertain","overtaken","named":[{"kind","id",
+ * "envelope"}]}, the first few of each by name.  Looks through all of a plan. */
+void index_exceptions(struct index *index, const char *plan,
+		      index_json_fn *done, void *ctx);
 /* What was delivered since then, or perhaps, of the messages after a sequence:
  * [{"target","forward_path","reverse_path","at_ms","sequence"}], by sequence.
  * At least INDEX_RECENT_PAGE of them, or no more follow; without addresses

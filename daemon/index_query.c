@@ -5,6 +5,7 @@
 
 enum {
 	LIST_MAX = 10000,
+	NAMED_MAX = 20,
 	REPLIES_MAX = 200
 };
 
@@ -586,6 +587,53 @@ static struct json *uncertain(sqlite3 *db, const struct index_select *select,
 	return finish(db, stmt, step, all, err);
 }
 
+/*
+ * What the report calls an exception, counted, and the first few by name:
+ * perhaps delivered twice, and delivered after a later one of its mailbox.
+ */
+static struct json *exceptions(sqlite3 *db, const struct index_select *select,
+			       struct err *err)
+{
+	static const char sql[] =
+		"SELECT 'uncertain', m.id, e.n FROM envelope e JOIN message m"
+		" USING(seq) WHERE e.plan = ?1 AND e.uncertain > 0"
+		" UNION ALL SELECT 'overtaken', id, n FROM"
+		" (SELECT id, n, ended, min(ended) OVER (PARTITION BY mailbox"
+		" ORDER BY seq, n ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED"
+		" FOLLOWING) AS later FROM (SELECT m.id AS id, m.seq AS seq,"
+		" e.n AS n, e.ended AS ended, lower(" FORWARD_PATH ") AS"
+		" mailbox FROM envelope e JOIN message m USING(seq)"
+		" WHERE e.plan = ?1 AND e.state = 2) WHERE mailbox IS NOT NULL)"
+		" WHERE later < ended";
+	sqlite3_stmt *stmt = NULL;
+	struct json *result, *named;
+	double uncertain = 0, overtaken = 0;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return NULL;
+	result = json_object();
+	named = json_array();
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		bool unsure = strcmp(text_at(stmt, 0), "uncertain") == 0;
+		double *number = unsure ? &uncertain : &overtaken;
+		struct json *one;
+
+		if ((*number)++ >= NAMED_MAX)
+			continue;
+		one = json_object();
+		json_put_text(one, "kind", text_at(stmt, 0));
+		json_put_text(one, "id", text_at(stmt, 1));
+		json_put_number(one, "envelope", sqlite3_column_int(stmt, 2));
+		json_add(named, one);
+	}
+	json_put_number(result, "uncertain", uncertain);
+	json_put_number(result, "overtaken", overtaken);
+	json_put(result, "named", named);
+	return finish(db, stmt, step, result, err);
+}
+
 static struct json *recent(sqlite3 *db, const struct index_select *select,
 			   struct err *err)
 {
@@ -722,6 +770,8 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 		return replies(db, select, err);
 	case INDEX_UNCERTAIN:
 		return uncertain(db, select, err);
+	case INDEX_EXCEPTIONS:
+		return exceptions(db, select, err);
 	case INDEX_RECENT:
 		return recent(db, select, err);
 	case INDEX_LAST:

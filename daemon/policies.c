@@ -159,7 +159,7 @@ static void settle(struct entry *entry, int64_t ttl_s)
 }
 
 static void fetched(void *ctx, const struct mta_sts *policy, const char *from,
-		    const char *why)
+		    const struct http_date *date, const char *why)
 {
 	struct entry *entry = ctx;
 

@@ -3,7 +3,7 @@
 set -eu
 
 build='gcc make pkg-config libevent-dev libssl-dev libc-ares-dev
-libcurl4-openssl-dev libcjson-dev libsqlite3-dev'
+libcurl4-openssl-dev libcjson-dev libidn2-dev libsqlite3-dev'
 test='libcmocka-dev libunbound-dev clang clang-format cppcheck libclang-rt-14-dev python3
 perl libidn12 libgnutls-dane0 libnsl2 knot knot-dnsutils unbound swaks postfix zsh fish mandoc openssl ca-certificates iproute2 util-linux'
 

@@ -31,6 +31,7 @@ LIBRARIES = [
     (r"^curl/", ["lib/net/http.c"]),
     (r"^ares", ["lib/dns/"]),
     (r"^unbound", ["lib/dns/dns_unbound.c"]),
+    (r"^idn2", ["lib/dns/dns_idn.c"]),
     (r"^sqlite3", ["daemon/index"]),
     (r"^seccomp|^cap-ng", ["daemon/sandbox"]),
 ]

@@ -218,6 +218,7 @@ void finding_clear(struct finding *finding)
 	free(finding->remedy);
 	free(finding->waived_by);
 	free(finding->waived_reason);
+	free(finding->blocks);
 	json_free(finding->evidence);
 }
 
@@ -233,7 +234,8 @@ void finding_fingerprint(const struct finding *finding, char text[DIGEST_TEXT])
 	struct buf whole = BUF_INIT;
 
 	buf_addf(&whole, "%s\n%s\n%s", finding->check->id,
-		 verdict_name(before_waiver(finding)), finding->summary);
+		 verdict_name(before_waiver(finding)),
+		 finding->blocks ? finding->blocks : finding->summary);
 	digest_sha256(buf_slice(&whole), digest);
 	digest_text(digest, text);
 	buf_release(&whole);
@@ -454,6 +456,11 @@ void tally_init(struct tally *tally)
 void tally_add(struct tally *tally, enum verdict verdict, char *summary,
 	       char *remedy)
 {
+	if (verdict == VERDICT_FAIL || verdict == VERDICT_UNKNOWN)
+		buf_addf(&tally->blocks, "%s %s\n", verdict_name(verdict),
+			 summary);
+	if (verdict == VERDICT_UNKNOWN && tally->unknown++ < SENTENCES_MAX)
+		buf_addf(&tally->unknowns, "; also not known: %s", summary);
 	if (badness(verdict) > badness(tally->worst)) {
 		buf_clear(&tally->summary);
 		buf_clear(&tally->remedy);
@@ -476,6 +483,20 @@ void tally_add(struct tally *tally, enum verdict verdict, char *summary,
 	free(remedy);
 }
 
+/* Several listeners say the same once. */
+void tally_finding(struct tally *tally, struct finding *part)
+{
+	bool said = part->verdict == tally->worst && tally->said > 0 &&
+		    strcmp(buf_text(&tally->summary), part->summary) == 0;
+
+	if (!said && part->verdict != VERDICT_PASS) {
+		tally_add(tally, part->verdict, part->summary, part->remedy);
+		part->summary = part->remedy = NULL;
+	}
+	finding_clear(part);
+	*part = (struct finding){ .check = part->check };
+}
+
 void tally_end(struct tally *tally, struct finding *finding,
 	       const char *all_well)
 {
@@ -485,8 +506,14 @@ void tally_end(struct tally *tally, struct finding *finding,
 	finding_set(finding, tally->worst, "%s",
 		    tally->summary.len > 0 ? buf_text(&tally->summary) :
 					     all_well);
-	finding_remedy(finding, "%s", buf_text(&tally->remedy));
+	/* Whoever waives a failure waives what is not known beside it. */
+	finding_remedy(
+		finding, "%s%s", buf_text(&tally->remedy),
+		tally->worst == VERDICT_FAIL ? buf_text(&tally->unknowns) : "");
 	finding->evidence = tally->evidence;
+	if (tally->blocks.len > 0)
+		finding->blocks = buf_take(&tally->blocks);
 	buf_release(&tally->summary);
 	buf_release(&tally->remedy);
+	buf_release(&tally->unknowns);
 }

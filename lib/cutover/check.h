@@ -38,6 +38,9 @@ struct finding {
 	char *summary;	       /* one sentence: what was found */
 	char *remedy;	       /* what to do; "" when nothing */
 	struct json *evidence; /* raw: asked what, of whom, answer, when */
+	/* Every sentence that blocks, where the summary names but a few or the
+	 * worst; NULL: the summary has it all. */
+	char *blocks;
 	/* A waiver (verdict waived) or NULL. */
 	char *waived_by, *waived_reason;
 	enum verdict before_waiver;
@@ -89,8 +92,8 @@ void findings_release(struct findings *findings);
 /* Whether this finding shuts its gate (see above). */
 bool finding_blocks(const struct finding *finding);
 /*
- * SHA-256 over check, verdict and summary: changes when the finding does.  So a
- * summary holds no times, counts-down or texts of replies: those belong into
+ * SHA-256 over check, verdict and what blocks: changes when the finding does,
+ * also where the summary names only some of many.  So a summary holds no times, counts-down or texts of replies: those belong into
  * remedy and evidence.  Of a waived finding: what it was before.
  */
 void finding_fingerprint(const struct finding *finding, char text[DIGEST_TEXT]);

@@ -178,14 +178,14 @@ void check_caa(const struct facts *facts, enum gate gate,
 	       struct finding *finding)
 {
 	const struct plan *plan = facts->plan;
-	const struct tls_chain *chain = &facts->queue_probe.chain;
 	const char *const *ours = NULL;
+	struct shown shown;
 	struct tally tally;
 
 	tally_init(&tally);
-	if (facts->queue_probed && chain->count > 0) {
-		json_add(tally.evidence, probe_json(&facts->queue_probe));
-		ours = names_of(chain->issuer);
+	if (check_shown(facts, 0, &shown) && shown.chain->count > 0) {
+		json_add(tally.evidence, check_shown_json(facts, 0));
+		ours = names_of(shown.chain->issuer);
 	}
 	judge_caa(facts, plan->queue_mx.host, ours, true, &tally);
 	for (size_t i = 0; i < plan->domain_count; i++) {

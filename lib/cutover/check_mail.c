@@ -1,7 +1,8 @@
-/* The checks of the records beside the MX: SPF, DKIM, DMARC and their kin. */
+/* The checks of the records beside the MX: SPF, DKIM and their kin. */
 
 #include "cutover/check_parts.h"
 #include "mail/spf_record.h"
+#include "mail/tag_list.h"
 #include <stdlib.h>
 
 #define NEGATIVE_MAX_S 3600 /* of RFC 2308, section 5: one to three hours */
@@ -79,11 +80,10 @@ static void say_lost(struct tally *tally, const char *prefix,
 			     last ? last->error : "not asked", target));
 }
 
-/* ask() for TXT, which somebody else may keep behind a CNAME. */
-static const struct record_answer *ask_text(const struct facts *facts,
-					    struct tally *tally,
-					    const char *prefix,
-					    const char *domain)
+const struct record_answer *check_ask_text(const struct facts *facts,
+					   struct tally *tally,
+					   const char *prefix,
+					   const char *domain)
 {
 	const struct record_answer *answer =
 		ask(facts, tally, prefix, domain, DNS_TXT);
@@ -519,37 +519,13 @@ static bool names_tenant(const char *target, struct slice tenant)
 	return found;
 }
 
-/* The value of a tag of "v=DMARC1; p=none; rua=...": RFC 6376 section 3.2, which
- * RFC 7489 section 6.4 follows. */
-static struct slice tag_of(const char *text, const char *tag)
-{
-	struct slice rest = slice(text);
-
-	while (rest.len > 0) {
-		ptrdiff_t semicolon = slice_find(rest, ';');
-		struct slice one = semicolon < 0 ?
-					   rest :
-					   slice_of(rest.p, (size_t)semicolon);
-		ptrdiff_t equals = slice_find(one, '=');
-
-		if (equals > 0 &&
-		    slice_is_nocase(slice_trim(slice_of(one.p, (size_t)equals)),
-				    tag))
-			return slice_trim(slice_from(one, (size_t)equals + 1));
-		if (semicolon < 0)
-			break;
-		rest = slice_from(rest, (size_t)semicolon + 1);
-	}
-	return slice_of("", 0);
-}
-
 /* An empty p= is a key that was taken back (RFC 6376 section 3.6.1). */
 static bool has_key(const struct record_answer *answer)
 {
 	const char *text;
 
 	for (size_t i = 0; (text = record_text(answer, i)); i++)
-		if (tag_of(text, "p").len > 0)
+		if (tag_list_get(slice(text), "p").len > 0)
 			return true;
 	return false;
 }
@@ -633,189 +609,6 @@ void check_dkim(const struct facts *facts, enum gate gate,
 	}
 	tally_end(&tally, finding,
 		  "the selectors that the new system signs with have its keys");
-}
-
-/* dmarc */
-
-/* Its texts whose first tag is v= with this value, to the letter. */
-static size_t texts_of(const struct record_answer *answer, const char *version,
-		       const char **first)
-{
-	const char *text;
-	size_t count = 0;
-
-	*first = NULL;
-	for (size_t i = 0; (text = record_text(answer, i)); i++) {
-		struct slice name = slice_of(text, strcspn(text, "=;"));
-
-		if (slice_is_nocase(slice_trim(name), "v") &&
-		    slice_is(tag_of(text, "v"), version) && count++ == 0)
-			*first = text;
-	}
-	return count;
-}
-
-static bool dkim_fails(const struct facts *facts)
-{
-	struct finding finding = { 0 };
-	bool fails;
-
-	check_dkim(facts, GATE_CLOSE, &finding);
-	fails = finding.verdict == VERDICT_FAIL;
-	finding_clear(&finding);
-	return fails;
-}
-
-static void judge_dmarc(const struct facts *facts, const char *domain,
-			const char *text, enum gate gate, struct tally *tally)
-{
-	struct slice policy = tag_of(text, "p");
-	bool strict = slice_is_nocase(policy, "quarantine") ||
-		      slice_is_nocase(policy, "reject");
-
-	if (!strict && !slice_is_nocase(policy, "none"))
-		tally_add(tally, VERDICT_FAIL,
-			  mem_printf("the DMARC record of %s has no valid p=",
-				     domain),
-			  mem_printf("publish _dmarc.%s. TXT \"v=DMARC1; "
-				     "p=none; rua=mailto:...\"",
-				     domain));
-	else if (strict && gate == GATE_CLOSE && dkim_fails(facts))
-		tally_add(tally, VERDICT_FAIL,
-			  mem_printf("DMARC of %s says p=%.*s while DKIM of "
-				     "the new system fails",
-				     domain, (int)policy.len, policy.p),
-			  mem_dup("set p=none until DKIM passes: see dkim"));
-	else if (!strict)
-		tally_add(tally, VERDICT_WARN,
-			  mem_printf("DMARC of %s says p=none: it asks for "
-				     "reports alone",
-				     domain),
-			  mem_dup("raise it once the reports are clean"));
-}
-
-void check_dmarc(const struct facts *facts, enum gate gate,
-		 struct finding *finding)
-{
-	const struct plan *plan = facts->plan;
-	struct tally tally;
-
-	tally_init(&tally);
-	for (size_t i = 0; i < plan->domain_count; i++) {
-		const char *domain = plan->domains[i].name, *text;
-		const struct record_answer *answer =
-			ask_text(facts, &tally, "_dmarc.", domain);
-		size_t count;
-
-		if (!answer)
-			continue;
-		count = texts_of(answer, "DMARC1", &text);
-		if (count == 1)
-			judge_dmarc(facts, domain, text, gate, &tally);
-		else if (count == 0)
-			tally_add(&tally, VERDICT_WARN,
-				  mem_printf("%s has no DMARC record", domain),
-				  mem_printf("publish _dmarc.%s. TXT "
-					     "\"v=DMARC1; p=none; "
-					     "rua=mailto:...\"",
-					     domain));
-		else
-			tally_add(&tally, VERDICT_FAIL,
-				  mem_printf("%s has %zu DMARC records: none "
-					     "of them counts",
-					     domain, count),
-				  mem_printf("leave one at _dmarc.%s (RFC "
-					     "7489 section 6.6.3)",
-					     domain));
-	}
-	tally_end(&tally, finding, "one valid DMARC record");
-}
-
-/* tls-rpt */
-
-static bool reports_stay_inside(const struct plan *plan, struct slice rua)
-{
-	struct smtp_mailbox mailbox;
-
-	while (rua.len > 0) {
-		ptrdiff_t comma = slice_find(rua, ',');
-		struct slice one = slice_trim(
-			comma < 0 ? rua : slice_of(rua.p, (size_t)comma));
-		size_t scheme = sizeof("mailto:") - 1;
-
-		if (one.len > scheme &&
-		    slice_is_nocase(slice_of(one.p, scheme), "mailto:") &&
-		    smtp_mailbox_parse(slice_from(one, scheme), &mailbox,
-				       NULL) == 0 &&
-		    plan_domain(plan, mailbox.domain))
-			return true;
-		if (comma < 0)
-			break;
-		rua = slice_from(rua, (size_t)comma + 1);
-	}
-	return false;
-}
-
-static void judge_reports(const struct plan *plan, const char *domain,
-			  struct slice rua, struct tally *tally)
-{
-	if (rua.len == 0)
-		tally_add(tally, VERDICT_WARN,
-			  mem_printf("the TLS-RPT record of %s names nobody "
-				     "to report to",
-				     domain),
-			  mem_printf("name a mailbox of another domain in "
-				     "rua= of _smtp._tls.%s",
-				     domain));
-	else if (reports_stay_inside(plan, rua))
-		tally_add(tally, VERDICT_WARN,
-			  mem_printf("TLS reports about %s go to the domain "
-				     "that moves",
-				     domain),
-			  mem_printf("name a mailbox of another domain in "
-				     "_smtp._tls.%s (RFC 8460 section 3)",
-				     domain));
-}
-
-void check_tls_rpt(const struct facts *facts, enum gate gate,
-		   struct finding *finding)
-{
-	const struct plan *plan = facts->plan;
-	struct tally tally;
-
-	tally_init(&tally);
-	for (size_t i = 0; i < plan->domain_count; i++) {
-		const char *domain = plan->domains[i].name, *text;
-		const struct record_answer *answer =
-			ask_text(facts, &tally, "_smtp._tls.", domain);
-		size_t count;
-
-		if (!answer)
-			continue;
-		count = texts_of(answer, "TLSRPTv1", &text);
-		if (count == 1)
-			judge_reports(plan, domain, tag_of(text, "rua"),
-				      &tally);
-		else if (count == 0)
-			tally_add(&tally, VERDICT_WARN,
-				  mem_printf("%s asks for no TLS reports",
-					     domain),
-				  mem_printf("publish _smtp._tls.%s. TXT "
-					     "\"v=TLSRPTv1; rua=mailto:...\" "
-					     "with a mailbox of another domain",
-					     domain));
-		else
-			tally_add(&tally, VERDICT_WARN,
-				  mem_printf("%s has %zu TLS-RPT records: none "
-					     "of them counts",
-					     domain, count),
-				  mem_printf("leave one at _smtp._tls.%s (RFC "
-					     "8460 section 3)",
-					     domain));
-	}
-	tally_end(&tally, finding,
-		  "TLS reports go outside of the moving "
-		  "domain");
 }
 
 /* autodiscover */

@@ -16,6 +16,9 @@ struct tally {
 	enum verdict worst;
 	struct buf summary, remedy;
 	size_t said;	       /* sentences of the worst verdict */
+	size_t unknown;	       /* sentences that something is not known */
+	struct buf unknowns;   /* the first of them */
+	struct buf blocks;     /* every sentence that blocks, a line each */
 	struct json *evidence; /* array */
 };
 
@@ -23,6 +26,8 @@ void tally_init(struct tally *tally);
 /* Takes `summary` and `remedy` (NULL: none), both from mem_printf(). */
 void tally_add(struct tally *tally, enum verdict verdict, char *summary,
 	       char *remedy);
+/* Takes what one part of the check came to, which is then empty. */
+void tally_finding(struct tally *tally, struct finding *part);
 /* Ends it: `all_well` is the summary when nothing was added. */
 void tally_end(struct tally *tally, struct finding *finding,
 	       const char *all_well);
@@ -73,13 +78,24 @@ check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
 	check_daemon_supervised;
 /* check_mail.c */
 check_run_fn check_negative_cache, check_verify_txt, check_spf, check_dkim,
-	check_dmarc, check_tls_rpt, check_autodiscover;
+	check_autodiscover;
+/* A TXT, which somebody else may keep behind a CNAME; NULL after a sentence
+ * that it is not known. */
+const struct record_answer *check_ask_text(const struct facts *facts,
+					   struct tally *tally,
+					   const char *prefix,
+					   const char *domain);
+/* check_reports.c */
+check_run_fn check_dmarc, check_tls_rpt;
 /* check_release.c */
 check_run_fn check_ttl_elapsed, check_retention_clock, check_pacing, check_ramp,
 	check_signoff, check_standby_health;
 /* check_ready.c */
-check_run_fn check_clock, check_recipients, check_recipients_proven,
-	check_queue_cert, check_mta_sts_union;
+check_run_fn check_queue_cert, check_mta_sts_union;
+/* check_recipients.c */
+check_run_fn check_recipients, check_recipients_proven;
+/* check_clock.c */
+check_run_fn check_clock;
 /* check_trust.c */
 check_run_fn check_dnssec, check_queue_tlsa, check_dane_standby;
 /* check_host.c */
@@ -90,6 +106,18 @@ check_run_fn check_caa, check_queue_identity;
  */
 size_t check_missing(const struct facts *facts, struct buf *names,
 		     struct json *all);
+/*
+ * The certificate that the queue shows: at its i-th listener, or, where none
+ * could be asked yet, the one of the plan's file.  false: there is no i-th.
+ */
+struct shown {
+	bool known; /* the listener answered, or it is the file's */
+	const struct tls_info *tls;
+	const struct tls_chain *chain;
+};
+bool check_shown(const struct facts *facts, size_t i, struct shown *shown);
+/* Evidence of it: the probe, or the file. */
+struct json *check_shown_json(const struct facts *facts, size_t i);
 /* check_tenant.c */
 check_run_fn check_queue_reachable, check_source_blockers, check_canary_initial,
 	check_canary_domain, check_target_trust, check_domain_verified,

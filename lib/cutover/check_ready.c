@@ -1,5 +1,5 @@
-/* What must be right before the queue takes a message: the clock, the list of
- * recipients, the queue's certificate, the MTA-STS policy. */
+/* What must be right before the queue takes a message: the queue's certificate,
+ * the MTA-STS policy. */
 
 #include "cutover/check_parts.h"
 #include <stdlib.h>
@@ -10,221 +10,7 @@
 /* What renews by itself has done so by now. */
 #define ALERT_MS (14 * DAY_MS)
 
-enum {
-	NAMES_MAX = 10
-};
-
-/* The clock. */
-
-void check_clock(const struct facts *facts, enum gate gate,
-		 struct finding *finding)
-{
-	struct json *json = json_object();
-
-	json_put_text(json, "asked", "the kernel: adjtimex(2), maximum error");
-	json_put_time(json, "at", facts->now.wall_ms);
-	if (facts->clock_asked)
-		json_put_number(json, "error_ms",
-				(double)facts->clock_error_ms);
-	else
-		json_put_text(json, "error", facts->clock_why);
-	finding->evidence = json_array();
-	json_add(finding->evidence, json);
-	if (!facts->clock_asked) {
-		check_not_known(facts, finding,
-				"whether the clock is right is not known: %s",
-				facts->clock_why);
-		finding_remedy(finding, "run chrony or systemd-timesyncd; or "
-					"compare it yourself and attest");
-	} else if (facts->clock_error_ms < SECOND_MS) {
-		finding_set(finding, VERDICT_PASS,
-			    "the clock is right to the second");
-	} else {
-		finding_set(finding,
-			    facts->clock_error_ms < 5 * SECOND_MS ?
-				    VERDICT_WARN :
-				    VERDICT_FAIL,
-			    "the clock may be off by more than %d s",
-			    facts->clock_error_ms < 5 * SECOND_MS ? 1 : 5);
-		finding_remedy(finding, "fix the clock: times are evidence");
-	}
-}
-
-/* The list of recipients. */
-
-struct missing {
-	const struct facts *facts;
-	struct buf *names;
-	struct json *all;
-	size_t count;
-};
-
-static void look_for(void *ctx, struct slice key, void *value)
-{
-	struct missing *missing = ctx;
-
-	if (map_get(&missing->facts->tenant.addresses, key))
-		return;
-	if (missing->names && missing->count < NAMES_MAX)
-		buf_addf(missing->names, "%s%.*s", missing->count ? ", " : "",
-			 (int)key.len, key.p);
-	if (missing->all) {
-		struct json *one = json_object();
-
-		json_put_slice(one, "missing", key);
-		json_add(missing->all, one);
-	}
-	missing->count++;
-}
-
-size_t check_missing(const struct facts *facts, struct buf *names,
-		     struct json *all)
-{
-	struct missing missing = { facts, names, all, 0 };
-
-	if (facts->listed && facts->tenant.of[TENANT_RECIPIENT])
-		map_each(facts->listed, look_for, &missing);
-	return missing.count;
-}
-
-static struct json *list_json(const struct facts *facts)
-{
-	struct json *json = json_object();
-
-	json_put_text(json, "asked", "the plan's list of recipients");
-	json_put_time(json, "at", facts->now.wall_ms);
-	json_put_bool(json, "listed", facts->plan->recipients.listed);
-	json_put_time(json, "changed", facts->listed_at_ms);
-	json_put_number(json, "count",
-			facts->listed ? (double)facts->listed->count : 0);
-	json_put_number(json, "in_the_new_tenant",
-			(double)facts->tenant.addresses.count);
-	return json;
-}
-
-static void judge_list(const struct facts *facts, struct finding *finding)
-{
-	int64_t age_ms = facts->now.wall_ms - facts->listed_at_ms;
-	struct buf names = BUF_INIT;
-	size_t missing = check_missing(facts, &names, finding->evidence);
-
-	if (facts->listed->count == 0) {
-		finding_set(finding, VERDICT_FAIL,
-			    "the list of recipients is empty");
-		finding_remedy(finding, "export it from the old system");
-	} else if (age_ms > 7 * DAY_MS) {
-		finding_set(finding, VERDICT_FAIL,
-			    "the list of recipients is older than 7 days");
-		finding_remedy(finding, "export it again");
-	} else if (missing > 0) {
-		finding_set(finding, VERDICT_FAIL,
-			    "%zu listed recipients are missing in the new "
-			    "system",
-			    missing);
-		finding_remedy(finding, "missing in the target: %s%s",
-			       buf_text(&names),
-			       missing > NAMES_MAX ? ", ..." : "");
-	} else if (!facts->tenant.of[TENANT_RECIPIENT]) {
-		finding_set(finding, VERDICT_WARN,
-			    "the list was not compared with the new system");
-		finding_remedy(finding, "name the JSON of Get-Recipient under "
-					"\"evidence\" in the plan");
-	} else if (age_ms > DAY_MS) {
-		finding_set(finding, VERDICT_WARN,
-			    "the list of recipients is older than a day");
-		finding_remedy(finding, "export it again before the start");
-	} else {
-		finding_set(finding, VERDICT_PASS,
-			    "the list is of today, and the new system has "
-			    "everybody on it");
-	}
-	buf_release(&names);
-}
-
-void check_recipients(const struct facts *facts, enum gate gate,
-		      struct finding *finding)
-{
-	finding->evidence = json_array();
-	json_add(finding->evidence, list_json(facts));
-	if (!facts->plan->recipients.listed) {
-		finding_set(finding, VERDICT_WARN,
-			    "there is no list: mail for anybody is kept");
-		finding_remedy(finding, "what the new system then refuses is "
-					"held; set recipients.policy to "
-					"listed to refuse or defer it here");
-	} else if (facts->tenant.error[0]) {
-		check_not_known(facts, finding,
-				"an evidence file cannot be read");
-		finding_remedy(finding, "%s", facts->tenant.error);
-	} else if (!facts->listed) {
-		check_not_known(facts, finding, "the list was not read here");
-		finding_remedy(finding, "the daemon reads it: tideover check "
-					"PLAN --gate start");
-	} else {
-		judge_list(facts, finding);
-	}
-}
-
-/* Refusing somebody real bounces mail. */
-static void judge_refusal(const struct facts *facts, size_t at,
-			  struct tally *tally)
-{
-	const struct facts_domain *domain = &facts->domains[at];
-	const struct probe_result *probe = &domain->systems[SYSTEM_OLD].probe;
-	const char *name = facts->plan->domains[at].name;
-
-	if (!domain->systems[SYSTEM_OLD].probed)
-		return;
-	json_add(tally->evidence, probe_json(probe));
-	for (size_t i = 0; i < probe->rcpt_count; i++) {
-		const struct probe_rcpt *rcpt = &probe->rcpt[i];
-
-		if (rcpt->random && rcpt->reply.code / 100 == 2)
-			tally_add(tally, VERDICT_FAIL,
-				  mem_printf("%s: the old system accepts an "
-					     "address that nobody has",
-					     name),
-				  mem_printf("whom it accepts beyond the list "
-					     "is not known: set "
-					     "recipients.unknown to defer"));
-		if (!rcpt->random && rcpt->reply.code >= 500)
-			tally_add(tally, VERDICT_FAIL,
-				  mem_printf("%s: the old system refuses a "
-					     "sampled recipient",
-					     name),
-				  mem_printf("it refuses %s: the list is not "
-					     "its own; export it again, or "
-					     "use defer",
-					     rcpt->address));
-	}
-}
-
-void check_recipients_proven(const struct facts *facts, enum gate gate,
-			     struct finding *finding)
-{
-	bool refuses = facts->plan->recipients.listed &&
-		       facts->plan->recipients.unknown == UNKNOWN_REFUSE;
-	struct tally tally;
-
-	tally_init(&tally);
-	json_add(tally.evidence, list_json(facts));
-	for (size_t i = 0; refuses && i < facts->plan->domain_count; i++)
-		judge_refusal(facts, i, &tally);
-	if (refuses)
-		tally_add(&tally, VERDICT_UNKNOWN,
-			  mem_printf("whether the list has every address of "
-				     "the old system is not known"),
-			  mem_printf("hold it against the recipients of the "
-				     "old system's trace of 14 days, add who "
-				     "is missing, then tideover waive PLAN "
-				     "recipients-proven --gate start --attest "
-				     "--by NAME --reason \"trace of DATE\"; or "
-				     "use defer"));
-	tally_end(&tally, finding, "the queue refuses no recipient for good");
-	check_excuse(facts, finding);
-}
-
-/* The queue's certificate, as its listener shows it. */
+/* The queue's certificate, as its listeners show it. */
 
 static bool is_enforced(const struct facts *facts, bool *known)
 {
@@ -264,21 +50,17 @@ static void cert_is_bad(const struct facts *facts, struct finding *finding,
 		       facts->plan->queue_mx.host);
 }
 
-void check_queue_cert(const struct facts *facts, enum gate gate,
-		      struct finding *finding)
+static void judge_certificate(const struct facts *facts, enum gate gate,
+			      const struct shown *shown,
+			      struct finding *finding)
 {
-	const struct probe_result *probe = &facts->queue_probe;
-	const struct tls_info *tls = &probe->tls;
+	const struct tls_info *tls = shown->tls;
 
-	finding->evidence = json_array();
-	if (!facts->queue_probed || !probe->connected) {
+	if (!shown->known) {
 		finding_set(finding, VERDICT_UNKNOWN,
-			    "the queue's listener was not asked");
+			    "a listener of the queue was not asked");
 		finding_remedy(finding, "ask again while tideoverd runs");
-		return;
-	}
-	json_add(finding->evidence, probe_json(probe));
-	if (!tls->active) {
+	} else if (!tls->active) {
 		cert_is_bad(facts, finding, "the queue does no STARTTLS");
 	} else if (!tls->trusted) {
 		char *what =
@@ -304,6 +86,30 @@ void check_queue_cert(const struct facts *facts, enum gate gate,
 		finding_set(finding, VERDICT_PASS,
 			    "the queue's certificate is trusted and names it");
 	}
+}
+
+void check_queue_cert(const struct facts *facts, enum gate gate,
+		      struct finding *finding)
+{
+	const char *why = facts->certificate.error;
+	struct shown shown;
+	struct tally tally;
+
+	tally_init(&tally);
+	if (!check_shown(facts, 0, &shown))
+		tally_add(&tally, VERDICT_UNKNOWN,
+			  mem_dup("the queue's listener was not asked"),
+			  mem_dup(*why ? why :
+					 "ask again while tideoverd runs"));
+	for (size_t i = 0; check_shown(facts, i, &shown); i++) {
+		struct finding one = { .check = finding->check };
+
+		json_add(tally.evidence, check_shown_json(facts, i));
+		judge_certificate(facts, gate, &shown, &one);
+		tally_finding(&tally, &one);
+	}
+	tally_end(&tally, finding,
+		  "the queue's certificate is trusted and names it");
 }
 
 /* MTA-STS. */

@@ -291,6 +291,79 @@ static bool stands_before(const struct facts *facts, size_t at)
 	return false;
 }
 
+/* "4f2a:0, 91cc:1" of a kind, as the index named them. */
+static char *named(const struct facts *facts, const char *kind)
+{
+	struct buf names = BUF_INIT;
+
+	for (const struct json *it =
+		     json_first(json_get(facts->exceptions, "named"));
+	     it; it = json_next(it))
+		if (strcmp(json_get_text(it, "kind"), kind) == 0)
+			buf_addf(&names, "%s%s:%.0f", names.len ? ", " : "",
+				 json_get_text(it, "id"),
+				 json_get_number(it, "envelope", 0));
+	return buf_take(&names);
+}
+
+static void judge_exceptions(const struct facts *facts, const char *kind,
+			     const char *what, const char *look,
+			     struct tally *tally)
+{
+	double count = json_get_number(facts->exceptions, kind, 0);
+	char *names;
+
+	if (count == 0)
+		return;
+	names = named(facts, kind);
+	tally_add(tally, VERDICT_FAIL, mem_printf("%.0f %s", count, what),
+		  mem_printf("%s: %s; then sign for them: tideover waive PLAN "
+			     "signoff --gate close --by NAME --reason TEXT",
+			     look, names));
+	free(names);
+}
+
+/* Nobody can undo them: somebody has looked, and says so by name. */
+static void judge_open_items(const struct facts *facts, struct tally *tally)
+{
+	if (facts->ledger_known && !facts->exceptions)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("whether anything was delivered twice or "
+				     "out of order is not known"),
+			  mem_printf("ask again; tideoverd's log says why the "
+				     "index did not answer"));
+	judge_exceptions(facts, "uncertain",
+			 "envelopes were perhaps delivered twice",
+			 "compare their Message-ID in the target", tally);
+	judge_exceptions(facts, "overtaken",
+			 "envelopes were delivered after a later one of their "
+			 "mailbox",
+			 "the report names both", tally);
+	if (facts->damaged > 0)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%llu ranges of the spool could not be "
+				     "read again",
+				     (unsigned long long)facts->damaged),
+			  mem_printf("copies are in STATE/quarantine; tideover "
+				     "spool verify names what is missing; "
+				     "then sign for it: tideover waive PLAN "
+				     "signoff --gate close --by NAME --reason "
+				     "TEXT"));
+}
+
+static struct json *open_items_json(const struct facts *facts)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "asked",
+		      "the index and the journal: exceptions and damage");
+	json_put_time(json, "at", facts->now.wall_ms);
+	json_put(json, "exceptions",
+		 facts->exceptions ? json_copy(facts->exceptions) : NULL);
+	json_put_number(json, "damaged_ranges", (double)facts->damaged);
+	return json;
+}
+
 /* Whoever signs sees what was let pass, by whom. */
 void check_signoff(const struct facts *facts, enum gate gate,
 		   struct finding *finding)
@@ -301,6 +374,7 @@ void check_signoff(const struct facts *facts, enum gate gate,
 	tally_init(&tally);
 	json_free(tally.evidence);
 	tally.evidence = waivers_json(facts);
+	json_add(tally.evidence, open_items_json(facts));
 	if (!facts->ledger_known)
 		tally_add(&tally, VERDICT_UNKNOWN,
 			  mem_printf("no daemon: its journal is not known"),
@@ -325,19 +399,13 @@ void check_signoff(const struct facts *facts, enum gate gate,
 					     facts->plan->domains[i].name),
 				  mem_printf("resolve it, then tideover "
 					     "resume PLAN"));
+	judge_open_items(facts, &tally);
 	if (names.len)
 		tally_add(&tally, VERDICT_WARN,
 			  mem_printf("waived or attested: %s",
 				     buf_text(&names)),
 			  mem_printf("the report names who and why"));
 	tally_end(&tally, finding, "nothing was waived, nothing is open");
-	if (json_count(finding->evidence) == 0) {
-		struct json *json = json_object();
-
-		json_put_text(json, "asked", "the journal's waivers");
-		json_put_time(json, "at", facts->now.wall_ms);
-		json_add(finding->evidence, json);
-	}
 	buf_release(&names);
 }
 

@@ -141,11 +141,15 @@ static bool greets_as(const struct probe_result *probe, struct slice name)
 static bool is_ourselves(const struct facts *facts,
 			 const struct probe_result *probe)
 {
-	struct slice greeting = slice(facts->queue_probe.greeting.text);
+	for (size_t i = 0; i < facts->listener_count; i++) {
+		const struct facts_listener *ours = &facts->listeners[i];
+		struct slice greeting = slice(ours->probe.greeting.text);
 
-	return greets_as(probe, slice(facts->plan->queue_mx.host)) ||
-	       (facts->queue_probed &&
-		greets_as(probe, slice_split(&greeting, ' ')));
+		if (ours->probed &&
+		    greets_as(probe, slice_split(&greeting, ' ')))
+			return true;
+	}
+	return greets_as(probe, slice(facts->plan->queue_mx.host));
 }
 
 static void judge_tls(const struct ask *ask, const struct probe_result *probe,
@@ -194,11 +198,12 @@ static void judge_random(const struct ask *ask,
 			     probe->target));
 }
 
-static void judge_recipients(const struct ask *ask,
+/* Whether it accepted all that exist. */
+static bool judge_recipients(const struct ask *ask,
 			     const struct probe_result *probe,
 			     struct tally *tally)
 {
-	size_t real = 0;
+	size_t real = 0, good = 0;
 
 	for (size_t i = 0; i < probe->rcpt_count; i++) {
 		const struct probe_rcpt *rcpt = &probe->rcpt[i];
@@ -208,7 +213,9 @@ static void judge_recipients(const struct ask *ask,
 			continue;
 		}
 		real++;
-		if (rcpt->reply.code / 100 != 2)
+		if (rcpt->reply.code / 100 == 2)
+			good++;
+		else
 			say_reply(ask, probe, rcpt->address, SMTP_STAGE_RCPT,
 				  &rcpt->reply, tally);
 	}
@@ -217,6 +224,7 @@ static void judge_recipients(const struct ask *ask,
 			  mem_printf("%s: no recipient was asked about",
 				     ask->domain->name),
 			  mem_printf("name one in probe.recipients"));
+	return real > 0 && good == real;
 }
 
 /* For how long: a clock that was set ahead makes no row longer. */
@@ -283,6 +291,7 @@ static void judge_system(const struct facts *facts, int id, const char *way,
 		};
 		const struct probe_result *probe =
 			&ask.known->systems[id].probe;
+		bool good = true;
 
 		add_evidence(&ask, tally);
 		if (!ask.known->systems[id].probed) {
@@ -304,12 +313,13 @@ static void judge_system(const struct facts *facts, int id, const char *way,
 		}
 		if (probe->rcpt_count > 0 && probe->rcpt[0].reply.code > 0) {
 			judge_tls(&ask, probe, tally);
-			judge_recipients(&ask, probe, tally);
+			good = judge_recipients(&ask, probe, tally);
 		} else if (!probe->healthy) {
 			say_unhealthy(&ask, probe, tally);
 			continue;
 		}
-		if (id == SYSTEM_NEW)
+		/* Its no says enough. */
+		if (id == SYSTEM_NEW && good)
 			judge_series(&ask, tally);
 	}
 }
@@ -341,48 +351,67 @@ void check_rollback_target(const struct facts *facts, enum gate gate,
 		  "refuses an address that nobody has");
 }
 
+/* One answer to one way of asking for a foreign mailbox. */
+static void judge_relay(const struct probe_result *probe,
+			const struct probe_rcpt *rcpt, struct tally *tally)
+{
+	int code = rcpt->reply.code;
+
+	if (code / 100 == 5)
+		return;
+	if (code / 100 == 2)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s accepts mail for a foreign domain, as "
+				     "<%s>",
+				     probe->target, rcpt->address),
+			  mem_printf("something else than tideoverd listens "
+				     "at %s, or it is broken: RCPT TO:<%s> was "
+				     "answered %d %s",
+				     probe->target, rcpt->address, code,
+				     rcpt->reply.text));
+	else if (code == 0)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("the queue at %s gave no answer about "
+				     "<%s>",
+				     probe->target, rcpt->address),
+			  mem_printf("%s: %s", probe->target,
+				     probe->error[0] ? probe->error :
+						       "no reply"));
+	else
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s neither accepts nor refuses mail for "
+				     "a foreign domain, as <%s>",
+				     probe->target, rcpt->address),
+			  mem_printf("it answered %d %s: ask again", code,
+				     rcpt->reply.text));
+}
+
 void check_no_open_relay(const struct facts *facts, enum gate gate,
 			 struct finding *finding)
 {
-	const struct probe_result *probe = &facts->queue_probe;
-	const struct smtp_reply *reply = &probe->rcpt[0].reply;
+	struct tally tally;
 
-	finding->evidence = json_array();
-	if (!facts->queue_probed) {
-		finding_set(finding, VERDICT_UNKNOWN,
-			    "the queue's listener was not asked");
-		finding_remedy(finding, "ask again while tideoverd runs: it is "
-					"judged against the live listener");
-		return;
+	tally_init(&tally);
+	for (size_t i = 0; i < facts->listener_count; i++) {
+		const struct facts_listener *listener = &facts->listeners[i];
+		const struct probe_result *probe = &listener->probe;
+
+		if (!listener->probed || probe->rcpt_count == 0) {
+			tally_add(
+				&tally, VERDICT_UNKNOWN,
+				mem_printf("the queue's listener %s was not "
+					   "asked",
+					   facts->plan->queue_mx.listen.at[i]),
+				mem_dup("ask again while tideoverd runs: it "
+					"is judged against the live "
+					"listener"));
+			continue;
+		}
+		json_add(tally.evidence, probe_json(probe));
+		for (size_t r = 0; r < probe->rcpt_count; r++)
+			judge_relay(probe, &probe->rcpt[r], &tally);
 	}
-	json_add(finding->evidence, probe_json(probe));
-	if (probe->rcpt_count == 0 || reply->code == 0) {
-		finding_set(finding, VERDICT_UNKNOWN,
-			    "the queue at %s gave no answer about a foreign "
-			    "domain",
-			    probe->target);
-		finding_remedy(finding, "%s: %s", probe->target,
-			       probe->error[0] ? probe->error : "no reply");
-	} else if (reply->code / 100 == 2) {
-		finding_set(finding, VERDICT_FAIL,
-			    "%s accepts mail for a foreign domain",
-			    probe->target);
-		finding_remedy(finding,
-			       "something else than tideoverd listens "
-			       "at %s, or it is broken: RCPT TO:<%s> was "
-			       "answered %d %s",
-			       probe->target, probe->rcpt[0].address,
-			       reply->code, reply->text);
-	} else if (reply->code / 100 == 5) {
-		finding_set(finding, VERDICT_PASS,
-			    "%s refuses mail for a foreign domain",
-			    probe->target);
-	} else {
-		finding_set(finding, VERDICT_UNKNOWN,
-			    "%s neither accepts nor refuses mail for a foreign "
-			    "domain",
-			    probe->target);
-		finding_remedy(finding, "it answered %d %s: ask again",
-			       reply->code, reply->text);
-	}
+	tally_end(&tally, finding,
+		  "every listener refuses mail for foreign domains, in each "
+		  "of the ways that it is asked for");
 }

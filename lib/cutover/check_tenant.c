@@ -133,12 +133,80 @@ static bool is_usable(struct judge *judge, enum tenant_kind kind,
 			       command));
 		return false;
 	}
+	/* An hour is what clocks and their zones are wrong by. */
+	if (tenant->at_ms[kind] > judge->facts->now.wall_ms + HOUR_MS) {
+		say(judge, VERDICT_UNKNOWN,
+		    "the evidence file is of a time to come",
+		    mem_printf("so its age is not known: export it again: %s",
+			       command));
+		return false;
+	}
 	if (judge->facts->now.wall_ms - tenant->at_ms[kind] > STALE_MS) {
 		say(judge, VERDICT_UNKNOWN,
 		    "the evidence file is older than 7 days",
 		    mem_printf("export it again: %s", command));
 		return false;
 	}
+	return true;
+}
+
+/* "acmenew" of acmenew.mail.protection.outlook.com, to which the tenant's
+ * initial domain acmenew.onmicrosoft.com belongs; empty: it is no such host. */
+static struct slice initial_of(const struct judge *judge,
+			       enum plan_system_id id)
+{
+	static const char suffix[] = ".mail.protection.outlook.com";
+	const char *host = judge->domain->systems[id].deliver_host;
+
+	if (!host || !slice_ends_nocase(slice(host), suffix))
+		return slice_of("", 0);
+	return slice_of(host, strlen(host) - strlen(suffix));
+}
+
+static bool has_initial(const struct judge *judge, enum tenant_kind kind,
+			enum plan_system_id id)
+{
+	struct slice label = initial_of(judge, id);
+	char *name =
+		mem_printf("%.*s.onmicrosoft.com", (int)label.len, label.p);
+	bool has = label.len > 0 &&
+		   tenant_domain(&judge->facts->tenant, kind, name);
+
+	free(name);
+	return has;
+}
+
+/*
+ * Both tenants of a move have the domain at some time, so an export of the
+ * wrong one would say yes.  Every tenant lists its initial domain.
+ */
+static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
+{
+	struct slice wanted = initial_of(judge, SYSTEM_NEW);
+	bool strange = tenant_has_initial(&judge->facts->tenant, kind);
+
+	if (has_initial(judge, kind, SYSTEM_OLD)) {
+		say(judge, VERDICT_UNKNOWN,
+		    "the evidence file is of the old tenant",
+		    mem_printf("export it in the new one, and name that file "
+			       "alone"));
+		return false;
+	}
+	if (wanted.len == 0 || has_initial(judge, kind, SYSTEM_NEW))
+		return true;
+	if (strange) {
+		say(judge, VERDICT_UNKNOWN,
+		    "the evidence file is of another tenant than deliver_to",
+		    mem_printf("export it in the tenant of %.*s"
+			       ".onmicrosoft.com",
+			       (int)wanted.len, wanted.p));
+		return false;
+	}
+	say(judge, VERDICT_WARN,
+	    "of which tenant the evidence file is, cannot be told",
+	    mem_printf("export every domain of it, not this one alone: "
+		       "%.*s.onmicrosoft.com is among them",
+		       (int)wanted.len, wanted.p));
 	return true;
 }
 
@@ -264,6 +332,27 @@ static void judge_sealer(struct judge *judge)
 		       host));
 }
 
+/* A host with several addresses sends from whichever its routes say. */
+static void judge_addresses(struct judge *judge, const struct json *list)
+{
+	const char *host = judge->facts->plan->queue_mx.host;
+	const struct record_answer *answer =
+		records_get(judge->facts->records, host, DNS_A);
+	const struct dns_record *record;
+	struct buf names = BUF_INIT;
+
+	for (size_t i = 0; (record = record_of(answer, DNS_A, i)); i++)
+		if (!tenant_list_covers(list, record->address))
+			buf_addf(&names, "%s%s", names.len ? ", " : "",
+				 record->address);
+	if (names.len > 0)
+		say(judge, VERDICT_WARN,
+		    "not every address of the queue is trusted",
+		    mem_printf("add %s too, if mail may leave from there",
+			       buf_text(&names)));
+	buf_release(&names);
+}
+
 static void judge_connectors(struct judge *judge)
 {
 	const struct json *all = judge->facts->tenant.of[TENANT_CONNECTOR];
@@ -308,6 +397,8 @@ static void judge_connectors(struct judge *judge)
 			       judge->ip));
 		return;
 	}
+	if (is_by_ip(judge, ours))
+		judge_addresses(judge, tenant_get(ours, "SenderIPAddresses"));
 	judge_skip_list(judge, ours);
 	judge_age(judge, ours);
 	judge_sealer(judge);
@@ -341,6 +432,7 @@ static void judge_gateway(struct judge *judge)
 			    "the gateway does not detect the external address",
 			    mem_printf("turn on automatic detection: else SPF "
 				       "is asked of the queue"));
+		judge_addresses(judge, tenant_get(it, "gateway_ips"));
 		return;
 	}
 	say(judge, VERDICT_FAIL, "the gateway does not list the queue",
@@ -421,7 +513,7 @@ static void judge_verified(struct judge *judge, enum tenant_kind kind,
 	const struct json *at;
 
 	add_objects(judge, kind);
-	if (!is_usable(judge, kind, command))
+	if (!is_usable(judge, kind, command) || !is_new_tenants(judge, kind))
 		return;
 	at = tenant_domain(&judge->facts->tenant, kind, judge->domain->name);
 	if (!at)
@@ -483,7 +575,8 @@ static void judge_type(struct judge *judge)
 	const char *type;
 
 	add_objects(judge, TENANT_ACCEPTED);
-	if (!is_usable(judge, TENANT_ACCEPTED, "Get-AcceptedDomain"))
+	if (!is_usable(judge, TENANT_ACCEPTED, "Get-AcceptedDomain") ||
+	    !is_new_tenants(judge, TENANT_ACCEPTED))
 		return;
 	at = tenant_domain(&facts->tenant, TENANT_ACCEPTED,
 			   judge->domain->name);

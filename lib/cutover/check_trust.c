@@ -130,6 +130,60 @@ void check_dnssec(const struct facts *facts, enum gate gate,
 	check_excuse(facts, finding);
 }
 
+/* What the queue shows. */
+
+static bool listens(const struct facts *facts)
+{
+	for (size_t i = 0; i < facts->listener_count; i++)
+		if (facts->listeners[i].probed)
+			return true;
+	return false;
+}
+
+bool check_shown(const struct facts *facts, size_t i, struct shown *shown)
+{
+	const struct facts_certificate *file = &facts->certificate;
+	const struct facts_listener *listener;
+
+	if (!listens(facts)) {
+		*shown = (struct shown){ file->read, &file->tls, &file->chain };
+		return i == 0 && file->read;
+	}
+	if (i >= facts->listener_count)
+		return false;
+	listener = &facts->listeners[i];
+	*shown = (struct shown){
+		.known = listener->probed && listener->probe.connected,
+		.tls = &listener->probe.tls,
+		.chain = &listener->probe.chain,
+	};
+	return true;
+}
+
+struct json *check_shown_json(const struct facts *facts, size_t i)
+{
+	const struct plan *plan = facts->plan;
+	const struct facts_certificate *file = &facts->certificate;
+	struct json *json;
+	char *asked;
+
+	if (listens(facts) && facts->listeners[i].probed)
+		return probe_json(&facts->listeners[i].probe);
+	json = json_object();
+	asked = listens(facts) ?
+			mem_printf("the listener %s",
+				   plan->queue_mx.listen.at[i]) :
+			mem_printf("the file %s: no listener was asked",
+				   plan->queue_mx.certificate_file);
+	json_put_text(json, "asked", asked);
+	json_put_time(json, "at", facts->now.wall_ms);
+	json_put(json, "tls",
+		 listens(facts) ? NULL :
+				  probe_tls_json(&file->tls, &file->chain));
+	free(asked);
+	return json;
+}
+
 /* queue-tlsa */
 
 /* RFC 7672 section 3.1: what else a record says, SMTP has no use for it. */
@@ -173,21 +227,19 @@ static void tlsa_remedy(struct finding *finding, const char *name,
 
 static void judge_tlsa(const struct facts *facts, const char *name,
 		       const struct record_answer *answer,
-		       struct finding *finding)
+		       const struct shown *shown, struct finding *finding)
 {
-	const struct probe_result *probe = &facts->queue_probe;
-	struct tlsa_count count = check_count_tlsa(answer, &probe->chain);
+	struct tlsa_count count = { 0 };
 
-	if (!facts->queue_probed || !probe->connected) {
+	if (shown->known)
+		count = check_count_tlsa(answer, shown->chain);
+	if (!shown->known) {
 		check_not_known(facts, finding,
 				"%s has TLSA records, and the certificate of "
 				"the queue was not seen",
 				facts->plan->queue_mx.host);
 		finding_remedy(finding, "ask again while tideoverd runs");
-		return;
-	}
-	json_add(finding->evidence, probe_json(probe));
-	if (probe->chain.count == 0) {
+	} else if (shown->chain->count == 0) {
 		finding_set(finding, VERDICT_FAIL,
 			    "%s has TLSA records, and the queue does no "
 			    "STARTTLS",
@@ -201,12 +253,12 @@ static void judge_tlsa(const struct facts *facts, const char *name,
 			    "no TLSA record of %s is of use for SMTP (RFC 7672 "
 			    "section 3.1)",
 			    facts->plan->queue_mx.host);
-		tlsa_remedy(finding, name, &probe->chain);
+		tlsa_remedy(finding, name, shown->chain);
 	} else if (count.matching == 0) {
 		finding_set(finding, VERDICT_FAIL,
 			    "no TLSA record of %s matches its certificate",
 			    facts->plan->queue_mx.host);
-		tlsa_remedy(finding, name, &probe->chain);
+		tlsa_remedy(finding, name, shown->chain);
 	} else if (count.usable == 1) {
 		finding_set(finding, VERDICT_WARN,
 			    "%s has one TLSA record: the next key will not "
@@ -217,10 +269,35 @@ static void judge_tlsa(const struct facts *facts, const char *name,
 			       "key, two TTLs before the certificate changes",
 			       name);
 	} else {
-		finding_set(finding, VERDICT_PASS,
-			    "a TLSA record of %s matches its certificate",
-			    facts->plan->queue_mx.host);
+		finding_set(finding, VERDICT_PASS, "it matches");
 	}
+}
+
+/* At every listener: a sender takes whichever answers. */
+static void judge_all(const struct facts *facts, const char *name,
+		      const struct record_answer *answer,
+		      struct finding *finding)
+{
+	struct shown shown = { .known = false };
+	struct tally tally;
+	size_t i = 0;
+	char *well;
+
+	tally_init(&tally);
+	json_free(tally.evidence);
+	tally.evidence = finding->evidence;
+	do {
+		struct finding one = { .check = finding->check };
+
+		if (check_shown(facts, i, &shown))
+			json_add(tally.evidence, check_shown_json(facts, i));
+		judge_tlsa(facts, name, answer, &shown, &one);
+		tally_finding(&tally, &one);
+	} while (check_shown(facts, ++i, &shown));
+	well = mem_printf("a TLSA record of %s matches its certificate",
+			  facts->plan->queue_mx.host);
+	tally_end(&tally, finding, well);
+	free(well);
 }
 
 void check_queue_tlsa(const struct facts *facts, enum gate gate,
@@ -241,7 +318,7 @@ void check_queue_tlsa(const struct facts *facts, enum gate gate,
 		finding_remedy(finding, "%s: ask again: dig %s TLSA",
 			       answer ? answer->error : "not asked", name);
 	} else if (record_of(answer, DNS_TLSA, 0)) {
-		judge_tlsa(facts, name, answer, finding);
+		judge_all(facts, name, answer, finding);
 	} else if (*record_cname(answer)) {
 		check_not_known(facts, finding,
 				"%s leads to %s, which was not asked", name,

@@ -19,22 +19,54 @@ static struct json *arrivals_json(const struct facts *facts)
 }
 
 /*
+ * A trace that was read while somebody still saw the old set says nothing of
+ * the time after: what is attested lapses when the set is seen again.
+ */
+static char *sightings(const struct facts *facts)
+{
+	struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		buf_addf(&text, "old set of %s seen at %lld\n",
+			 facts->plan->domains[i].name,
+			 (long long)facts->domains[i].horizon.old_seen_ms);
+	return buf_take(&text);
+}
+
+static int64_t last_sighting(const struct facts *facts)
+{
+	int64_t last = 0;
+
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		if (facts->domains[i].horizon.old_seen_ms > last)
+			last = facts->domains[i].horizon.old_seen_ms;
+	return last;
+}
+
+/*
  * Only the old system's own trace tells who still delivers there.  Without an
  * API that is for a person to read and to attest.
  */
 void check_straggler_rate(const struct facts *facts, enum gate gate,
 			  struct finding *finding)
 {
+	char when[CLOCK_TEXT];
+
 	finding->evidence = json_array();
 	json_add(finding->evidence, arrivals_json(facts));
 	finding_set(finding, VERDICT_UNKNOWN,
 		    "what still arrives at the old system cannot be asked "
 		    "from here");
+	finding->blocks = sightings(facts);
 	finding_remedy(finding,
 		       "look at the old system's message trace: if nothing "
-		       "came for one TTL (%lld s), tideover waive PLAN "
+		       "came since the old MX set was last seen (%s), and for "
+		       "one TTL (%lld s), tideover waive PLAN "
 		       "straggler-rate --gate detach --attest --by NAME "
 		       "--reason \"trace of HH:MM\"",
+		       last_sighting(facts) ?
+			       check_time(last_sighting(facts), when) :
+			       "not at all",
 		       (long long)(facts->plan->dns.old_ttl > 0 ?
 					   facts->plan->dns.old_ttl :
 					   facts->plan->dns.ttl));

@@ -10,6 +10,9 @@ struct facts *facts_new(const struct plan *plan)
 	facts->plan = plan;
 	facts->domains =
 		mem_alloc(plan->domain_count * sizeof(*facts->domains));
+	facts->listener_count = plan->queue_mx.listen.count;
+	facts->listeners =
+		mem_alloc(facts->listener_count * sizeof(*facts->listeners));
 	dns_now(&facts->now);
 	return facts;
 }
@@ -25,9 +28,27 @@ void facts_free(struct facts *facts)
 	tenant_release(&facts->tenant);
 	records_free(facts->records);
 	json_free(facts->asked);
+	json_free(facts->exceptions);
 	tls_client_free(facts->probe_tls);
+	free(facts->listeners);
 	free(facts->domains);
 	free(facts);
+}
+
+void facts_read_certificate(struct facts *facts)
+{
+	struct facts_certificate *kept = &facts->certificate;
+	const char *path = facts->plan->queue_mx.certificate_file;
+	struct err err = ERR_INIT;
+
+	*kept = (struct facts_certificate){ 0 };
+	if (!path)
+		return;
+	kept->read =
+		tls_chain_read(path, &kept->chain, &err) == 0 &&
+		tls_chain_judge(path, facts->plan->queue_mx.host,
+				facts->https_ca_file, &kept->tls, &err) == 0;
+	snprintf(kept->error, sizeof(kept->error), "%.255s", err.text);
 }
 
 void facts_read_evidence(struct facts *facts)

@@ -14,6 +14,7 @@
 #include "cutover/tenant.h"
 #include "dns/dns_propagation.h"
 #include "mail/mta_sts.h"
+#include "net/http.h"
 
 /* MTA-STS of a domain: the record and the policy as a sender would get them. */
 struct facts_sts {
@@ -24,12 +25,23 @@ struct facts_sts {
 	char error[256];	/* why not */
 	char from[300];		/* "mta-sts.acme.example at 192.0.2.7" */
 	int64_t at_ms;
-	int64_t seen_ms; /* wall, this id was seen first; 0: not kept */
+	int64_t seen_ms;       /* wall, this id was seen first; 0: not kept */
+	struct http_date date; /* of the answer that had the policy, or none */
+};
+
+/* The Date that one of the plan's clocks answered with. */
+struct facts_date {
+	char of[300];	 /* "time.example.org at 192.0.2.7" */
+	char error[160]; /* no answer came; "" one did */
+	struct http_date date;
 };
 
 enum {
 	FACTS_RESOLVERS = 8,
-	FACTS_AUTHORITIES = 64
+	FACTS_AUTHORITIES = 64,
+	FACTS_DATES = 8,
+	FACTS_LISTED_MAX = 64, /* of a domain: eight sessions */
+	FACTS_NAMES_MAX = 4
 };
 
 /* What one resolver says of a domain's SOA: checked, then unchecked. */
@@ -43,12 +55,24 @@ struct facts_signed {
 	int64_t asked_ms;	  /* wall */
 };
 
+/* What the old system says of the recipients that the plan lists. */
+struct facts_listed {
+	bool asked;
+	size_t listed;	/* of this domain */
+	size_t sampled; /* of them: to be asked about */
+	size_t accepted, refused;
+	char names[FACTS_NAMES_MAX][256]; /* of the first refused */
+	char of[300];			  /* "host:port" */
+	int64_t at_ms;
+};
+
 struct facts_domain {
 	struct facts_sts sts;
 	struct facts_signed dnssec[FACTS_RESOLVERS];
 	size_t dnssec_count;   /* 0: unsigned, or the DS was not asked */
 	struct dns_domain dns; /* latest survey */
 	bool surveyed;
+	struct facts_listed listed;
 	struct dns_horizon horizon; /* for the old set */
 	struct {
 		bool probed; /* probe holds a result */
@@ -70,6 +94,20 @@ struct facts_domain {
 
 struct waiver;
 
+/* A listener of the queue, asked about recipients that are not its own. */
+struct facts_listener {
+	bool probed;
+	struct probe_result probe;
+};
+
+/* The plan's certificate file, for where no listener can be asked yet. */
+struct facts_certificate {
+	bool read;
+	char error[256]; /* why not; "" where the plan names none */
+	struct tls_info tls;
+	struct tls_chain chain;
+};
+
 struct facts {
 	const struct plan *plan;
 	enum phase phase;
@@ -90,8 +128,10 @@ struct facts {
 	 * of the whole survey; NULL: none yet. */
 	struct json *asked;
 
-	bool queue_probed; /* RCPT to a foreign domain at us */
-	struct probe_result queue_probe;
+	/* Each listener of the plan, in its order. */
+	struct facts_listener *listeners;
+	size_t listener_count;
+	struct facts_certificate certificate;
 
 	bool space_known;
 	struct file_space space;
@@ -102,23 +142,30 @@ struct facts {
 	bool ledger_balances;
 	char ledger_why[256]; /* why not */
 	bool journal_intact;
+	/* For the gate close: {"uncertain","overtaken","named":[{"kind","id",
+	 * "envelope"}]}; NULL: not known. */
+	struct json *exceptions;
+	uint64_t damaged; /* ranges of the spool that could not be read again */
 
 	/* How far off the wall clock may be, as the kernel says. */
 	bool clock_asked; /* else clock_why says why not */
 	int64_t clock_error_ms;
 	char clock_why[128];
+	struct facts_date dates[FACTS_DATES];
+	size_t date_count; /* of plan->clocks, once they were asked */
 
 	/* The list of the plan; `listed` is borrowed, NULL: not read. */
 	const struct map *listed; /* by mailbox key */
 	int64_t listed_at_ms;	  /* wall, its last change */
+	char listed_why[256];	  /* why it was not read, or "" */
 
 	/* What the plan's evidence files say: facts_read_evidence(). */
 	struct tenant tenant;
 
-	/* Where MTA-STS policies come from; 0 and NULL: port 443, and whom the
-	 * system trusts. */
-	int sts_port;
-	const char *sts_ca_file; /* borrowed */
+	/* Where MTA-STS policies and dates come from; 0 and NULL: port 443,
+	 * and whom the system trusts. */
+	int https_port;
+	const char *https_ca_file; /* borrowed */
 
 	/* Trust for the probes, made by the first survey: loading the
 	 * system's store every few seconds would be a waste. */
@@ -127,6 +174,8 @@ struct facts {
 
 struct facts *facts_new(const struct plan *plan);
 void facts_free(struct facts *facts); /* NULL is fine */
+/* Reads the plan's certificate file: for whoever has no listener to ask. */
+void facts_read_certificate(struct facts *facts);
 /* Reads the plan's evidence files again, and asks for the clock's state. */
 void facts_read_evidence(struct facts *facts);
 

@@ -428,8 +428,8 @@ static struct json *reply_json(const struct smtp_reply *reply)
 	return json;
 }
 
-static struct json *tls_json(const struct tls_info *tls,
-			     const struct tls_chain *chain)
+struct json *probe_tls_json(const struct tls_info *tls,
+			    const struct tls_chain *chain)
 {
 	char digest[DIGEST_TEXT];
 	struct json *json;
@@ -477,7 +477,7 @@ struct json *probe_json(const struct probe_result *result)
 	json_put_bool(json, "starttls",
 		      result->offers.starttls || result->tls.active);
 	json_put_number(json, "max_size", (double)result->offers.max_size);
-	json_put(json, "tls", tls_json(&result->tls, &result->chain));
+	json_put(json, "tls", probe_tls_json(&result->tls, &result->chain));
 	for (size_t i = 0; i < result->rcpt_count; i++)
 		json_add(rcpt, rcpt_json(&result->rcpt[i]));
 	json_put(json, "rcpt", rcpt);

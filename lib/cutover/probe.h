@@ -66,6 +66,9 @@ struct probe *probe_start(struct loop *loop, const struct probe_spec *spec,
 			  probe_fn *done, void *ctx);
 void probe_cancel(struct probe *probe); /* NULL is fine */
 
+/* The certificate and what is thought of it; NULL without one. */
+struct json *probe_tls_json(const struct tls_info *tls,
+			    const struct tls_chain *chain);
 /* Evidence: what was asked, the raw replies, when. */
 struct json *probe_json(const struct probe_result *result);
 

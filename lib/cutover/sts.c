@@ -108,11 +108,12 @@ static void fails(struct job *job, const char *what, const char *why)
 /* The policy. */
 
 static void fetched(void *ctx, const struct mta_sts *policy, const char *from,
-		    const char *why)
+		    const struct http_date *date, const char *why)
 {
 	struct job *job = ctx;
 
 	job->fetch = NULL;
+	job->found.date = *date;
 	snprintf(job->found.from, sizeof(job->found.from), "%s", from);
 	snprintf(job->found.error, sizeof(job->found.error), "%s",
 		 why ? why : "");
@@ -133,8 +134,8 @@ static void find_policy(void *ctx)
 			.loop = job->sts->loop,
 			.desk = job->sts->desk,
 			.domain = facts->plan->domains[job->domain].name,
-			.port = facts->sts_port,
-			.ca_file = facts->sts_ca_file,
+			.port = facts->https_port,
+			.ca_file = facts->https_ca_file,
 		},
 		fetched, job);
 }

@@ -1,10 +1,7 @@
 #include "cutover/sts_fetch.h"
-#include "net/http.h"
-#include <fcntl.h>
-#include <pthread.h>
+#include "net/fetch.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum {
 	FETCH_MS = 10000
@@ -15,33 +12,13 @@ struct sts_fetch {
 	sts_fetch_fn *done;
 	void *ctx;
 	struct dns_desk_host *finding;
-	char host[DNS_NAME + 16], address[ADDR_TEXT], from[300];
+	struct fetch *fetch;
+	char host[DNS_NAME + 16], from[300];
 	struct loop_timer *tell; /* the end, from the loop */
 	struct mta_sts *policy;
+	struct http_date date;
 	struct err why;
-	/* The thread: what it wrote is read after it was joined. */
-	pthread_t thread;
-	bool fetching;
-	_Atomic bool stop;
-	int pipe[2];
-	struct loop_watch *watch;
-	struct buf body;
-	struct err err;
-	enum http_result result;
 };
-
-static void join(struct sts_fetch *fetch)
-{
-	if (!fetch->fetching)
-		return;
-	fetch->stop = true;
-	pthread_join(fetch->thread, NULL);
-	fetch->fetching = false;
-	loop_watch_free(fetch->watch);
-	fetch->watch = NULL;
-	close(fetch->pipe[0]);
-	close(fetch->pipe[1]);
-}
 
 void sts_fetch_cancel(struct sts_fetch **at)
 {
@@ -50,10 +27,9 @@ void sts_fetch_cancel(struct sts_fetch **at)
 	*at = NULL;
 	if (!fetch)
 		return;
-	join(fetch);
+	fetch_cancel(&fetch->fetch);
 	dns_desk_host_cancel(&fetch->finding);
 	loop_timer_free(fetch->tell);
-	buf_release(&fetch->body);
 	free(fetch->policy);
 	free(fetch);
 }
@@ -62,7 +38,7 @@ static void on_tell(void *ctx)
 {
 	struct sts_fetch *fetch = ctx;
 
-	fetch->done(fetch->ctx, fetch->policy, fetch->from,
+	fetch->done(fetch->ctx, fetch->policy, fetch->from, &fetch->date,
 		    fetch->policy ? NULL : fetch->why.text);
 	sts_fetch_cancel(&fetch);
 }
@@ -75,40 +51,22 @@ static void fails(struct sts_fetch *fetch, const char *why)
 	loop_timer_arm(fetch->tell, 0);
 }
 
-static void *run(void *ctx)
-{
-	struct sts_fetch *fetch = ctx;
-	const struct http_fetch what = {
-		.host = fetch->host,
-		.path = "/.well-known/mta-sts.txt",
-		.port = fetch->spec.port,
-		.address = fetch->address,
-		.ca_file = fetch->spec.ca_file,
-		.max_bytes = MTA_STS_MAX_BYTES,
-		.timeout_ms = FETCH_MS,
-		.stop = &fetch->stop,
-	};
-	ssize_t told;
-
-	fetch->result = http_fetch(&what, &fetch->body, &fetch->err);
-	told = write(fetch->pipe[1], "", 1);
-	(void)told; /* one byte into an empty pipe */
-	return NULL;
-}
-
-static void on_fetched(void *ctx, int fd, int what)
+static void on_fetched(void *ctx, enum http_result result,
+		       struct slice document, const struct http_date *date,
+		       const char *why)
 {
 	struct sts_fetch *fetch = ctx;
 	struct mta_sts *policy;
 	struct err err = ERR_INIT;
 
-	join(fetch);
-	if (fetch->result != HTTP_OK) {
-		fails(fetch, fetch->err.text);
+	fetch->fetch = NULL;
+	fetch->date = *date;
+	if (result != HTTP_OK) {
+		fails(fetch, why);
 		return;
 	}
 	policy = mem_alloc(sizeof(*policy));
-	if (mta_sts_policy_parse(buf_slice(&fetch->body), policy, &err) < 0) {
+	if (mta_sts_policy_parse(document, policy, &err) < 0) {
 		free(policy);
 		fails(fetch, err.text);
 		return;
@@ -121,28 +79,30 @@ static void on_address(void *ctx, const struct addr *addrs, size_t count,
 		       const char *why)
 {
 	struct sts_fetch *fetch = ctx;
+	char address[ADDR_TEXT];
+	struct err err = ERR_INIT;
 
 	fetch->finding = NULL;
 	if (count == 0) {
 		fails(fetch, why ? why : "it has no address");
 		return;
 	}
-	addr_ip(&addrs[0], fetch->address);
+	addr_ip(&addrs[0], address);
 	snprintf(fetch->from, sizeof(fetch->from), "%.230s at %.63s",
-		 fetch->host, fetch->address);
-	if (pipe2(fetch->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
-		fails(fetch, "no pipe");
-		return;
-	}
-	if (pthread_create(&fetch->thread, NULL, run, fetch) != 0) {
-		close(fetch->pipe[0]);
-		close(fetch->pipe[1]);
-		fails(fetch, "no thread");
-		return;
-	}
-	fetch->fetching = true;
-	fetch->watch = loop_watch_new(fetch->spec.loop, fetch->pipe[0],
-				      LOOP_READ, on_fetched, fetch);
+		 fetch->host, address);
+	fetch->fetch = fetch_start(fetch->spec.loop,
+				   &(struct http_fetch){
+					   .host = fetch->host,
+					   .path = "/.well-known/mta-sts.txt",
+					   .port = fetch->spec.port,
+					   .address = address,
+					   .ca_file = fetch->spec.ca_file,
+					   .max_bytes = MTA_STS_MAX_BYTES,
+					   .timeout_ms = FETCH_MS,
+				   },
+				   on_fetched, fetch, &err);
+	if (!fetch->fetch)
+		fails(fetch, err.text);
 }
 
 struct sts_fetch *sts_fetch_start(const struct sts_fetch_spec *spec,

@@ -10,6 +10,7 @@
 
 #include "dns/dns_desk.h"
 #include "mail/mta_sts.h"
+#include "net/http.h"
 
 struct sts_fetch;
 
@@ -22,9 +23,10 @@ struct sts_fetch_spec {
 };
 
 /* `policy` NULL: `why` says why not.  `from`: "mta-sts.acme.example at
- * 192.0.2.7", or "". */
+ * 192.0.2.7", or "".  `date`: as the server's answer told it, if one came. */
 typedef void sts_fetch_fn(void *ctx, const struct mta_sts *policy,
-			  const char *from, const char *why);
+			  const char *from, const struct http_date *date,
+			  const char *why);
 
 /* `done` runs exactly once, from the loop, never before this returns, and the
  * fetch is gone with it. */

@@ -1,6 +1,8 @@
 #include "cutover/survey.h"
 #include "base/clock.h"
 #include "cutover/check_parts.h"
+#include "cutover/survey_clock.h"
+#include "cutover/survey_listed.h"
 #include "cutover/survey_records.h"
 #include "cutover/survey_tlsa.h"
 #include "cutover/survey_trust.h"
@@ -16,11 +18,12 @@ enum {
 	IS_QUEUE = 2, /* beside SYSTEM_OLD and SYSTEM_NEW */
 };
 
-/* One probe to be made; `system` may be IS_QUEUE. */
+/* One probe to be made; `system` may be IS_QUEUE, `at` is then a listener. */
 struct job {
 	struct survey *survey;
-	size_t domain;
+	size_t at; /* the domain */
 	int system;
+	size_t asked; /* of a listener: relays that it answered about */
 	struct probe *probe;
 };
 
@@ -33,16 +36,17 @@ struct survey {
 	struct dns_survey *dns;
 	struct survey_records *records;
 	struct survey_trust *trust;
+	struct survey_clock *clock;
+	struct survey_listed *listed;
 	struct sts *sts;	  /* after the records */
 	struct survey_tlsa *tlsa; /* as well, where the plan goes by it */
 	struct dns_desk *desk;	  /* whoever asks DNS asks here */
 	struct addr resolvers[PLAN_LIST_MAX];
 	size_t resolver_count;
 	bool wants_dns;
-	int64_t started_ms; /* mono */
-	char queue_host[ADDR_TEXT];
-	int queue_port;
-	char foreign[64]; /* an address of nobody's domain */
+	int64_t started_ms;	     /* mono */
+	char *relay[PROBE_RCPT_MAX]; /* what the queue must refuse */
+	size_t relay_count;
 	struct job *jobs;
 	size_t job_count, job_next, job_open;
 	struct loop_timer *tell, *deadline;
@@ -53,6 +57,8 @@ static void survey_free(struct survey *survey)
 	dns_survey_cancel(survey->dns);
 	survey_records_cancel(survey->records);
 	survey_trust_cancel(survey->trust);
+	survey_clock_cancel(survey->clock);
+	survey_listed_cancel(survey->listed);
 	sts_cancel(survey->sts);
 	survey_tlsa_cancel(survey->tlsa);
 	for (size_t i = 0; i < survey->job_count; i++)
@@ -60,6 +66,8 @@ static void survey_free(struct survey *survey)
 	dns_desk_free(survey->desk);
 	loop_timer_free(survey->tell);
 	loop_timer_free(survey->deadline);
+	for (size_t i = 0; i < survey->relay_count; i++)
+		free(survey->relay[i]);
 	free(survey->jobs);
 	free(survey);
 }
@@ -67,7 +75,8 @@ static void survey_free(struct survey *survey)
 static void look_whether_done(struct survey *survey)
 {
 	if (!survey->dns && !survey->records && !survey->trust &&
-	    !survey->sts && !survey->tlsa && survey->job_open == 0 &&
+	    !survey->clock && !survey->listed && !survey->sts &&
+	    !survey->tlsa && survey->job_open == 0 &&
 	    survey->job_next == survey->job_count)
 		loop_timer_arm(survey->tell, 0);
 }
@@ -103,6 +112,22 @@ static void trust_came(void *ctx)
 	struct survey *survey = ctx;
 
 	survey->trust = NULL;
+	look_whether_done(survey);
+}
+
+static void clock_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->clock = NULL;
+	look_whether_done(survey);
+}
+
+static void listed_came(void *ctx)
+{
+	struct survey *survey = ctx;
+
+	survey->listed = NULL;
 	look_whether_done(survey);
 }
 
@@ -236,27 +261,49 @@ static void keep_row(struct facts_domain *domain, int system,
 static void keep_result(struct job *job, const struct probe_result *result)
 {
 	struct facts *facts = job->survey->facts;
-	struct facts_domain *domain = &facts->domains[job->domain];
+	struct facts_domain *domain = &facts->domains[job->at];
 
-	if (job->system == IS_QUEUE) {
-		facts->queue_probe = *result;
-		facts->queue_probed = true;
-		return;
-	}
 	domain->systems[job->system].probe = *result;
 	domain->systems[job->system].probed = true;
 	keep_row(domain, job->system, result);
 }
 
+/* A server closes a session after some refusals: what it did not answer is for
+ * another session.  True: it is. */
+static bool keep_relays(struct job *job, const struct probe_result *result)
+{
+	struct facts_listener *kept = &job->survey->facts->listeners[job->at];
+	size_t i;
+
+	if (job->asked == 0)
+		kept->probe = *result;
+	kept->probed = true;
+	for (i = 0; i < result->rcpt_count; i++) {
+		const struct smtp_reply *reply = &result->rcpt[i].reply;
+
+		kept->probe.rcpt[job->asked + i].reply = *reply;
+		if (reply->code == 0 || reply->code == 421)
+			break;
+	}
+	job->asked += i;
+	return i > 0 && i < result->rcpt_count;
+}
+
 static void start_jobs(struct survey *survey);
+static void start_queue(struct survey *survey, struct job *job);
 
 static void probe_came(void *ctx, const struct probe_result *result)
 {
 	struct job *job = ctx;
 
 	job->probe = NULL;
+	if (job->system != IS_QUEUE) {
+		keep_result(job, result);
+	} else if (keep_relays(job, result)) {
+		start_queue(job->survey, job);
+		return;
+	}
 	job->survey->job_open--;
-	keep_result(job, result);
 	start_jobs(job->survey);
 	look_whether_done(job->survey);
 }
@@ -287,7 +334,7 @@ static size_t recipients_of(const struct plan *plan, const char *domain,
 static void start_system(struct survey *survey, struct job *job)
 {
 	const struct plan *plan = survey->facts->plan;
-	const struct plan_domain *domain = &plan->domains[job->domain];
+	const struct plan_domain *domain = &plan->domains[job->at];
 	const struct plan_system *system = &domain->systems[job->system];
 	const char *recipients[PROBE_RCPT_MAX];
 	char postmaster[300];
@@ -307,20 +354,35 @@ static void start_system(struct survey *survey, struct job *job)
 	job->probe = probe_start(survey->loop, &spec, probe_came, job);
 }
 
+/* A listener on every address is asked on our own. */
+static void listener_host(const struct addr *addr, char host[ADDR_TEXT])
+{
+	addr_ip(addr, host);
+	if (strcmp(host, "0.0.0.0") == 0)
+		snprintf(host, ADDR_TEXT, "127.0.0.1");
+	else if (strcmp(host, "::") == 0)
+		snprintf(host, ADDR_TEXT, "::1");
+}
+
 static void start_queue(struct survey *survey, struct job *job)
 {
-	const char *foreign = survey->foreign;
+	char host[ADDR_TEXT];
+	struct addr addr = { 0 };
 	struct probe_spec spec = {
-		.host = survey->queue_host,
-		.port = survey->queue_port,
+		.host = host,
 		.helo = survey->facts->plan->queue_mx.host,
-		.recipients = &foreign,
-		.recipient_count = 1,
+		.recipients = (const char *const *)survey->relay + job->asked,
+		.recipient_count = survey->relay_count - job->asked,
 		.tls = survey->facts->probe_tls,
 		.tls_name = survey->facts->plan->queue_mx.host,
 		.timeout_ms = PROBE_MS,
 	};
 
+	/* The plan accepted it. */
+	addr_parse(slice(survey->facts->plan->queue_mx.listen.at[job->at]), 0,
+		   &addr, NULL);
+	listener_host(&addr, host);
+	spec.port = addr_port(&addr);
 	job->probe = probe_start(survey->loop, &spec, probe_came, job);
 }
 
@@ -338,24 +400,26 @@ static void start_jobs(struct survey *survey)
 	}
 }
 
-static void add_job(struct survey *survey, size_t domain, int system)
+static void add_job(struct survey *survey, size_t at, int system)
 {
 	survey->jobs[survey->job_count++] = (struct job){
 		.survey = survey,
-		.domain = domain,
+		.at = at,
 		.system = system,
 	};
 }
 
 /* What is about to be asked is not known until the answer is here. */
-static void make_jobs(struct survey *survey, unsigned what, bool queue)
+static void make_jobs(struct survey *survey, unsigned what)
 {
 	struct facts *facts = survey->facts;
 	size_t domains = facts->plan->domain_count;
 
-	survey->jobs = mem_alloc((2 * domains + 1) * sizeof(*survey->jobs));
-	if (queue)
-		add_job(survey, 0, IS_QUEUE);
+	survey->jobs = mem_alloc((2 * domains + facts->listener_count) *
+				 sizeof(*survey->jobs));
+	for (size_t i = 0; (what & SURVEY_QUEUE) && i < facts->listener_count;
+	     i++)
+		add_job(survey, i, IS_QUEUE);
 	for (size_t i = 0; i < domains; i++) {
 		if (what & SURVEY_OLD)
 			add_job(survey, i, SYSTEM_OLD);
@@ -364,36 +428,39 @@ static void make_jobs(struct survey *survey, unsigned what, bool queue)
 	}
 }
 
-/* A listener on every address is asked on our own. */
-static int queue_endpoint(struct survey *survey, const char *address,
-			  struct err *err)
-{
-	struct addr addr;
-
-	if (addr_parse(slice(address), 0, &addr, err) < 0)
-		return err_prefix(err, "queue '%s'", address);
-	addr_ip(&addr, survey->queue_host);
-	survey->queue_port = addr_port(&addr);
-	if (strcmp(survey->queue_host, "0.0.0.0") == 0)
-		snprintf(survey->queue_host, sizeof(survey->queue_host),
-			 "127.0.0.1");
-	else if (strcmp(survey->queue_host, "::") == 0)
-		snprintf(survey->queue_host, sizeof(survey->queue_host), "::1");
-	return 0;
-}
-
 /* Of the names that RFC 2606 keeps for examples, one that is not the plan's. */
-static void choose_foreign(struct survey *survey)
+static const char *foreign_domain(const struct plan *plan)
 {
 	static const char *const names[] = { "example.com", "example.net",
 					     "example.org", "test.invalid" };
 	size_t i = 0;
 
-	while (i + 1 < COUNT(names) &&
-	       plan_domain(survey->facts->plan, slice(names[i])))
+	while (i + 1 < COUNT(names) && plan_domain(plan, slice(names[i])))
 		i++;
-	snprintf(survey->foreign, sizeof(survey->foreign), "relay-probe@%s",
-		 names[i]);
+	return names[i];
+}
+
+/*
+ * The ways to ask for a foreign mailbox that relays have fallen for: plainly,
+ * by a source route (RFC 5321 appendix C), hidden in a local part of ours, and
+ * at an address that is nobody's (RFC 5737).
+ */
+static void choose_relay(struct survey *survey)
+{
+	const struct plan *plan = survey->facts->plan;
+	const char *theirs = foreign_domain(plan);
+	const char *ours = plan->domains[0].name;
+	char *const ways[] = {
+		mem_printf("relay-probe@%s", theirs),
+		mem_printf("relay-probe%%%s@%s", theirs, ours),
+		mem_printf("\"relay-probe@%s\"@%s", theirs, ours),
+		mem_printf("@%s:relay-probe@%s", ours, theirs),
+		mem_printf("%s!relay-probe@%s", theirs, ours),
+		mem_printf("relay-probe@[192.0.2.1]"),
+	};
+
+	memcpy(survey->relay, ways, sizeof(ways));
+	survey->relay_count = COUNT(ways);
 }
 
 size_t survey_resolvers(const struct plan *plan,
@@ -466,6 +533,10 @@ static void on_deadline(void *ctx)
 	survey->records = NULL;
 	survey_trust_cancel(survey->trust);
 	survey->trust = NULL;
+	survey_clock_cancel(survey->clock);
+	survey->clock = NULL;
+	survey_listed_cancel(survey->listed);
+	survey->listed = NULL;
 	sts_cancel(survey->sts);
 	survey->sts = NULL;
 	survey_tlsa_cancel(survey->tlsa);
@@ -478,9 +549,9 @@ static void on_deadline(void *ctx)
 		probe_cancel(job->probe);
 		job->probe = NULL;
 		if (job->system == IS_QUEUE)
-			survey->facts->queue_probed = false;
+			survey->facts->listeners[job->at].probed = false;
 		else
-			survey->facts->domains[job->domain]
+			survey->facts->domains[job->at]
 				.systems[job->system]
 				.probed = false;
 	}
@@ -490,11 +561,10 @@ static void on_deadline(void *ctx)
 }
 
 struct survey *survey_start(struct loop *loop, struct facts *facts,
-			    unsigned what, const char *queue_address,
-			    loop_fn *done, void *ctx, struct err *err)
+			    unsigned what, loop_fn *done, void *ctx,
+			    struct err *err)
 {
 	struct survey *survey = mem_alloc(sizeof(*survey));
-	bool queue = (what & SURVEY_QUEUE) && queue_address;
 
 	survey->loop = loop;
 	survey->facts = facts;
@@ -505,15 +575,20 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	survey->started_ms = clock_mono_ms();
 	survey->tell = loop_timer_new(loop, tell, survey);
 	survey->deadline = loop_timer_new(loop, on_deadline, survey);
-	choose_foreign(survey);
-	if (queue && queue_endpoint(survey, queue_address, err) < 0)
-		goto fail;
-	make_jobs(survey, what, queue);
-	if (survey->job_count > 0 && make_trust(facts, err) < 0)
+	choose_relay(survey);
+	make_jobs(survey, what);
+	if ((survey->job_count > 0 || (what & SURVEY_LISTED)) &&
+	    make_trust(facts, err) < 0)
 		goto fail;
 	open_desk(survey);
 	if ((what & SURVEY_DNS) && start_dns(survey, err) < 0)
 		goto fail;
+	if (what & SURVEY_RECORDS)
+		survey->clock = survey_clock_start(loop, facts, survey->desk,
+						   clock_came, survey);
+	if (what & SURVEY_LISTED)
+		survey->listed = survey_listed_start(loop, facts, survey->desk,
+						     listed_came, survey);
 	start_jobs(survey);
 	loop_timer_arm(survey->deadline, SURVEY_MS);
 	look_whether_done(survey);
@@ -588,15 +663,18 @@ static struct json *domain_json(const struct facts *facts, size_t at)
 struct json *facts_json(const struct facts *facts)
 {
 	struct json *json = json_object(), *domains = json_array();
+	struct json *queue = json_array();
 
 	for (size_t i = 0; i < facts->plan->domain_count; i++)
 		json_add(domains, domain_json(facts, i));
+	for (size_t i = 0; i < facts->listener_count; i++)
+		if (facts->listeners[i].probed)
+			json_add(queue, probe_json(&facts->listeners[i].probe));
 	json_put_time(json, "at", facts->now.wall_ms);
 	json_put_text(json, "phase", phase_name(facts->phase));
 	json_put(json, "domains", domains);
 	json_put(json, "asked", facts->asked ? json_copy(facts->asked) : NULL);
 	json_put(json, "records", records_json(facts->records));
-	json_put(json, "queue",
-		 facts->queue_probed ? probe_json(&facts->queue_probe) : NULL);
+	json_put(json, "queue", queue);
 	return json;
 }

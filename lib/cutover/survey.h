@@ -3,8 +3,8 @@
  *
  * One asynchronous round over a plan: the DNS survey of every domain, a probe
  * of each system of each domain (the plan's probe recipients of that domain
- * and one random address), and a probe of the queue's own listener with an
- * address of a foreign domain when asked for.  Used by the command (`plan`)
+ * and one random address), and of each listener of the queue with recipients
+ * that it must refuse.  Used by the command (`plan`)
  * and by the daemon (watching, gates) alike.  Results land in the facts;
  * `done` runs exactly once, on the loop, never before survey_start() returns,
  * and within about 30 s whatever the world does.
@@ -22,13 +22,14 @@ enum {
 	SURVEY_OLD = 2,
 	SURVEY_NEW = 4,
 	SURVEY_QUEUE = 8,
-	SURVEY_RECORDS = 16 /* TXT and their kin, then the MTA-STS policy; with
-			       SURVEY_DNS */
+	SURVEY_LISTED = 32, /* the listed recipients, at the old system */
+	SURVEY_RECORDS = 16 /* TXT and their kin, then the MTA-STS policy, and
+			       the plan's clocks; with SURVEY_DNS */
 };
 
 struct survey *survey_start(struct loop *loop, struct facts *facts,
-			    unsigned what, const char *queue_address,
-			    loop_fn *done, void *ctx, struct err *err);
+			    unsigned what, loop_fn *done, void *ctx,
+			    struct err *err);
 void survey_cancel(struct survey *survey); /* NULL is fine */
 
 /* The resolvers of the plan that have an address, or the system's own; how

@@ -5,6 +5,7 @@
 #include "dns/dns_resolver.h"
 #include "dns/dns_vantage.h"
 #include "mail/spf_record.h"
+#include "mail/tag_list.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,6 +26,8 @@ struct ask {
 	bool authority; /* asked directly */
 	bool spf;	/* its includes are wanted too */
 	bool reverse;	/* the PTR of its addresses, too */
+	bool dmarc;	/* whom its rua names, too */
+	bool mailbox;	/* without an MX its addresses count */
 	unsigned cnames;
 };
 
@@ -139,6 +142,32 @@ static void follow_addresses(const struct ask *ask,
 			add(ask->all, ask->domain, name, DNS_PTR);
 }
 
+bool dmarc_report_name(const char *domain, const char *to, char name[DNS_NAME])
+{
+	return snprintf(name, DNS_NAME, "%s._report._dmarc.%s", domain, to) <
+	       DNS_NAME;
+}
+
+/* Can they be reached, and have they agreed (RFC 7489 section 7.1)? */
+static void follow_rua(const struct ask *ask, const char *text)
+{
+	const char *domain = ask->all->facts->plan->domains[ask->domain].name;
+	struct slice rua = tag_list_get(slice(text), "rua"), uri;
+	char to[DNS_NAME], name[DNS_NAME];
+
+	while (tag_list_next_uri(&rua, &uri, to)) {
+		struct ask *next =
+			*to ? add(ask->all, ask->domain, to, DNS_MX) : NULL;
+
+		if (next)
+			next->mailbox = true;
+		if (*to && !dns_name_is_in(to, domain) &&
+		    !dns_name_is_in(domain, to) &&
+		    dmarc_report_name(domain, to, name))
+			add(ask->all, ask->domain, name, DNS_TXT);
+	}
+}
+
 static void follow(const struct ask *ask, const struct record_answer *answer)
 {
 	const char *target = record_cname(answer), *text;
@@ -149,6 +178,13 @@ static void follow(const struct ask *ask, const struct record_answer *answer)
 	for (size_t i = 0; ask->spf && (text = record_text(answer, i)); i++)
 		if (spf_is_record(slice(text)))
 			follow_spf(ask, text);
+	for (size_t i = 0; ask->dmarc && (text = record_text(answer, i)); i++)
+		follow_rua(ask, text);
+	if (ask->mailbox && answer->answered && !*target &&
+	    !record_of(answer, DNS_MX, 0)) {
+		add(ask->all, ask->domain, ask->name, DNS_A);
+		add(ask->all, ask->domain, ask->name, DNS_AAAA);
+	}
 	if (!*target || ask->type == DNS_CNAME ||
 	    record_of(answer, ask->type, 0) || ask->cnames == CNAMES_MAX)
 		return;
@@ -157,6 +193,7 @@ static void follow(const struct ask *ask, const struct record_answer *answer)
 		next->cnames = ask->cnames + 1;
 		next->spf = ask->spf;
 		next->reverse = ask->reverse;
+		next->dmarc = ask->dmarc;
 	}
 }
 
@@ -312,9 +349,13 @@ static void add_domain(struct survey_records *all, size_t at)
 	if (own)
 		own->spf = true;
 	for (size_t i = 0; i < COUNT(names); i++) {
+		struct ask *ask;
+
 		snprintf(name, sizeof(name), "%s%s", names[i].prefix,
 			 domain->name);
-		add(all, at, name, names[i].type);
+		ask = add(all, at, name, names[i].type);
+		if (ask)
+			ask->dmarc = i == 0;
 	}
 	snprintf(name, sizeof(name), "mta-sts.%s", domain->name);
 	add_caa(all, at, name);

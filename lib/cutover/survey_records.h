@@ -25,6 +25,9 @@ struct survey_records *survey_records_start(struct loop *loop,
 					    struct facts *facts,
 					    struct dns_desk *desk,
 					    loop_fn *done, void *ctx);
+/* "acme.example._report._dmarc.reports.example" (RFC 7489 section 7.1); false:
+ * it is too long for DNS. */
+bool dmarc_report_name(const char *domain, const char *to, char name[DNS_NAME]);
 void survey_records_cancel(struct survey_records *records); /* NULL is fine */
 
 #endif

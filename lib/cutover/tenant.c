@@ -92,6 +92,7 @@ void tenant_release(struct tenant *tenant)
 	for (size_t i = 0; i < TENANT_KINDS; i++)
 		json_free(tenant->of[i]);
 	map_release(&tenant->addresses);
+	trace_release(&tenant->trace);
 	*tenant = (struct tenant){ 0 };
 }
 
@@ -298,6 +299,9 @@ void tenant_read_file(struct tenant *tenant, const char *path)
 		;
 	else if (stat(path, &info) < 0)
 		err_errno(&err, "%s", path);
+	else if (slice_ends_nocase(slice(path), ".csv"))
+		trace_read(&tenant->trace, buf_slice(&text),
+			   (int64_t)info.st_mtim.tv_sec * 1000, &err);
 	else
 		tenant_read(tenant, buf_slice(&text),
 			    (int64_t)info.st_mtim.tv_sec * 1000, &err);
@@ -390,4 +394,15 @@ const struct json *tenant_domain(const struct tenant *tenant,
 			return it;
 	}
 	return NULL;
+}
+
+bool tenant_has_initial(const struct tenant *tenant, enum tenant_kind kind)
+{
+	for (const struct json *it = json_first(tenant->of[kind]); it;
+	     it = json_next(it))
+		if (slice_ends_nocase(slice(json_text(tenant_get(
+					      it, kinds[kind].names_domain))),
+				      ".onmicrosoft.com"))
+			return true;
+	return false;
 }

@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/map.h"
+#include "cutover/trace.h"
 
 enum tenant_kind {
 	TENANT_CONNECTOR, /* Get-InboundConnector */
@@ -40,6 +41,7 @@ struct tenant {
 	struct json *of[TENANT_KINDS];
 	int64_t at_ms[TENANT_KINDS]; /* wall, the oldest file of the kind */
 	struct map addresses;	     /* of TENANT_RECIPIENT, by mailbox key */
+	struct trace trace;	     /* of the old system: files *.csv */
 	char error[512];	     /* the first file that was wrong, or "" */
 };
 
@@ -54,7 +56,8 @@ void tenant_release(struct tenant *tenant);
  */
 int tenant_read(struct tenant *tenant, struct slice text, int64_t at_ms,
 		struct err *err);
-/* The same from a file, with its time of change; keeps a failure in `error`. */
+/* The same from a file, with its time of change, or a trace from one that is
+ * called *.csv; keeps a failure in `error`. */
 void tenant_read_file(struct tenant *tenant, const char *path);
 
 /* A member, whichever way its first letter is written ("id", "Id"). */
@@ -69,6 +72,8 @@ bool tenant_certificate_is(const char *text, const char *host);
 /* RFC 3339, without a zone meant as UTC, or "/Date(1764000000000)/" as Windows
  * PowerShell prints it; -1: neither. */
 int tenant_time(const char *text, int64_t *wall_ms);
+/* Whether any object is named as a tenant's initial domain is. */
+bool tenant_has_initial(const struct tenant *tenant, enum tenant_kind kind);
 /* The object whose `member` names the domain, or NULL. */
 const struct json *tenant_domain(const struct tenant *tenant,
 				 enum tenant_kind kind, const char *domain);

@@ -93,7 +93,9 @@ bool dns_set_has_old(const struct dns_mx_set *set,
  * Does a cache that holds this set send mail to the old system?  Any old host
  * will do, also one that the new system shares, unless the set is the new one
  * and not the old one: a mixture of old and queue keeps caches at the old
- * host as long as the old set does.
+ * host as long as the old set does.  So does a host that the plan does not
+ * know: it may be the old system by another name, of which providers have
+ * several, and a plan that names one of them must not open anything early.
  */
 static bool sights_old(const struct dns_mx_set *set,
 		       const struct dns_wanted *wanted)
@@ -105,7 +107,9 @@ static bool sights_old(const struct dns_mx_set *set,
 	if (is & (IS_NEW | IS_PARKED))
 		return false;
 	for (size_t i = 0; i < set->count; i++)
-		if (is_old_host(wanted, set->at[i].host))
+		if (is_old_host(wanted, set->at[i].host) ||
+		    (set->at[i].host[0] &&
+		     !is_kept_host(wanted, set->at[i].host)))
 			return true;
 	return false;
 }

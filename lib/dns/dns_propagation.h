@@ -8,6 +8,9 @@
  *   last sighting of the old set at an authority (or, its TTL running, at a
  *   resolver) + horizon TTL + margin
  *
+ * where a set with any host that is neither the queue nor the new system's is
+ * as good as the old one.
+ *
  * Horizon TTL = the largest of dns.old_ttl, every authority TTL on record and
  * every remaining TTL that a resolver showed.  Seeing the old set again
  * restarts it.  An authority that had it and then was not looked at, or was

@@ -1,4 +1,5 @@
 #include "net/http.h"
+#include "base/clock.h"
 #include <curl/curl.h>
 #include <stdlib.h>
 
@@ -107,9 +108,48 @@ enum http_result http_call(const struct http_call *call, int *status,
 
 struct fetching {
 	const struct http_fetch *fetch;
+	CURL *curl;
 	struct buf *out;
+	struct http_date *date;
+	int64_t began_ms; /* wall */
 	bool too_much;
 };
+
+/* Connecting and TLS came before the request: they tell nothing of the time. */
+static void note_times(struct fetching *fetching)
+{
+	curl_off_t before_us = 0;
+
+	curl_easy_getinfo(fetching->curl, CURLINFO_PRETRANSFER_TIME_T,
+			  &before_us);
+	fetching->date->asked_ms = fetching->began_ms + before_us / 1000;
+	fetching->date->answered_ms = clock_wall_ms();
+}
+
+static size_t on_field(char *p, size_t size, size_t count, void *ctx)
+{
+	struct fetching *fetching = ctx;
+	struct slice value = slice_of(p, size * count);
+	struct slice name = slice_split(&value, ':');
+	char *text;
+	time_t date;
+
+	while (value.len > 0 && (value.p[value.len - 1] == '\r' ||
+				 value.p[value.len - 1] == '\n'))
+		value.len--;
+	value = slice_trim(value);
+	if (slice_starts_nocase(name, "http/"))
+		note_times(fetching);
+	if (slice_is_nocase(name, "age") && !slice_is(value, "0"))
+		fetching->date->stored = true;
+	if (!slice_is_nocase(name, "date"))
+		return size * count;
+	text = slice_dup(value);
+	date = curl_getdate(text, NULL);
+	free(text);
+	fetching->date->date_ms = date > 0 ? (int64_t)date * 1000 : 0;
+	return size * count;
+}
 
 static size_t on_document(char *p, size_t size, size_t count, void *ctx)
 {
@@ -161,6 +201,8 @@ static enum http_result judge_document(CURL *curl, CURLcode code,
 		       code == CURLE_COULDNT_CONNECT	? HTTP_UNREACHABLE :
 							  HTTP_FAILED;
 	}
+	if (fetching->fetch->max_bytes == 0)
+		return HTTP_OK;
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 200) {
 		err_set(err, "the answer is HTTP status %ld", status);
@@ -174,9 +216,8 @@ static enum http_result judge_document(CURL *curl, CURLcode code,
 }
 
 enum http_result http_fetch(const struct http_fetch *fetch, struct buf *out,
-			    struct err *err)
+			    struct http_date *date, struct err *err)
 {
-	struct fetching fetching = { .fetch = fetch, .out = out };
 	int port = fetch->port ? fetch->port : 443;
 	/* As OpenSSL has it for our own sessions. */
 	const char *ca_file =
@@ -189,17 +230,26 @@ enum http_result http_fetch(const struct http_fetch *fetch, struct buf *out,
 			       six ? "[" : "", fetch->address, six ? "]" : "");
 	struct curl_slist *resolve = curl_slist_append(NULL, pin);
 	CURL *curl = curl_easy_init();
+	struct fetching fetching = { .fetch = fetch,
+				     .curl = curl,
+				     .out = out,
+				     .date = date,
+				     .began_ms = clock_wall_ms() };
 	enum http_result result;
 
 	if (!curl || !resolve)
 		abort();
+	*date = (struct http_date){ 0 };
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_RESOLVE, resolve);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE,
-			 (curl_off_t)fetch->max_bytes);
+	if (fetch->max_bytes > 0)
+		curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE,
+				 (curl_off_t)fetch->max_bytes);
+	else
+		curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)fetch->timeout_ms);
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
@@ -209,6 +259,8 @@ enum http_result http_fetch(const struct http_fetch *fetch, struct buf *out,
 		curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_document);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &fetching);
+	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_field);
+	curl_easy_setopt(curl, CURLOPT_HEADERDATA, &fetching);
 	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
 	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &fetching);
 	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);

@@ -4,6 +4,9 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <time.h>
 
 /* RFC 6698, sections 2.1.1 to 2.1.3. */
 enum {
@@ -73,28 +76,96 @@ void tls_chain_take(struct ssl_st *ssl, struct tls_chain *chain)
 	}
 }
 
-int tls_chain_read(const char *certificate_file, struct tls_chain *chain,
-		   struct err *err)
+/* The first certificate of a PEM file, the others to `rest`. */
+static X509 *read_pem(const char *path, STACK_OF(X509) * rest)
 {
-	struct tls_chain read = { 0 };
-	BIO *file = BIO_new_file(certificate_file, "r");
-	X509 *certificate;
+	BIO *file = BIO_new_file(path, "r");
+	X509 *first = NULL, *certificate;
 
 	while (file &&
 	       (certificate = PEM_read_bio_X509(file, NULL, NULL, NULL))) {
-		if (read.count == 0)
-			name_issuer(&read, certificate);
-		add(&read, certificate);
-		X509_free(certificate);
+		if (!first)
+			first = certificate;
+		else
+			sk_X509_push(rest, certificate);
 	}
 	BIO_free(file);
 	ERR_clear_error(); /* of its end */
-	if (read.count == 0)
-		return err_set(err,
-			       "certificate file '%s': no certificate in PEM",
-			       certificate_file);
-	*chain = read;
-	return 0;
+	return first;
+}
+
+int tls_chain_read(const char *certificate_file, struct tls_chain *chain,
+		   struct err *err)
+{
+	STACK_OF(X509) *rest = sk_X509_new_null();
+	X509 *first = read_pem(certificate_file, rest);
+
+	if (first) {
+		*chain = (struct tls_chain){ 0 };
+		name_issuer(chain, first);
+		add(chain, first);
+		for (int i = 0; i < sk_X509_num(rest); i++)
+			add(chain, sk_X509_value(rest, i));
+	}
+	X509_free(first);
+	sk_X509_pop_free(rest, X509_free);
+	if (first)
+		return 0;
+	return err_set(err, "certificate file '%s': no certificate in PEM",
+		       certificate_file);
+}
+
+static void verify(X509 *first, STACK_OF(X509) * rest, const char *host,
+		   X509_STORE *store, struct tls_info *info)
+{
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+	int verdict = X509_V_ERR_UNSPECIFIED;
+
+	if (ctx && X509_STORE_CTX_init(ctx, store, first, rest) == 1 &&
+	    X509_STORE_CTX_set_default(ctx, "ssl_server") == 1 &&
+	    X509_VERIFY_PARAM_set1_host(X509_STORE_CTX_get0_param(ctx), host,
+					0) == 1) {
+		info->trusted = X509_verify_cert(ctx) == 1;
+		verdict = X509_STORE_CTX_get_error(ctx);
+	}
+	snprintf(info->verdict, sizeof(info->verdict), "%s",
+		 X509_verify_cert_error_string(verdict));
+	X509_STORE_CTX_free(ctx);
+}
+
+int tls_chain_judge(const char *certificate_file, const char *host,
+		    const char *ca_file, struct tls_info *info, struct err *err)
+{
+	STACK_OF(X509) *rest = sk_X509_new_null();
+	X509_STORE *store = X509_STORE_new();
+	X509 *first = read_pem(certificate_file, rest);
+	struct tm tm;
+	int result = -1;
+
+	if (!first) {
+		err_set(err, "certificate file '%s': no certificate in PEM",
+			certificate_file);
+		goto out;
+	}
+	if (!store ||
+	    (ca_file ? X509_STORE_load_locations(store, ca_file, NULL) :
+		       X509_STORE_set_default_paths(store)) != 1) {
+		err_set(err, "cannot load the trusted certificates");
+		goto out;
+	}
+	*info = (struct tls_info){ .active = true, .peer_certificate = true };
+	X509_NAME_get_text_by_NID(X509_get_subject_name(first), NID_commonName,
+				  info->subject, sizeof(info->subject));
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(first), &tm) == 1)
+		info->not_after_ms = (int64_t)timegm(&tm) * 1000;
+	verify(first, rest, host, store, info);
+	result = 0;
+out:
+	ERR_clear_error();
+	X509_free(first);
+	sk_X509_pop_free(rest, X509_free);
+	X509_STORE_free(store);
+	return result;
 }
 
 static bool is_hash(const struct tls_hashes *hashes, unsigned matching,

@@ -9,6 +9,7 @@
 
 #include "base/digest.h"
 #include "base/err.h"
+#include "net/tls.h"
 
 struct ssl_st;
 
@@ -38,6 +39,15 @@ void tls_chain_take(struct ssl_st *ssl, struct tls_chain *chain);
 /* The same of a PEM file, as a listener with it would show. */
 int tls_chain_read(const char *certificate_file, struct tls_chain *chain,
 		   struct err *err);
+
+/*
+ * What a client would make of it: as stream_tls_info() of a session with
+ * `host`, but for the session itself (version, cipher).  `ca_file` NULL: whom
+ * the system trusts.
+ */
+int tls_chain_judge(const char *certificate_file, const char *host,
+		    const char *ca_file, struct tls_info *info,
+		    struct err *err);
 
 /*
  * Whether a TLSA record matches (RFC 6698 section 2.1, and RFC 7672 section

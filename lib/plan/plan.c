@@ -181,6 +181,7 @@ void plan_free(struct plan *plan)
 	free(plan->bounce.host);
 	free(plan->bounce.from);
 	plan_strings_release(&plan->probe_recipients);
+	plan_strings_release(&plan->clocks);
 	plan_strings_release(&plan->evidence);
 	free(plan);
 }

@@ -141,6 +141,7 @@ struct plan {
 		enum plan_tls tls;
 	} bounce;
 	struct plan_strings probe_recipients;
+	struct plan_strings clocks;   /* https URLs: plan_https_parse() */
 	struct plan_strings evidence; /* files, absolute: cutover/tenant.h */
 	struct plan_timing timing;
 	/* What was given, is well formed, and has no effect in this version:

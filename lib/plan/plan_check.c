@@ -365,6 +365,12 @@ static void check_probe(struct check *c)
 	}
 }
 
+static void check_clocks(struct check *c)
+{
+	if (c->plan->rehearsal && c->plan->clocks.count > 0)
+		say(c, "clock", "a rehearsal stays on this machine");
+}
+
 static void check_times(struct check *c)
 {
 	const struct plan *plan = c->plan;
@@ -407,5 +413,6 @@ void plan_check(const struct plan *plan, const struct json *root,
 	check_bounce(&c);
 	check_recipients(&c);
 	check_probe(&c);
+	check_clocks(&c);
 	check_times(&c);
 }

@@ -183,6 +183,35 @@ int plan_endpoint_parse(struct slice in, int default_port,
 	return 0;
 }
 
+int plan_https_parse(struct slice in, struct plan_endpoint *endpoint,
+		     struct slice *path, struct err *err)
+{
+	static const char scheme[] = "https://";
+	struct plan_endpoint parsed;
+	struct slice host;
+	size_t len = 0;
+
+	if (!slice_starts(in, scheme))
+		return err_set(err, "must begin with https://");
+	in = slice_from(in, strlen(scheme));
+	while (len < in.len && !strchr("/?#", in.p[len]))
+		len++;
+	host = slice_of(in.p, len);
+	if (slice_find(host, '@') >= 0)
+		return err_set(err, "a secret may not stand in a plan; write "
+				    "the URL without user and password");
+	if (len < in.len && in.p[len] != '/')
+		return err_set(err, "after the host only '/path' may follow");
+	if (plan_endpoint_parse(host, 443, &parsed, err) < 0)
+		return -1;
+	if (parsed.is_ip)
+		return err_set(err, "names no server: certificates are for "
+				    "names");
+	*endpoint = parsed;
+	*path = slice_from(in, len);
+	return 0;
+}
+
 int plan_address_parse(struct slice in, int default_port,
 		       struct plan_endpoint *endpoint, struct err *err)
 {

@@ -27,6 +27,13 @@ int plan_endpoint_parse(struct slice in, int default_port,
 /* The same, numeric only; `default_port` 0: the port must be there. */
 int plan_address_parse(struct slice in, int default_port,
 		       struct plan_endpoint *endpoint, struct err *err);
+/*
+ * "https://host[:port][/path]" of a server with a name, as certificates have
+ * names; no user or password (RFC 3986 section 3.2.1).  `path` borrows from
+ * `in` and is empty where none stands.
+ */
+int plan_https_parse(struct slice in, struct plan_endpoint *endpoint,
+		     struct slice *path, struct err *err);
 bool plan_is_ip(const char *host);
 bool plan_is_loopback(const char *host); /* also "localhost" */
 bool plan_is_wildcard(const char *ip);	 /* 0.0.0.0 or :: */

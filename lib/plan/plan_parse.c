@@ -455,6 +455,8 @@ static const struct plan_field plan_fields[] = {
 	{ KEY("bounce", value_object), .members = bounce_fields },
 	{ KEY("encrypt", value_bool), TO(plan, encrypt) },
 	{ KEY("probe", value_object), .members = probe_fields },
+	{ KEY("clock", value_strings), TO(plan, clocks), .min = 1, .max = 8,
+	  .item = item_https },
 	{ KEY("evidence", read_evidence), TO(plan, evidence), .min = 1,
 	  .max = PLAN_LIST_MAX },
 	{ KEY("timing", value_object), TO(plan, timing),

@@ -541,3 +541,13 @@ char *item_event(const char *text, struct err *err)
 	err_set(err, "must be \"phase\", \"gate\" or \"alert\"");
 	return NULL;
 }
+
+char *item_https(const char *text, struct err *err)
+{
+	struct plan_endpoint endpoint;
+	struct slice path;
+
+	return plan_https_parse(slice(text), &endpoint, &path, err) < 0 ?
+		       NULL :
+		       mem_dup(text);
+}

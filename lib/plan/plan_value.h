@@ -92,5 +92,6 @@ plan_item_fn item_server;
 plan_item_fn item_resolver;
 plan_item_fn item_mailbox;
 plan_item_fn item_event;
+plan_item_fn item_https;
 
 #endif

@@ -1,6 +1,7 @@
 #include "smtp/smtp_path.h"
 
 #include "smtp/smtp_alabel.h"
+#include <stdio.h>
 #include <arpa/inet.h>
 
 #define DOMAIN_MAX 255 /* RFC 5321, section 4.5.3.1.2 */
@@ -243,6 +244,12 @@ int smtp_path_parse(struct slice in, enum smtp_path_kind kind,
 	return 0;
 }
 
+bool smtp_local_routes(struct slice local)
+{
+	return slice_find(local, '%') >= 0 || slice_find(local, '!') >= 0 ||
+	       slice_find(local, '@') >= 0;
+}
+
 void smtp_path_address(const struct smtp_path *path, struct buf *out)
 {
 	if (path->postmaster) {
@@ -252,6 +259,18 @@ void smtp_path_address(const struct smtp_path *path, struct buf *out)
 		buf_addc(out, '@');
 		buf_add(out, path->mailbox.domain);
 	}
+}
+
+bool smtp_domain_normal(struct slice domain, char name[SMTP_DOMAIN])
+{
+	struct buf ascii = BUF_INIT;
+	bool good;
+
+	smtp_domain_alabels(domain, &ascii);
+	good = ascii.len > 0 && ascii.len < SMTP_DOMAIN && ascii.p[0] != '[';
+	snprintf(name, SMTP_DOMAIN, "%s", good ? buf_text(&ascii) : "");
+	buf_release(&ascii);
+	return good;
 }
 
 void smtp_mailbox_key(struct slice address, struct buf *out)

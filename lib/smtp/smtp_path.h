@@ -12,6 +12,7 @@
 
 #define SMTP_LOCAL_MAX 64
 #define SMTP_PATH_MAX  254
+#define SMTP_DOMAIN    256 /* text of a domain with its NUL */
 
 struct smtp_mailbox {
 	struct slice local;  /* as written, quotes included */
@@ -41,8 +42,19 @@ int smtp_path_parse(struct slice in, enum smtp_path_kind kind,
 /* local@domain without brackets. */
 int smtp_mailbox_parse(struct slice in, struct smtp_mailbox *mailbox,
 		       struct err *err);
+/*
+ * Whether a local part names a further hop of its own: user%host, host!user,
+ * "user@host".  A backup MX that passes it on makes its primary, which trusts
+ * it, relay to that host (Postfix, postconf(5), allow_untrusted_routing).
+ */
+bool smtp_local_routes(struct slice local);
 /* "local@domain" ("" for the null path, "postmaster" for the bare one). */
 void smtp_path_address(const struct smtp_path *path, struct buf *out);
+/*
+ * The domain of a mailbox as DNS and plans have it: A-labels, lower case.
+ * false, and "" : an address literal, or what is too long for DNS.
+ */
+bool smtp_domain_normal(struct slice domain, char name[SMTP_DOMAIN]);
 /*
  * The key that order is kept by: local part unquoted and lower-cased, tag
  * kept, domain as lower-case A-label.

@@ -253,6 +253,7 @@ class Senders:
 
 class World:
     """DNS, resolvers, both systems, tideover, and the way between them."""
+    domain = DOMAIN
 
     def __init__(self, system=peers.Postfix, use_swaks=True, max_flight=8,
                  change=lambda world, plan: plan, new_system=None):
@@ -260,13 +261,13 @@ class World:
         os.chmod(self.folder, 0o755)
         self.use_swaks = use_swaks
         self.open = []
-        self.knot = self.keep(peers.Knot(self.folder, DOMAIN,
+        self.knot = self.keep(peers.Knot(self.folder, self.domain,
                                          [OLD, QUEUE, NEW], TTL))
         self.knot.publish((10, OLD))
         self.resolvers = [self.keep(peers.Unbound(
             self.folder, f"resolver{i}", self.knot)) for i in range(SENDERS)]
-        self.old = self.keep(system(self.folder, OLD, DOMAIN))
-        self.new = self.keep((new_system or system)(self.folder, NEW, DOMAIN))
+        self.old = self.keep(system(self.folder, OLD, self.domain))
+        self.new = self.keep((new_system or system)(self.folder, NEW, self.domain))
         self.port = peers.free_port()
         self.ports = {OLD: self.old.port, QUEUE: self.port,
                       NEW: self.new.port}
@@ -284,7 +285,7 @@ class World:
         return {
             "tideover": 1, "name": "acme", "strategy": "park",
             "rehearsal": True,
-            "domains": [{"name": DOMAIN}],
+            "domains": [{"name": self.domain}],
             "old": {"provider": "custom", "mx": [OLD],
                     "deliver_to": local % self.old.port},
             "new": {"provider": "custom", "mx": [NEW],
@@ -300,7 +301,7 @@ class World:
             "replay": {"tls": tls, "max_flight": max_flight,
                        "ramp": [1, "10%"]},
             "retention": "5d",
-            "probe": {"recipients": [f"postmaster@{DOMAIN}"]},
+            "probe": {"recipients": [f"postmaster@{self.domain}"]},
             "timing": {"recover_after": "1s", "probe_every": "300ms",
                        "watch_every": "300ms", "horizon_margin": "500ms",
                        "rcpt_probe_span": "1s", "trail": "2s",
@@ -314,7 +315,7 @@ class World:
 
     def mx(self, index):
         """Where a sender goes: what its resolver says."""
-        answer = peers.answers(self.resolvers[index].port, DOMAIN, "MX")
+        answer = peers.answers(self.resolvers[index].port, self.domain, "MX")
         hosts = sorted((int(line.split()[0]), line.split()[1][:-1])
                        for line in answer)
         host = hosts[0][1]

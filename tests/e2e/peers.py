@@ -603,7 +603,7 @@ class Lab:
             return out.read()
 
     def write(self, script):
-        with open(self.script, "w", encoding="ascii") as out:
+        with open(self.script, "w", encoding="utf-8") as out:
             out.write(f"have box*@{self.domain}\n"
                       f"have postmaster@{self.domain}\n{script}\n")
 

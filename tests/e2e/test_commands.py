@@ -184,7 +184,12 @@ def rollback(tap):
         tap.ok(world.status()["phase"] == "returned", "phase returned")
         wait_for("every vantage sees the old set",
                  lambda: world.views() == {"old"})
-        gate_opens(world, "close")
+        wait_for("the gate close has but what a person signs for",
+                 lambda: world.tideover("check", "acme", "--gate", "close")[1]
+                 .get("blocking") == ["signoff"])
+        world.must(3, "finish", "acme")
+        world.must(0, "waive", "acme", "signoff", "--gate", "close", "--by",
+                   "anna", "--reason", "the 8-bit one came later, as told")
         world.must(0, "finish", "acme")
         now = ledger(world)
         tap.ok(now["delivered"] == 5 and now["balances"] and

@@ -188,6 +188,14 @@ def crowds(tap, folder):
             "command": "1s"}}, out)
     node.start("--config", config)
     try:
+        code, text, _ = node.tideover("check", "acme", "--gate", "start",
+                                      "--only", "no-open-relay")
+        found = json.loads(text)["findings"][0]
+        asked = found["evidence"][0]["rcpt"]
+        tap.ok(code == 0 and len(asked) == 6 and
+               all(r["reply"]["code"] == 550 for r in asked),
+               "no open relay, in six ways, over sessions that end after "
+               f"three refusals: {found['summary']}")
         crowd = [Session(node.port, f"127.0.1.{i}", False)
                  for i in range(1, 9)]
         said = [session.reply()[:9] for session in crowd]
@@ -221,7 +229,7 @@ def crowds(tap, folder):
         status = json.loads(node.tideover("status", "acme")[1])
         tap.ok(away["sessions_per_network"] == 3 and
                away["connects_per_minute"] == 1 and
-               away["errors_per_session"] == 1 and
+               away["errors_per_session"] >= 1 and
                away["junk_per_session"] == 1 and
                away["messages_per_session"] == 1 and away["timeouts"] >= 1,
                f"each is counted: {away}")

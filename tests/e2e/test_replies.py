@@ -3,7 +3,7 @@
 import re
 import time
 
-from cutover import Client, Refused, Tap, listed
+from cutover import Client, Refused, Tap, findings, listed
 from peers import wait_for
 from replies import Standing, missing
 
@@ -75,6 +75,12 @@ def uncertain(tap, s):
             for r in report["exceptions"]["uncertain"]}
     tap.ok(told == {"box10": 1, "box11": 2, "box12": 1},
            f"the report counts the possible duplicates: {told}")
+    found = findings(s.world.must(3, "check", "acme", "--gate", "close",
+                                  "--only", "signoff"))[0]
+    ids = [s.row(b, s.sent[b][0])["id"] for b in ("box10", "box11", "box12")]
+    tap.ok(found["verdict"] == "fail" and "3 envelopes" in found["summary"]
+           and all(i in found["remedy"] for i in ids),
+           f"who closes signs for them: {found['summary']}")
     s.world.must(0, "queue", "discard", "acme",
                  s.row("box11", s.sent["box11"][0])["id"], "--by", "anna",
                  "--reason", "it is there")
@@ -112,6 +118,12 @@ def lines_and_sizes(tap, s):
     s.settled()
     tap.ok(s.target.kept("box14") == [small, big],
            "released, it follows")
+    found = findings(s.world.must(3, "check", "acme", "--gate", "close",
+                                  "--only", "signoff"))[0]
+    row = s.row("box14", big)
+    tap.ok("1 envelopes were delivered after a later one" in found["summary"]
+           and f"{row['id']}:{row['envelope']}" in found["remedy"],
+           "and whoever closes signs for the order that it broke")
 
 
 def mixes(tap, s):

@@ -10,10 +10,11 @@ out=build/fuzz
 mkdir -p "$out"
 flags="-std=gnu17 -D_GNU_SOURCE -DTIDEOVER_VERSION=\"fuzz\" -I. -Ilib -O1 -g"
 sources=(lib/base/*.c lib/smtp/*.c lib/dns/dns_record.c lib/spool/*.c
-	lib/plan/*.c lib/mail/*.c lib/cutover/tenant.c)
+	lib/plan/*.c lib/mail/*.c lib/cutover/tenant.c
+	lib/cutover/trace.c)
 # One of them is the daemon itself.
 mapfile -t whole < <(ls lib/*/*.c daemon/*.c | grep -v daemon/main.c)
-packages="libevent libevent_openssl openssl libcares libcurl libcjson sqlite3"
+packages="libevent libevent_openssl openssl libcares libcurl libcjson libidn2 sqlite3"
 status=0 n=0
 echo "1..${#fuzzers[@]}"
 run_one() {

@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "cutover/check.h"
+#include "cutover/check_parts.h"
 #include "cutover/timeline.h"
+#include "plan/plan_parse.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include "tests/unit/zone.h"
@@ -199,15 +201,16 @@ static void world_make(struct world *world, const char *text)
 	}
 	good_probe(world->old, "old.example.net:25");
 	good_probe(world->new, "tenant.example.org:25");
-	world->facts->queue_probed = true;
-	good_probe(&world->facts->queue_probe, "127.0.0.1:2525");
-	world->facts->queue_probe.rcpt_count = 1;
-	world->facts->queue_probe.tls.not_after_ms = NOW_MS + 60 * 24 * HOUR_MS;
+	world->facts->listeners[0].probed = true;
+	good_probe(&world->facts->listeners[0].probe, "127.0.0.1:2525");
+	world->facts->listeners[0].probe.rcpt_count = 1;
+	world->facts->listeners[0].probe.tls.not_after_ms =
+		NOW_MS + 60 * 24 * HOUR_MS;
 	world->facts->clock_asked = true;
 	world->facts->clock_error_ms = 20;
 	world->domain->sts.asked = true;
-	good_reply(&world->facts->queue_probe.rcpt[0].reply, 550, "5.7.1",
-		   "not here");
+	good_reply(&world->facts->listeners[0].probe.rcpt[0].reply, 550,
+		   "5.7.1", "not here");
 	world->facts->space_known = true;
 	world->facts->space = (struct file_space){
 		.free_bytes = 100000000000,
@@ -218,6 +221,7 @@ static void world_make(struct world *world, const char *text)
 	world->facts->ledger_known = world->facts->ledger_balances = true;
 	world->facts->journal_intact = true;
 	world->facts->loaded_ms = NOW_MS;
+	world->facts->exceptions = json_object();
 	world->facts->since_ms = NOW_MS - 100 * HOUR_MS;
 	world->facts->last_arrival_ms = NOW_MS - 80 * HOUR_MS;
 	world->facts->supervised = true;
@@ -373,6 +377,11 @@ static void host_unasked(struct world *w)
 static void seen_lately(struct world *w)
 {
 	w->domain->horizon.old_seen_ms = NOW_MS - HOUR_MS;
+}
+
+static void seen_long_ago(struct world *w)
+{
+	w->domain->horizon.old_seen_ms = NOW_MS - 50 * HOUR_MS;
 }
 
 static void ttl_unknown(struct world *w)
@@ -641,22 +650,91 @@ static void old_refuses(struct world *w)
 
 static void relay_unasked(struct world *w)
 {
-	w->facts->queue_probed = false;
+	w->facts->listeners[0].probed = false;
 }
 
 static void relay(struct world *w)
 {
-	good_reply(&w->facts->queue_probe.rcpt[0].reply, 250, "2.1.5", "ok");
+	good_reply(&w->facts->listeners[0].probe.rcpt[0].reply, 250, "2.1.5",
+		   "ok");
 }
 
 static void relay_defers(struct world *w)
 {
-	good_reply(&w->facts->queue_probe.rcpt[0].reply, 451, "4.3.2", "later");
+	good_reply(&w->facts->listeners[0].probe.rcpt[0].reply, 451, "4.3.2",
+		   "later");
 }
 
 static void relay_silent(struct world *w)
 {
-	w->facts->queue_probe.rcpt[0].reply.code = 0;
+	w->facts->listeners[0].probe.rcpt[0].reply.code = 0;
+}
+
+/* The plain way is refused, another is not. */
+static void relay_by_a_route(struct world *w)
+{
+	struct probe_result *probe = &w->facts->listeners[0].probe;
+
+	probe->rcpt_count = 2;
+	snprintf(probe->rcpt[1].address, sizeof(probe->rcpt[1].address),
+		 "@acme.example:relay-probe@example.com");
+	good_reply(&probe->rcpt[1].reply, 250, "2.1.5", "ok");
+}
+
+/* As many as the plan has, and another address is public. */
+static void add_listener(struct world *w)
+{
+	size_t size = sizeof(*w->facts->listeners);
+
+	w->facts->listeners = mem_grow(w->facts->listeners, 2 * size);
+	w->facts->listeners[1] = w->facts->listeners[0];
+	w->facts->listener_count = 2;
+	plan_strings_add(&w->plan->queue_mx.listen, "127.0.0.1:2526");
+	good_probe(&w->facts->listeners[1].probe, "127.0.0.1:2526");
+	w->facts->listeners[1].probe.rcpt_count = 1;
+}
+
+static void relay_at_the_second(struct world *w)
+{
+	add_listener(w);
+	good_reply(&w->facts->listeners[1].probe.rcpt[0].reply, 250, "2.1.5",
+		   "ok");
+}
+
+static void second_unasked(struct world *w)
+{
+	add_listener(w);
+	w->facts->listeners[1].probed = false;
+}
+
+static void second_without_tls(struct world *w)
+{
+	add_listener(w);
+	w->facts->listeners[1].probe.tls.active = false;
+}
+
+/* No listener yet, but the file. */
+static void cert_of_the_file(struct world *w)
+{
+	w->facts->listeners[0].probed = false;
+	w->facts->certificate = (struct facts_certificate){
+		.read = true,
+		.tls = w->facts->listeners[0].probe.tls,
+	};
+}
+
+static void untrusted_cert_of_the_file(struct world *w)
+{
+	cert_of_the_file(w);
+	w->facts->certificate.tls.trusted = false;
+}
+
+static void cert_file_is_gone(struct world *w)
+{
+	w->facts->listeners[0].probed = false;
+	snprintf(w->facts->certificate.error,
+		 sizeof(w->facts->certificate.error),
+		 "certificate file 'hold.pem': no certificate in PEM");
 }
 
 /* 24,000 a day of 100 kB over 72 h are 7.2 GB and 72,000 files. */
@@ -865,6 +943,38 @@ static void one_waived(struct world *w)
 	w->facts->waiver_count = 1;
 }
 
+static void exception(struct world *w, const char *kind, const char *text)
+{
+	json_free(w->facts->exceptions);
+	w->facts->exceptions = json_parse(slice(text), NULL);
+	assert_int_equal(json_get_number(w->facts->exceptions, kind, 0), 1);
+}
+
+static void perhaps_twice(struct world *w)
+{
+	exception(w, "uncertain",
+		  "{\"uncertain\":1,\"named\":[{\"kind\":\"uncertain\","
+		  "\"id\":\"4f2a\",\"envelope\":1}]}");
+}
+
+static void out_of_order(struct world *w)
+{
+	exception(w, "overtaken",
+		  "{\"overtaken\":1,\"named\":[{\"kind\":\"overtaken\","
+		  "\"id\":\"91cc\",\"envelope\":0}]}");
+}
+
+static void damaged_spool(struct world *w)
+{
+	w->facts->damaged = 1;
+}
+
+static void exceptions_unknown(struct world *w)
+{
+	json_free(w->facts->exceptions);
+	w->facts->exceptions = NULL;
+}
+
 static void waived_by_nobody(struct world *w)
 {
 	w->facts->waivers = &nameless;
@@ -982,6 +1092,12 @@ static void certificate_unshown(struct world *w)
 	trusted_by_certificate(w);
 	free(w->plan->replay.client_certificate_file);
 	w->plan->replay.client_certificate_file = NULL;
+}
+
+static void second_address(struct world *w)
+{
+	trusted(w);
+	zone_lines(w->facts->records, QUEUE " A 198.51.100.7\n");
 }
 
 static void no_sealer(struct world *w)
@@ -1144,6 +1260,60 @@ static void pending_removal(struct world *w)
 		     "\"Authoritative\",\"PendingRemoval\":true}");
 }
 
+/* Both tenants are Microsoft's, and the export is of one of them. */
+static void between_tenants(struct world *w, const char *initial)
+{
+	struct plan_system *systems = w->plan->domains[0].systems;
+	char text[400];
+
+	in_public(w);
+	free(systems[SYSTEM_OLD].deliver_host);
+	free(systems[SYSTEM_NEW].deliver_host);
+	systems[SYSTEM_OLD].deliver_host =
+		mem_dup("acmeold.mail.protection.outlook.com");
+	systems[SYSTEM_NEW].deliver_host =
+		mem_dup("acmenew.mail.protection.outlook.com");
+	snprintf(text, sizeof(text),
+		 "[{\"DomainName\":\"acme.example\",\"DomainType\":"
+		 "\"InternalRelay\"},{\"DomainName\":\"%s\",\"DomainType\":"
+		 "\"Authoritative\"}]",
+		 initial);
+	export_of(w, text);
+}
+
+static void of_the_new_tenant(struct world *w)
+{
+	between_tenants(w, "AcmeNew.onmicrosoft.com");
+}
+
+static void of_the_old_tenant(struct world *w)
+{
+	between_tenants(w, "acmeold.onmicrosoft.com");
+}
+
+static void of_another_tenant(struct world *w)
+{
+	between_tenants(w, "else.onmicrosoft.com");
+}
+
+static void of_some_tenant(struct world *w)
+{
+	between_tenants(w, "shop.example");
+}
+
+static void of_both_tenants(struct world *w)
+{
+	of_the_old_tenant(w);
+	export_of(w, "{\"DomainName\":\"acmenew.onmicrosoft.com\","
+		     "\"DomainType\":\"Authoritative\"}");
+}
+
+static void of_tomorrow(struct world *w)
+{
+	of_the_new_tenant(w);
+	w->facts->tenant.at_ms[TENANT_ACCEPTED] = NOW_MS + 24 * HOUR_MS;
+}
+
 static void graph(struct world *w, const char *verified, const char *services)
 {
 	char text[300];
@@ -1224,6 +1394,12 @@ static void list_old(struct world *w)
 	new_has(w, "bert@acme.example");
 }
 
+static void list_of_tomorrow(struct world *w)
+{
+	list_of(w, -DAY_MS);
+	new_has(w, "bert@acme.example");
+}
+
 static void list_not_compared(struct world *w)
 {
 	list_of(w, HOUR_MS);
@@ -1267,6 +1443,115 @@ static void refuses_unknown(struct world *w)
 	w->plan->recipients.unknown = UNKNOWN_REFUSE;
 }
 
+#define DAY_TEXT(day) "2026-05-" #day "T09:00:00Z"
+
+/* All that is wanted: the old system was asked, and its trace is here. */
+static void trace_of(struct world *w, const char *text)
+{
+	struct err err = ERR_INIT;
+
+	refuses_unknown(w);
+	w->domain->listed = (struct facts_listed){
+		.asked = true, .listed = 2, .sampled = 2, .accepted = 2
+	};
+	if (trace_read(&w->facts->tenant.trace, slice(text), NOW_MS, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void proven(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress,Status\n" DAY_TEXT(14) ",Anna@acme.example,Delivered\n" DAY_TEXT(20) ",nobody@acme.example,Failed\n" DAY_TEXT(
+			21) ",x@other.example,Delivered\n" DAY_TEXT(28) ",postmaster@acme.example,Delivered\n");
+}
+
+static void trace_has_more(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(
+			14) ",cora@acme.example\n" DAY_TEXT(28) ",anna@acme.example\n");
+}
+
+static void trace_of_last_month(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(
+			01) ",anna@acme.example\n" DAY_TEXT(14) ",bert@acme.example\n");
+}
+
+static void trace_of_a_week(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(
+			21) ",anna@acme.example\n" DAY_TEXT(28) ",bert@acme.example\n");
+}
+
+static void trace_of_tomorrow(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(
+			14) ",anna@acme.example\n" DAY_TEXT(31) ",bert@acme.example\n");
+}
+
+static void trace_without_times(struct world *w)
+{
+	trace_of(w, "RecipientAddress\nanna@acme.example\n");
+}
+
+static void trace_of_another(struct world *w)
+{
+	trace_of(
+		w,
+		"Received,RecipientAddress\n" DAY_TEXT(14) ",anna@other.example\n" DAY_TEXT(
+			28) ",anna@acme.example.org\n");
+}
+
+static void listed_refused(struct world *w)
+{
+	proven(w);
+	w->domain->listed.accepted = 1;
+	w->domain->listed.refused = 1;
+	snprintf(w->domain->listed.names[0], 256, "bert@acme.example");
+}
+
+static void listed_unanswered(struct world *w)
+{
+	proven(w);
+	w->domain->listed.accepted = 1;
+}
+
+static void listed_unasked(struct world *w)
+{
+	proven(w);
+	w->domain->listed = (struct facts_listed){ 0 };
+}
+
+static void listed_of_another(struct world *w)
+{
+	proven(w);
+	w->domain->listed = (struct facts_listed){ .asked = true };
+}
+
+static void random_deferred(struct world *w)
+{
+	proven(w);
+	for (size_t i = 0; i < w->old->rcpt_count; i++)
+		if (w->old->rcpt[i].random)
+			good_reply(&w->old->rcpt[i].reply, 450, "4.2.0",
+				   "greylisted");
+}
+
+static void old_unasked(struct world *w)
+{
+	proven(w);
+	w->domain->systems[SYSTEM_OLD].probed = false;
+}
+
 static void refuses_old_accepts_all(struct world *w)
 {
 	refuses_unknown(w);
@@ -1301,6 +1586,83 @@ static void clock_unknown(struct world *w)
 {
 	in_public(w);
 	w->facts->clock_asked = false;
+}
+
+/* A server whose clock is `ahead_ms` of ours, asked at `at_ms` of a second of
+ * ours; the answer took 40 ms. */
+static void add_date(struct world *w, int64_t at_ms, int64_t ahead_ms)
+{
+	struct facts_date *date = &w->facts->dates[w->facts->date_count++];
+	int64_t now = NOW_MS / 1000 * 1000 + at_ms;
+
+	snprintf(date->of, sizeof(date->of), "time.example.org at 192.0.2.%zu",
+		 w->facts->date_count);
+	date->date.asked_ms = now;
+	date->date.answered_ms = now + 40;
+	date->date.date_ms = (now + 20 + ahead_ms) / 1000 * 1000;
+}
+
+static void date_right(struct world *w)
+{
+	w->facts->clock_asked = false;
+	add_date(w, 500, 0);
+}
+
+static void date_over_the_turn(struct world *w)
+{
+	w->facts->clock_asked = false;
+	add_date(w, 970, 0);
+}
+
+static void date_over_the_turn_in_sync(struct world *w)
+{
+	add_date(w, 970, 0);
+}
+
+static void date_within_two(struct world *w)
+{
+	w->facts->clock_asked = false;
+	add_date(w, 500, 900);
+}
+
+static void date_two(struct world *w)
+{
+	add_date(w, 500, -2600);
+}
+
+static void date_ten(struct world *w)
+{
+	add_date(w, 500, 10000);
+}
+
+static void dates_of_two_minds(struct world *w)
+{
+	add_date(w, 500, 10000);
+	add_date(w, 500, 0);
+}
+
+static void dates_of_two_minds_alone(struct world *w)
+{
+	clock_unknown(w);
+	dates_of_two_minds(w);
+}
+
+/* A cache's Date is of when it stored the answer. */
+static void date_of_a_cache(struct world *w)
+{
+	clock_unknown(w);
+	snprintf(w->facts->clock_why, sizeof(w->facts->clock_why),
+		 "nothing disciplines it");
+	add_date(w, 500, -60000);
+	w->facts->dates[0].date.stored = true;
+}
+
+static void date_of_the_policy(struct world *w)
+{
+	add_date(w, 500, 10000);
+	w->facts->date_count = 0;
+	w->facts->domains[0].sts.asked = true;
+	w->facts->domains[0].sts.date = w->facts->dates[0].date;
 }
 
 static void clock_unknown_private(struct world *w)
@@ -1387,20 +1749,20 @@ static void sts_unasked(struct world *w)
 
 static void cert_ends_soon(struct world *w)
 {
-	w->facts->queue_probe.tls.not_after_ms = NOW_MS + 29 * DAY_MS;
+	w->facts->listeners[0].probe.tls.not_after_ms = NOW_MS + 29 * DAY_MS;
 }
 
 static void cert_ends_in_a_week(struct world *w)
 {
-	w->facts->queue_probe.tls.not_after_ms = NOW_MS + 7 * DAY_MS;
+	w->facts->listeners[0].probe.tls.not_after_ms = NOW_MS + 7 * DAY_MS;
 }
 
 static void cert_untrusted(struct world *w)
 {
 	in_public(w);
-	w->facts->queue_probe.tls.trusted = false;
-	snprintf(w->facts->queue_probe.tls.verdict,
-		 sizeof(w->facts->queue_probe.tls.verdict),
+	w->facts->listeners[0].probe.tls.trusted = false;
+	snprintf(w->facts->listeners[0].probe.tls.verdict,
+		 sizeof(w->facts->listeners[0].probe.tls.verdict),
 		 "self-signed certificate");
 }
 
@@ -1418,7 +1780,7 @@ static void cert_untrusted_unasked(struct world *w)
 
 static void no_starttls(struct world *w)
 {
-	w->facts->queue_probe.tls.active = false;
+	w->facts->listeners[0].probe.tls.active = false;
 }
 
 static void no_starttls_enforced(struct world *w)
@@ -1579,6 +1941,11 @@ static const struct {
 	{ "no-open-relay", PARK, S, relay_defers, VERDICT_UNKNOWN, NULL },
 	{ "no-open-relay", PARK, S, relay_silent, VERDICT_UNKNOWN, NULL },
 	{ "no-open-relay", PARK, S, relay_unasked, VERDICT_UNKNOWN, NULL },
+	{ "no-open-relay", PARK, S, relay_by_a_route, VERDICT_FAIL,
+	  "as <@acme.example:relay-probe@example.com>" },
+	{ "no-open-relay", PARK, S, relay_at_the_second, VERDICT_FAIL,
+	  ":2526" },
+	{ "no-open-relay", PARK, S, second_unasked, VERDICT_UNKNOWN, ":2526" },
 
 	{ "queue-capacity", PARK, S, nothing, VERDICT_PASS, NULL },
 	{ "queue-capacity", PARK, S, no_inodes, VERDICT_PASS, NULL },
@@ -1663,6 +2030,10 @@ static const struct {
 	{ "signoff", PARK, C, one_waived, VERDICT_WARN, "mx-not-old" },
 	{ "signoff", PARK, C, waived_by_nobody, VERDICT_FAIL, "by name" },
 	{ "signoff", PARK, C, breaker, VERDICT_FAIL, "breaker" },
+	{ "signoff", PARK, C, perhaps_twice, VERDICT_FAIL, "4f2a:1" },
+	{ "signoff", PARK, C, out_of_order, VERDICT_FAIL, "a later one" },
+	{ "signoff", PARK, C, damaged_spool, VERDICT_FAIL, "quarantine" },
+	{ "signoff", PARK, C, exceptions_unknown, VERDICT_UNKNOWN, "twice" },
 	{ "signoff", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
 
 	{ "standby-health", PARK, S, greeted_no, VERDICT_PASS, "only MX" },
@@ -1682,6 +2053,13 @@ static const struct {
 	{ "standby-health", PLAIN, S, unprobed, VERDICT_UNKNOWN, NULL },
 
 	{ "queue-cert", PARK, S, nothing, VERDICT_PASS, NULL },
+	{ "queue-cert", PARK, S, second_without_tls, VERDICT_WARN, "STARTTLS" },
+	{ "queue-cert", PARK, S, second_unasked, VERDICT_UNKNOWN, NULL },
+	{ "queue-cert", PARK, P, cert_of_the_file, VERDICT_PASS, NULL },
+	{ "queue-cert", PARK, P, untrusted_cert_of_the_file, VERDICT_WARN,
+	  "full chain" },
+	{ "queue-cert", PARK, P, cert_file_is_gone, VERDICT_UNKNOWN,
+	  "hold.pem" },
 	{ "queue-cert", PARK, S, cert_ends_soon, VERDICT_WARN, "30 days" },
 	{ "queue-cert", PARK, W, cert_ends_soon, VERDICT_WARN, "30 days" },
 	{ "queue-cert", PARK, S, cert_ends_in_a_week, VERDICT_WARN, "30 days" },
@@ -1699,6 +2077,17 @@ static const struct {
 	{ "clock", PARK, S, clock_two, VERDICT_WARN, "more than 1 s" },
 	{ "clock", PARK, P, clock_ten, VERDICT_FAIL, "evidence" },
 	{ "clock", PARK, S, clock_unknown, VERDICT_UNKNOWN, "attest" },
+	{ "clock", PARK, S, date_right, VERDICT_PASS, NULL },
+	{ "clock", PARK, S, date_over_the_turn, VERDICT_WARN, "a few seconds" },
+	{ "clock", PARK, S, date_over_the_turn_in_sync, VERDICT_PASS, NULL },
+	{ "clock", PARK, S, date_within_two, VERDICT_WARN, "a few seconds" },
+	{ "clock", PARK, S, date_two, VERDICT_WARN, "more than 1 s" },
+	{ "clock", PARK, S, date_ten, VERDICT_FAIL, "NTP sources" },
+	{ "clock", PARK, S, dates_of_two_minds, VERDICT_WARN, "differ" },
+	{ "clock", PARK, S, dates_of_two_minds_alone, VERDICT_UNKNOWN,
+	  "differ" },
+	{ "clock", PARK, S, date_of_a_cache, VERDICT_UNKNOWN, "disciplines" },
+	{ "clock", PARK, P, date_of_the_policy, VERDICT_FAIL, "more than 5 s" },
 	{ "clock", PARK, S, clock_unknown_private, VERDICT_WARN, "rehearsal" },
 
 	{ "recipients", PARK, S, nothing, VERDICT_WARN, "no list" },
@@ -1709,6 +2098,8 @@ static const struct {
 	{ "recipients", PARK, F, list_differs, VERDICT_FAIL,
 	  "missing in the target: bert@acme.example" },
 	{ "recipients", PARK, S, list_old, VERDICT_FAIL, "7 days" },
+	{ "recipients", PARK, S, list_of_tomorrow, VERDICT_UNKNOWN,
+	  "time to come" },
 	{ "recipients", PARK, S, list_empty, VERDICT_FAIL, "empty" },
 	{ "recipients", PARK, P, list_unread, VERDICT_UNKNOWN, NULL },
 
@@ -1716,6 +2107,30 @@ static const struct {
 	{ "recipients-proven", PARK, S, list_fresh, VERDICT_PASS, NULL },
 	{ "recipients-proven", PARK, S, refuses_unknown, VERDICT_UNKNOWN,
 	  "trace" },
+	{ "recipients-proven", PARK, S, proven, VERDICT_PASS, NULL },
+	{ "recipients-proven", PARK, S, trace_has_more, VERDICT_FAIL,
+	  "cora@acme.example" },
+	{ "recipients-proven", PARK, S, trace_of_last_month, VERDICT_UNKNOWN,
+	  "not of the last 14 days" },
+	{ "recipients-proven", PARK, S, trace_of_a_week, VERDICT_UNKNOWN,
+	  "not of the last 14 days" },
+	{ "recipients-proven", PARK, S, trace_of_tomorrow, VERDICT_UNKNOWN,
+	  "days to come" },
+	{ "recipients-proven", PARK, S, trace_without_times, VERDICT_UNKNOWN,
+	  "of which days" },
+	{ "recipients-proven", PARK, S, trace_of_another, VERDICT_UNKNOWN,
+	  "no mail for it" },
+	{ "recipients-proven", PARK, S, listed_refused, VERDICT_FAIL,
+	  "bert@acme.example" },
+	{ "recipients-proven", PARK, S, listed_unanswered, VERDICT_UNKNOWN,
+	  "1 of 2" },
+	{ "recipients-proven", PARK, S, listed_unasked, VERDICT_UNKNOWN, NULL },
+	{ "recipients-proven", PARK, S, listed_of_another, VERDICT_FAIL,
+	  "nobody of it is listed" },
+	{ "recipients-proven", PARK, S, random_deferred, VERDICT_UNKNOWN,
+	  "nobody has" },
+	{ "recipients-proven", PARK, S, old_unasked, VERDICT_UNKNOWN,
+	  "nobody has" },
 	{ "recipients-proven", PARK, S, refuses_private, VERDICT_WARN,
 	  "rehearsal" },
 	{ "recipients-proven", PARK, S, refuses_old_accepts_all, VERDICT_FAIL,
@@ -1751,6 +2166,8 @@ static const struct {
 	{ "target-trust", PARK, S, trusted_by_certificate, VERDICT_PASS, NULL },
 	{ "target-trust", PARK, S, certificate_unshown, VERDICT_FAIL,
 	  "no enabled" },
+	{ "target-trust", PARK, S, second_address, VERDICT_WARN,
+	  "198.51.100.7" },
 	{ "target-trust", PARK, S, no_sealer, VERDICT_WARN, "ARC" },
 	{ "target-trust", PARK, S, connector_of_today, VERDICT_WARN, "24 h" },
 	{ "target-trust", PARK, S, connector_for_some, VERDICT_WARN,
@@ -1781,6 +2198,18 @@ static const struct {
 	{ "target-trust", PARK, S, to_custom, VERDICT_UNKNOWN, NULL },
 
 	{ "domain-verified", PARK, F, relayed, VERDICT_PASS, NULL },
+	{ "domain-verified", PARK, F, of_the_new_tenant, VERDICT_PASS, NULL },
+	{ "domain-verified", PARK, F, of_the_old_tenant, VERDICT_UNKNOWN,
+	  "of the old tenant" },
+	{ "domain-verified", PARK, F, of_both_tenants, VERDICT_UNKNOWN,
+	  "of the old tenant" },
+	{ "domain-verified", PARK, F, of_another_tenant, VERDICT_UNKNOWN,
+	  "acmenew.onmicrosoft.com" },
+	{ "domain-verified", PARK, F, of_some_tenant, VERDICT_WARN,
+	  "cannot be told" },
+	{ "domain-verified", PARK, F, of_tomorrow, VERDICT_UNKNOWN,
+	  "time to come" },
+	{ "accepted-type", PARK, F, of_the_old_tenant, VERDICT_UNKNOWN, NULL },
 	{ "domain-verified", PARK, F, graph_good, VERDICT_PASS, NULL },
 	{ "domain-verified", PARK, F, google_verified, VERDICT_PASS, NULL },
 	{ "domain-verified", PARK, F, accepted_other, VERDICT_FAIL,
@@ -2046,6 +2475,10 @@ static const struct {
 	{ "mx-not-old", F, mx_mixed, mx_mixed, other_gate, VERDICT_FAIL },
 	{ "held-empty", C, one_held, one_held, as_it_is, VERDICT_WAIVED },
 	{ "straggler-rate", D, nothing, nothing, as_it_is, VERDICT_WAIVED },
+	{ "straggler-rate", D, seen_long_ago, seen_long_ago, as_it_is,
+	  VERDICT_WAIVED },
+	{ "straggler-rate", D, seen_long_ago, seen_lately, as_it_is,
+	  VERDICT_UNKNOWN },
 	{ "mx-horizon", D, seen_lately, seen_lately, as_it_is, VERDICT_FAIL },
 	{ "mx-horizon", D, ttl_unknown, ttl_unknown, as_it_is,
 	  VERDICT_UNKNOWN },
@@ -2086,6 +2519,51 @@ static void a_waiver_is_for_one_finding_and_one_day(void **state)
 		findings_release(&found);
 		world_release(&world);
 	}
+}
+
+/* A summary names four of many, and the worst alone. */
+
+static void add_sentence(struct tally *tally, enum verdict verdict,
+			 const char *summary)
+{
+	tally_add(tally, verdict, mem_dup(summary), NULL);
+}
+
+static void print_of(const char *const *summaries, enum verdict last,
+		     char print[DIGEST_TEXT])
+{
+	struct finding finding = { .check = check_find("rcpt-probe") };
+	struct tally tally;
+
+	tally_init(&tally);
+	for (; summaries[1]; summaries++)
+		add_sentence(&tally, VERDICT_FAIL, *summaries);
+	add_sentence(&tally, last, *summaries);
+	tally_end(&tally, &finding, "well");
+	finding_fingerprint(&finding, print);
+	finding_clear(&finding);
+}
+
+static void a_waiver_covers_no_sentence_that_was_not_there(void **state)
+{
+	static const char *const first[] = { "a", "b", "c", "d", "e", NULL };
+	static const char *const second[] = { "a", "b", "c", "d", "f", NULL };
+	char one[DIGEST_TEXT], two[DIGEST_TEXT];
+
+	print_of(first, VERDICT_FAIL, one);
+	print_of(first, VERDICT_FAIL, two);
+	assert_string_equal(one, two);
+	/* The fifth is ansecond. */
+	print_of(second, VERDICT_FAIL, two);
+	assert_string_not_equal(one, two);
+	/* Beside failures, what is not known now. */
+	print_of(first, VERDICT_UNKNOWN, one);
+	print_of(second, VERDICT_UNKNOWN, two);
+	assert_string_not_equal(one, two);
+	/* A warning blocks nothing. */
+	print_of(first, VERDICT_WARN, one);
+	print_of(second, VERDICT_WARN, two);
+	assert_string_equal(one, two);
 }
 
 static void a_waived_finding_keeps_its_fingerprint(void **state)
@@ -2278,6 +2756,8 @@ int main(void)
 		cmocka_unit_test(a_public_plan_waits_for_what_nobody_saw),
 		cmocka_unit_test(detach_opens_with_the_attested_trace),
 		cmocka_unit_test(a_waiver_is_for_one_finding_and_one_day),
+		cmocka_unit_test(
+			a_waiver_covers_no_sentence_that_was_not_there),
 		cmocka_unit_test(a_waived_finding_keeps_its_fingerprint),
 		cmocka_unit_test(a_finding_does_not_change_with_the_time),
 		cmocka_unit_test(what_passes_needs_no_waiver),

@@ -233,8 +233,35 @@ static const struct {
 	{ "dkim", GATE_CLOSE, OWN_TO_OWN, "", VERDICT_PASS, NULL },
 	/* dmarc */
 	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
-	  "_dmarc.acme.example TXT v=DMARC1; p=quarantine; rua=mailto:a@b.c\n",
+	  "_dmarc.acme.example TXT v=DMARC1; p=quarantine; rua=mailto:a@b.c\n"
+	  "b.c MX 10 mx.b.c\nacme.example._report._dmarc.b.c TXT v=DMARC1;\n",
 	  VERDICT_PASS, NULL },
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT v=DMARC1; p=reject; rua=mailto:a@b.c\n"
+	  "b.c MX 10 mx.b.c\nacme.example._report._dmarc.b.c TXT\n",
+	  VERDICT_WARN, "acme.example._report._dmarc.b.c. TXT" },
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT v=DMARC1; p=reject; rua=mailto:a@b.c\n"
+	  "b.c MX\nb.c A\nb.c AAAA\n",
+	  VERDICT_WARN, "which takes no mail" },
+	/* RFC 7505, and RFC 5321 section 5.1. */
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT v=DMARC1; p=reject; rua=mailto:a@b.c\n"
+	  "b.c MX 0 .\n",
+	  VERDICT_WARN, "which takes no mail" },
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT v=DMARC1; p=reject; rua=mailto:a@b.c\n"
+	  "b.c MX\nb.c AAAA 2001:db8::1\n"
+	  "acme.example._report._dmarc.b.c TXT v=DMARC1\n",
+	  VERDICT_PASS, NULL },
+	/* One's own need no leave. */
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT v=DMARC1; p=reject; "
+	  "rua=mailto:a@r.acme.example\nr.acme.example MX 1 mx.b.c\n",
+	  VERDICT_PASS, NULL },
+	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
+	  "_dmarc.acme.example TXT v=DMARC1; p=reject; rua=https://b.c/x\n",
+	  VERDICT_WARN, "no mailbox" },
 	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
 	  "_dmarc.acme.example TXT v=DMARC1;p=none\n", VERDICT_WARN, "p=none" },
 	{ "dmarc", GATE_PLAN, OWN_TO_OWN, "_dmarc.acme.example TXT\n",

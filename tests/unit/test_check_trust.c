@@ -206,9 +206,9 @@ static void tlsa_is_held_against_the_certificate_shown(void **state)
 		struct probe_result *probe;
 
 		world_make(&w, tlsa[i].plan, tlsa[i].zone);
-		probe = &w.facts->queue_probe;
-		w.facts->queue_probed = tlsa[i].shown != NOT_PROBED;
-		probe->connected = w.facts->queue_probed;
+		probe = &w.facts->listeners[0].probe;
+		w.facts->listeners[0].probed = tlsa[i].shown != NOT_PROBED;
+		probe->connected = w.facts->listeners[0].probed;
 		if (tlsa[i].shown == OUR_KEY) {
 			probe->tls.active = true;
 			probe->chain.count = 1;
@@ -320,8 +320,8 @@ static void caa_lets_the_queues_ca_sign_or_not(void **state)
 		struct tls_chain *chain;
 
 		world_make(&w, caa[i].plan, caa[i].zone);
-		chain = &w.facts->queue_probe.chain;
-		w.facts->queue_probed = caa[i].issuer != NULL;
+		chain = &w.facts->listeners[0].probe.chain;
+		w.facts->listeners[0].probed = caa[i].issuer != NULL;
 		chain->count = caa[i].issuer != NULL;
 		if (caa[i].issuer)
 			snprintf(chain->issuer, sizeof(chain->issuer), "%s",

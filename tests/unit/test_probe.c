@@ -483,7 +483,8 @@ static void surveyed(void *ctx)
 	loop_stop(run->loop);
 }
 
-static char *plan_for(const struct server *old, const struct server *new)
+static char *plan_for(const struct server *old, const struct server *new,
+		      const struct server *queue)
 {
 	return mem_printf(
 		"{\"tideover\":1,\"name\":\"t\","
@@ -494,25 +495,45 @@ static char *plan_for(const struct server *old, const struct server *new)
 		"\"new\":{\"provider\":\"custom\",\"mx\":[\"new.example\"],"
 		"\"deliver_to\":\"127.0.0.1:%d\"},"
 		"\"queue_mx\":{\"host\":\"hold.example\",\"priority\":10,"
-		"\"listen\":[\"127.0.0.1:2525\"]},"
+		"\"listen\":[\"127.0.0.1:%d\",\"127.0.0.1:1\"]},"
 		"\"dns\":{\"resolvers\":[\"127.0.0.1:1\"],\"ttl\":2},"
 		"\"recipients\":{\"policy\":\"any\"},"
 		"\"probe\":{\"recipients\":[\"anna@acme.example\"]}}",
-		addr_port(&old->addr), addr_port(&new->addr));
+		addr_port(&old->addr), addr_port(&new->addr),
+		addr_port(&queue->addr));
 }
 
-static void survey_once(struct run *run, struct facts *facts, const char *queue)
+static void survey_once(struct run *run, struct facts *facts)
 {
 	struct err err = ERR_INIT;
 
 	run->done = 0;
 	if (!survey_start(run->loop, facts,
-			  SURVEY_OLD | SURVEY_NEW | SURVEY_QUEUE, queue,
-			  surveyed, run, &err))
+			  SURVEY_OLD | SURVEY_NEW | SURVEY_QUEUE, surveyed, run,
+			  &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(run->done, 0);
 	loop_run(run->loop);
 	assert_int_equal(run->done, 1);
+}
+
+/* Each of the ways that relays have fallen for, and all refused. */
+static void asked_for_relays(const struct probe_result *probe)
+{
+	static const char *const ways[] = {
+		"relay-probe@example.com",
+		"relay-probe%example.com@acme.example",
+		"\"relay-probe@example.com\"@acme.example",
+		"@acme.example:relay-probe@example.com",
+		"example.com!relay-probe@acme.example",
+		"relay-probe@[192.0.2.1]",
+	};
+
+	assert_int_equal(probe->rcpt_count, COUNT(ways));
+	for (size_t i = 0; i < COUNT(ways); i++) {
+		assert_string_equal(probe->rcpt[i].address, ways[i]);
+		assert_int_equal(probe->rcpt[i].reply.code, 550);
+	}
 }
 
 static void a_survey_counts_good_probes_until_a_bad_one(void **state)
@@ -523,35 +544,34 @@ static void a_survey_counts_good_probes_until_a_bad_one(void **state)
 	struct plan *plan;
 	struct facts *facts;
 	struct json *json;
-	char *text, address[ADDR_TEXT];
+	char *text;
 
 	server_start(&run.server, run.loop, good);
 	server_start(&new, run.loop, refuses);
 	server_start(&queue, run.loop, refuses);
-	text = plan_for(&run.server, &new);
+	text = plan_for(&run.server, &new, &queue);
 	plan = plan_parse(slice(text), NULL, &err);
 	if (!plan)
 		fail_msg("%s", err.text);
 	facts = facts_new(plan);
-	addr_format(&queue.addr, address);
-	survey_once(&run, facts, address);
-	survey_once(&run, facts, address);
+	survey_once(&run, facts);
+	survey_once(&run, facts);
 	assert_true(facts->domains[0].systems[SYSTEM_OLD].probed);
 	assert_int_equal(facts->domains[0].systems[SYSTEM_OLD].good_count, 2);
 	assert_true(facts->domains[0].systems[SYSTEM_OLD].good_since_ms > 0);
 	assert_int_equal(facts->domains[0].systems[SYSTEM_NEW].good_count, 0);
 	assert_true(facts->domains[0].systems[SYSTEM_NEW].probe.healthy);
-	assert_true(facts->queue_probed);
-	assert_int_equal(facts->queue_probe.rcpt_count, 1);
-	assert_int_equal(facts->queue_probe.rcpt[0].reply.code, 550);
-	assert_string_equal(facts->queue_probe.rcpt[0].address,
-			    "relay-probe@example.com");
+	assert_true(facts->listeners[0].probed);
+	asked_for_relays(&facts->listeners[0].probe);
+	/* Nobody listens at the other, and that is known. */
+	assert_true(facts->listeners[1].probed);
+	assert_false(facts->listeners[1].probe.connected);
 	json = facts_json(facts);
 	assert_int_equal(json_count(json_get(json, "domains")), 1);
 	json_free(json);
 	/* The old system goes: the row is broken. */
 	run.server.script = greets_no;
-	survey_once(&run, facts, address);
+	survey_once(&run, facts);
 	assert_int_equal(facts->domains[0].systems[SYSTEM_OLD].good_count, 0);
 	facts_free(facts);
 	plan_free(plan);

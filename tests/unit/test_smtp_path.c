@@ -39,6 +39,52 @@ static const struct {
 	  "cher.example" },
 };
 
+static const struct {
+	const char *local;
+	bool routes;
+} locals[] = {
+	{ "anna", false },
+	{ "anna+tag", false },
+	{ "prvs=1234=anna", false },
+	{ "SRS0=HHH=TT=b.example=anna", false },
+	{ "IMCEAEX-_o=x_ou=y_cn=z", false },
+	{ "\"a b\"", false },
+	{ "anna%b.example", true },
+	{ "b.example!anna", true },
+	{ "\"anna@b.example\"", true },
+	{ "\"anna%b.example\"", true },
+};
+
+static void a_local_part_that_names_a_further_host_is_known(void **state)
+{
+	for (size_t i = 0; i < COUNT(locals); i++)
+		if (smtp_local_routes(slice(locals[i].local)) !=
+		    locals[i].routes)
+			fail_msg("%s", locals[i].local);
+}
+
+static const struct {
+	const char *in, *want;
+} domains[] = {
+	{ "Acme.Example", "acme.example" },
+	{ "b\xc3\xbc"
+	  "cher.example",
+	  "xn--bcher-kva.example" },
+	{ "[192.0.2.1]", "" },
+	{ "", "" },
+};
+
+static void a_domain_is_the_one_that_dns_has(void **state)
+{
+	for (size_t i = 0; i < COUNT(domains); i++) {
+		char name[SMTP_DOMAIN];
+
+		assert_int_equal(smtp_domain_normal(slice(domains[i].in), name),
+				 *domains[i].want != '\0');
+		assert_string_equal(name, domains[i].want);
+	}
+}
+
 static void forward_path_accepts_what_rfc_5321_accepts(void **state)
 {
 	for (size_t i = 0; i < COUNT(accepted); i++) {
@@ -275,6 +321,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(forward_path_accepts_what_rfc_5321_accepts),
+		cmocka_unit_test(a_domain_is_the_one_that_dns_has),
+		cmocka_unit_test(
+			a_local_part_that_names_a_further_host_is_known),
 		cmocka_unit_test(forward_path_rejects_what_rfc_5321_rejects),
 		cmocka_unit_test(only_a_reverse_path_may_be_null),
 		cmocka_unit_test(the_local_part_of_a_reverse_path_may_be_long),

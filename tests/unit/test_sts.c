@@ -6,9 +6,11 @@
 
 #include "base/clock.h"
 #include "cutover/sts.h"
+#include "cutover/survey_clock.h"
 #include "cutover/survey_records.h"
 #include "lab/lab_dns.h"
 #include "net/stream.h"
+#include "plan/plan_system.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -136,8 +138,8 @@ static void world_make(struct world *w, const char *zone, const char *name)
 	w->plan = plan_parse(slice(plan_text), NULL, &err);
 	assert_non_null(w->plan);
 	w->facts = facts_new(w->plan);
-	w->facts->sts_port = addr_port(&w->server.addr);
-	w->facts->sts_ca_file = w->cert;
+	w->facts->https_port = addr_port(&w->server.addr);
+	w->facts->https_ca_file = w->cert;
 	dns = &w->facts->domains[0].dns;
 	w->facts->domains[0].surveyed = true;
 	dns->vantage_count = 1;
@@ -339,6 +341,70 @@ static void a_fetch_that_is_cancelled_ends_and_was_not_asked(void **state)
 	world_release(&w);
 }
 
+/* What the plan's clocks say. */
+
+static const struct {
+	const char *promise, *name, *says, *error;
+	bool dated, stored;
+} clocks[] = {
+	{ "a Date is read whatever the status", HOST,
+	  "HTTP/1.1 404 Not Found\r\nDate: Sat, 05 Dec 2026 22:00:07 GMT\r\n"
+	  "Content-Length: 0\r\n" CLOSE,
+	  "", true, false },
+	{ "a Date of a cache is marked", HOST,
+	  "HTTP/1.1 200 OK\r\nage: 31\r\n"
+	  "date: Sat, 05 Dec 2026 22:00:07 GMT\r\n" CLOSE,
+	  "", true, true },
+	{ "no Date is none", HOST, "HTTP/1.1 200 OK\r\n" CLOSE, "no Date",
+	  false, false },
+	{ "what is no date is none", HOST,
+	  "HTTP/1.1 200 OK\r\nDate: yesterday evening\r\n" CLOSE, "no Date",
+	  false, false },
+	{ "a stranger's certificate has no say", "www.acme.example",
+	  "HTTP/1.1 200 OK\r\nDate: Sat, 05 Dec 2026 22:00:07 GMT\r\n" CLOSE,
+	  "certificate", false, false },
+};
+
+static void a_date_is_had_of_whom_the_plan_names(void **state)
+{
+	for (size_t i = 0; i < COUNT(clocks); i++) {
+		struct world w;
+		const struct facts_date *got;
+		int64_t before = clock_wall_ms();
+
+		world_make(&w, ZONE A, clocks[i].name);
+		w.server.says = clocks[i].says;
+		plan_strings_release(&w.plan->clocks);
+		w.plan->clocks.at = mem_alloc(sizeof(char *));
+		w.plan->clocks.at[0] = mem_printf("https://" HOST ":%d/now",
+						  addr_port(&w.server.addr));
+		w.plan->clocks.count = 1;
+		w.desk = dns_desk_new(w.loop);
+		dns_desk_set_resolvers(w.desk, lab_dns_addr(w.dns), 1);
+		assert_non_null(
+			survey_clock_start(w.loop, w.facts, w.desk, done, &w));
+		assert_int_equal(w.done, 0);
+		loop_run(w.loop);
+		assert_int_equal(w.done, 1);
+		assert_int_equal(w.facts->date_count, 1);
+		got = &w.facts->dates[0];
+		if ((got->date.date_ms == 1796508007000) != clocks[i].dated ||
+		    got->date.stored != clocks[i].stored ||
+		    !strcasestr(got->error, clocks[i].error))
+			fail_msg("%s: %lld, '%s'", clocks[i].promise,
+				 (long long)got->date.date_ms, got->error);
+		if (clocks[i].dated) {
+			assert_true(got->date.asked_ms >= before);
+			assert_true(got->date.answered_ms >=
+				    got->date.asked_ms);
+			assert_true(got->date.answered_ms <= clock_wall_ms());
+			assert_non_null(strstr(buf_text(&w.server.asked),
+					       "HEAD /now "));
+		}
+		world_release(&w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +413,7 @@ int main(void)
 		cmocka_unit_test(the_same_id_keeps_the_time_it_was_seen_first),
 		cmocka_unit_test(
 			a_fetch_that_is_cancelled_ends_and_was_not_asked),
+		cmocka_unit_test(a_date_is_had_of_whom_the_plan_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,12 +34,18 @@ static const char own[] = SOA(
 			"selector1._domainkey.acme.example 300 CNAME s1.tenant.example\n"
 			"hold.acme.example 300 A 192.0.2.9\n"
 			"hold.acme.example 300 CAA 0 issue letsencrypt.org\n"
-			"_25._tcp.hold.acme.example 300 TLSA 3 1 1 c0ffee\n";
+			"_25._tcp.hold.acme.example 300 TLSA 3 1 1 c0ffee\n"
+			"_dmarc.acme.example 300 TXT v=DMARC1; p=none; "
+			"rua=mailto:a@reports.example!10m, mailto:b@acme.example,"
+			"mailto:c@bare.example\n";
 /* And what a resolver gives of the rest of the world. */
 static const char others[] = SOA("example") SOA("net") SOA("microsoft") SOA(
 	"in-addr.arpa") "a.example 300 TXT v=spf1 include:b.example -all\n"
 			"b.example 300 TXT v=spf1 -all\n"
 			"s1.tenant.example 300 TXT v=DKIM1; p=a2V5\n"
+			"reports.example 300 MX 10 mx.reports.example\n"
+			"acme.example._report._dmarc.reports.example 300 TXT v=DMARC1;\n"
+			"bare.example 300 A 192.0.2.7\n"
 			"acme.example 300 DS 12345 13 2 c0ffee\n"
 			"hold.example.net 300 A 192.0.2.9\n"
 			"hold.example.net 300 A 192.0.2.10\n"
@@ -165,7 +171,15 @@ own_names_are_asked_of_an_authority_and_others_of_a_resolver(void **state)
 	ask_records(&w);
 	expect(&w, "acme.example", DNS_TXT, "(authority)", 1);
 	expect(&w, "_s.acme.example", DNS_TXT, "(authority)", 1);
-	expect(&w, "_dmarc.acme.example", DNS_TXT, "(authority)", 0);
+	expect(&w, "_dmarc.acme.example", DNS_TXT, "(authority)", 1);
+	/* Whom it reports to. */
+	expect(&w, "reports.example", DNS_MX, "(resolver)", 1);
+	expect(&w, "acme.example._report._dmarc.reports.example", DNS_TXT,
+	       "(resolver)", 1);
+	expect(&w, "acme.example", DNS_MX, "(authority)", 0);
+	expect(&w, "bare.example", DNS_MX, "(resolver)", 0);
+	expect(&w, "bare.example", DNS_A, "(resolver)", 1);
+	assert_null(records_get(w.facts->records, "reports.example", DNS_A));
 	expect(&w, "autodiscover.acme.example", DNS_CNAME, "(authority)", 0);
 	expect(&w, "_autodiscover._tcp.acme.example", DNS_SRV, "(authority)",
 	       0);

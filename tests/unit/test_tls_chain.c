@@ -119,6 +119,50 @@ static void what_is_no_certificate_is_told(void **state)
 	assert_false(tls_chain_matches(&chain, 3, 1, 1, slice("")));
 }
 
+static const struct {
+	const char *host;
+	bool trusts; /* the file itself */
+	bool trusted;
+	const char *verdict;
+} judged[] = {
+	{ "hold.example", true, true, "ok" },
+	{ "other.example", true, false, "mismatch" },
+	{ "hold.example", false, false, "self" },
+};
+
+static void a_file_is_judged_as_a_client_would(void **state)
+{
+	const struct folder *folder = *state;
+
+	for (size_t i = 0; i < COUNT(judged); i++) {
+		struct tls_info info;
+		struct err err = ERR_INIT;
+
+		if (tls_chain_judge(folder->certificate, judged[i].host,
+				    judged[i].trusts ? folder->certificate :
+						       NULL,
+				    &info, &err) < 0)
+			fail_msg("%s", err.text);
+		assert_true(info.active);
+		assert_true(info.not_after_ms > 0);
+		assert_int_equal(info.trusted, judged[i].trusted);
+		if (!strcasestr(info.verdict, judged[i].verdict))
+			fail_msg("case %zu: %s", i, info.verdict);
+	}
+}
+
+static void a_file_without_a_certificate_is_not_judged(void **state)
+{
+	const struct folder *folder = *state;
+	struct tls_info info;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(tls_chain_judge(folder->key, "hold.example", NULL,
+					 &info, &err),
+			 -1);
+	assert_non_null(strstr(err.text, "no certificate in PEM"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -127,6 +171,12 @@ int main(void)
 			drop_folder),
 		cmocka_unit_test_setup_teardown(
 			a_key_may_stand_in_a_record_itself, make_folder,
+			drop_folder),
+		cmocka_unit_test_setup_teardown(
+			a_file_is_judged_as_a_client_would, make_folder,
+			drop_folder),
+		cmocka_unit_test_setup_teardown(
+			a_file_without_a_certificate_is_not_judged, make_folder,
 			drop_folder),
 		cmocka_unit_test_setup_teardown(what_is_no_certificate_is_told,
 						make_folder, drop_folder),

@@ -97,6 +97,7 @@ static void publish(struct world *w, const char *host)
 		struct dns_vantage *at = &domain->dns.vantages[i];
 
 		at->authority = at->aa = at->has_serial = i == 0;
+		snprintf(at->address, sizeof(at->address), "192.0.2.%zu", i);
 		at->mx.count = 1;
 		at->mx.ttl = 60;
 		snprintf(at->mx.at[0].host, DNS_NAME, "%s", host);

@@ -37,6 +37,9 @@ static inline void zone_value(struct dns_record *record, const char *value)
 		if (sscanf(value, "%u %255s", &record->preference,
 			   record->target) != 2)
 			abort();
+		/* The root, as the parser has it. */
+		if (strcmp(record->target, ".") == 0)
+			record->target[0] = '\0';
 		break;
 	case DNS_SRV:
 		if (sscanf(value, "%u %*u %u %255s", &record->preference,

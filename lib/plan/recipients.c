@@ -1,4 +1,4 @@
-#include "daemon/recipients.h"
+#include "plan/recipients.h"
 #include "base/file.h"
 #include "smtp/smtp_path.h"
 #include <sys/stat.h>

@@ -6,8 +6,8 @@
  * "address" or "email" is a heading.  Compared by mailbox key (local part
  * without case).
  */
-#ifndef DAEMON_RECIPIENTS_H
-#define DAEMON_RECIPIENTS_H
+#ifndef PLAN_RECIPIENTS_H
+#define PLAN_RECIPIENTS_H
 
 #include "base/err.h"
 #include "base/map.h"
