@@ -12,8 +12,11 @@ const char *const report_message_columns[REPORT_COLUMNS] = {
 /* What is remembered of a mailbox while the list goes by. */
 struct line {
 	char latest_at[32], latest[40]; /* delivered last so far */
-	char left[40], left_state[16];	/* the first that did not go out */
-	bool left_told;
+	/* Those that did not go out, since the one that was delivered last. */
+	struct left {
+		char name[40], state[16];
+	} * left;
+	size_t left_count;
 };
 
 struct report *report_new(const struct json *data, const char *salt)
@@ -28,7 +31,10 @@ struct report *report_new(const struct json *data, const char *salt)
 
 static void free_line(void *ctx, struct slice key, void *value)
 {
-	free(value);
+	struct line *line = value;
+
+	free(line->left);
+	free(line);
 }
 
 static void free_table(struct report_table *table)
@@ -110,19 +116,35 @@ static void overtook(struct report *report, struct line *line,
 {
 	char text[160];
 
-	if (line->left[0] && !line->left_told) {
+	for (size_t i = 0; i < line->left_count; i++) {
+		const struct left *left = &line->left[i];
+
 		snprintf(text, sizeof(text),
 			 "the earlier one is %s and left "
 			 "the line; the later one was delivered",
-			 line->left_state);
-		add_exception(report, line->left_state, mailbox, line->left,
-			      name, text);
-		line->left_told = true;
+			 left->state);
+		add_exception(report, left->state, mailbox, left->name, name,
+			      text);
 	}
+	line->left_count = 0;
 	if (line->latest_at[0] && strcmp(at, line->latest_at) < 0)
 		add_exception(report, "overtaken", mailbox, line->latest, name,
 			      "the earlier one was delivered after the later "
 			      "one");
+}
+
+static void add_left(struct line *line, const char *name, const char *state)
+{
+	struct left *left;
+
+	if ((line->left_count & (line->left_count - 1)) == 0)
+		line->left =
+			mem_grow(line->left,
+				 (line->left_count ? line->left_count * 2 : 1) *
+					 sizeof(*left));
+	left = &line->left[line->left_count++];
+	snprintf(left->name, sizeof(left->name), "%s", name);
+	snprintf(left->state, sizeof(left->state), "%s", state);
 }
 
 static void count_order(struct report *report, const struct json *row,
@@ -140,11 +162,7 @@ static void count_order(struct report *report, const struct json *row,
 	snprintf(name, sizeof(name), "%s:%.0f", id,
 		 json_get_number(row, "envelope", 0));
 	if (strcmp(state, "delivered") != 0) {
-		if (!line->left[0]) {
-			snprintf(line->left, sizeof(line->left), "%s", name);
-			snprintf(line->left_state, sizeof(line->left_state),
-				 "%s", state);
-		}
+		add_left(line, name, state);
 		return;
 	}
 	if (!at)

@@ -20,7 +20,7 @@
 #include "base/map.h"
 
 #define REPORT_COLUMNS	 9
-#define REPORT_ORDER_MAX 1000 /* exceptions that are listed one by one */
+#define REPORT_ORDER_MAX 100000 /* exceptions that are listed one by one */
 
 enum report_mark {
 	MARK_NONE,

@@ -35,6 +35,7 @@ struct link { /* a delivery and what we know of it */
 	int64_t job_ms;		      /* when that began; 0: it is large */
 	bool deferred, slow, refused; /* what this job met */
 	bool over;		      /* it takes no further job */
+	bool mute;		      /* or it met no answer */
 };
 
 struct replay {
@@ -54,6 +55,7 @@ struct replay {
 	struct token *token; /* guards the resolver's callback */
 	int64_t down_until_ms, down_ms;
 	struct trust_waiter waiter;
+	int64_t delivered_ms; /* wall: the last that the target took */
 };
 
 struct token {
@@ -178,6 +180,24 @@ static void settled(void *ctx, const struct spool_place *place,
 	free(s);
 }
 
+/* Once more not taken, though its recipient was: in the end it is held, if the
+ * target took something since the first time. */
+static void defer_data(struct settlement *s, int64_t taken_ms)
+{
+	struct queue_envelope *envelope = s->envelope;
+	int64_t after = s->replay->spec.plan->timing.stuck_after;
+
+	if (envelope->data_deferrals++ == 0)
+		envelope->stuck_since_ms = s->at_ms;
+	if (envelope->data_deferrals < STUCK_TRIES ||
+	    s->at_ms - envelope->stuck_since_ms < after ||
+	    taken_ms < envelope->stuck_since_ms)
+		return;
+	s->outcome = ENVELOPE_HELD;
+	s->meaning.act = ACT_HOLD;
+	s->meaning.scope = SCOPE_MESSAGE;
+}
+
 static void decide(struct settlement *s)
 {
 	struct replay *replay = s->replay;
@@ -198,6 +218,16 @@ static void decide(struct settlement *s)
 	}
 	if (s->reply.code == 0) {
 		s->uncertain = s->stage == SMTP_STAGE_DOT;
+		/* It may be the message that ends the session, if others do
+		 * not. */
+		if (s->stage == SMTP_STAGE_DATA)
+			defer_data(s, replay->delivered_ms);
+		if (s->outcome == ENVELOPE_HELD)
+			snprintf(s->reason, sizeof(s->reason),
+				 "the session ends each time within this "
+				 "message (%s), and not with others: see what "
+				 "the target's log says of it",
+				 s->reply.text);
 		if (!s->uncertain)
 			return;
 		if (++envelope->uncertain >= UNCERTAIN_MAX) {
@@ -212,6 +242,7 @@ static void decide(struct settlement *s)
 	switch (s->meaning.act) {
 	case ACT_DELIVERED:
 		s->outcome = ENVELOPE_DELIVERED;
+		replay->delivered_ms = now;
 		break;
 	case ACT_HOLD:
 		if (s->meaning.scope == SCOPE_MAILBOX &&
@@ -224,16 +255,8 @@ static void decide(struct settlement *s)
 		s->hold_mailbox = s->meaning.scope == SCOPE_MAILBOX;
 		break;
 	case ACT_DEFER:
-		if (!data)
-			break;
-		if (envelope->data_deferrals++ == 0)
-			envelope->stuck_since_ms = now;
-		if (envelope->data_deferrals >= STUCK_TRIES &&
-		    now - envelope->stuck_since_ms >= timing->stuck_after) {
-			s->outcome = ENVELOPE_HELD;
-			s->meaning.act = ACT_HOLD;
-			s->meaning.scope = SCOPE_MESSAGE;
-		}
+		if (data)
+			defer_data(s, now);
 		break;
 	case ACT_CLOSE:
 		break;
@@ -280,6 +303,7 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 		link->deferred = true;
 		link->slow |= s->meaning.slow;
 	}
+	link->mute |= reply->code == 0;
 	if (s->meaning.act == ACT_CLOSE && reply->code != 0) {
 		link->refused = true;
 		replay->owner->on_refused(replay->ctx, replay, s->reason);
@@ -315,7 +339,7 @@ static void pace_end(struct link *link)
 	link->paced = false;
 	if (link->deferred)
 		pace_deferred(pace, now, link->slow);
-	else if (link->refused || link->over)
+	else if (link->refused || link->over || link->mute)
 		pace_neutral(pace);
 	else
 		pace_accepted(pace, now, link->job_ms ? now - link->job_ms : 0);
@@ -386,7 +410,7 @@ static void job_begins(struct link *link, const struct queue_message *message)
 	link->idle = false;
 	link->paced = true;
 	link->jobs++;
-	link->deferred = link->slow = link->refused = false;
+	link->deferred = link->slow = link->refused = link->mute = false;
 	link->job_ms = message->body_bytes > SMALL_BYTES ? 0 : clock_mono_ms();
 	pace_begin(&link->replay->pace, clock_mono_ms());
 }

@@ -159,15 +159,47 @@ def stages(s):
     return [int(n) for n in found]
 
 
+def little_memory(s):
+    """A daemon's configuration, for 12 envelopes."""
+    config = f"{s.world.folder}/tideoverd.json"
+    with open(config, "w", encoding="ascii") as out:
+        json.dump({"tideoverd": 1, "limits": {"queue_in_memory": 12}}, out)
+    return config
+
+
+def long_line(tap):
+    """A line that does not fit into memory, of a mailbox that nobody has."""
+    s = Standing()
+    try:
+        s.world.start_daemon("--config", little_memory(s))
+        s.start()
+        s.target.play("rcpt box1@* -> 550 5.1.1 nobody")
+        s.queue_up(*[["box1"]] * 60, *[["box2"]] * 20)
+        s.settled(held=60)
+        queue = s.world.status()["queue"]
+        tap.ok(s.complete("box2") and queue["in_memory"] < 20,
+               f"a long line is held, the others are not: {queue}")
+        s.target.play("")
+        said = s.world.must(0, "queue", "release", "acme", "--recipient",
+                            f"box1@{DOMAIN}", "--reason", "created")
+        s.settled()
+        tap.ok(said["count"] == 60 and s.complete("box1", "box2"),
+               "released as a whole, it arrives in order")
+        s.target.play("rcpt box*@* mailbox first 6 -> 450 4.2.1 busy")
+        s.queue_up(*[["box1"]] * 60, *[["box2"], ["box3", "box1"]] * 20)
+        s.settled(seconds=60)
+        tap.ok(s.complete("box1", "box2", "box3"),
+               "lines that wait, all of them longer than memory: in order")
+        s.world.must(0, "stop")
+    finally:
+        s.close(not tap.bad)
+
+
 def ramp_of_a_long_queue(tap):
     """Stages are shares of all mailboxes that wait, in memory or not."""
     s = Parked(ramp=[1, "10%", "50%"])
-    config = f"{s.world.folder}/tideoverd.json"
-    with open(config, "w", encoding="ascii") as out:
-        json.dump({"tideoverd": 1, "limits": {"queue_in_memory": 12}},
-                  out)
     try:
-        s.start("--config", config)
+        s.start("--config", little_memory(s))
         for box in boxes(60):
             s.send(box)
         s.target.play("rcpt box9*@* first 3 -> 450 4.2.1 busy")
@@ -309,6 +341,7 @@ def main():
         share_of_refused(tap, False)
         share_of_refused(tap, True)
         ramp_of_a_long_queue(tap)
+        long_line(tap)
         down(tap)
     tap.end()
 
