@@ -100,6 +100,15 @@ class Round:
         finally:
             daemon.kill()
             daemon.wait()
+            self.stop_another()
+
+    def stop_another(self):
+        """If ours died before `start` asked, that began one of its own."""
+        try:
+            self.node.control(b"GET /v1/daemon HTTP/1.0\r\n\r\n")
+        except OSError:
+            return
+        self.node.tideover("stop")
 
     def answers(self, daemon):
         deadline = time.monotonic() + 20
