@@ -68,7 +68,17 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 int daemon_run(struct daemon *daemon, struct err *err);
 void daemon_free(struct daemon *daemon);
 
+/* daemon_acceptance.c: what sessions ask, and whether there is space. */
+void daemon_acceptance_init(struct daemon *daemon);
+
+/* daemon_plans.c: the plans under way, in memory and on disk. */
 struct cutover *daemon_find(struct daemon *daemon, const char *plan);
+struct cutover *daemon_find_domain(struct daemon *daemon, struct slice domain);
+/* At start: those whose files are in the state folder. */
+void daemon_reload_plans(struct daemon *daemon);
+/* Opens the plan's listeners; all of them or none. */
+int daemon_listen(struct daemon *daemon, struct cutover *cutover,
+		  struct err *err);
 /*
  * Takes up a plan from its text: a new one, or the same one again (*known).
  * -1 with err when it is invalid, changed, or conflicts with another; *status
