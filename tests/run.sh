@@ -26,13 +26,21 @@ build() {
 	fi
 }
 
-# Runs one program that speaks TAP and adds up what it says.
-tap() {
-	local name=$1 out status good bad skip
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+
+# Runs one program that speaks TAP.
+run() {
+	local out="$results/$1" begun=$SECONDS
 	shift
-	out=$(mktemp)
 	timeout 900 "$@" >"$out" 2>"$out.err" </dev/null
-	status=$?
+	echo "$? $((SECONDS - begun))" >"$out.end"
+}
+
+# Adds up what it said.
+judge() {
+	local name=$1 out="$results/$1" status took good bad skip
+	read -r status took <"$out.end"
 	# cmocka says "not ok" of a test that it skips.
 	sed -i -E 's/^not (ok [0-9]+ # SKIP)/\1/' "$out"
 	good=$(grep -c '^ok ' "$out")
@@ -42,17 +50,43 @@ tap() {
 	skipped=$((skipped + skip))
 	failed=$((failed + bad))
 	grep -i '^ok .*# skip' "$out"
-	if [ $status -ne 0 ] || [ "$bad" -gt 0 ] || [ $((good + bad)) -eq 0 ]
+	if [ "$status" -ne 0 ] || [ "$bad" -gt 0 ] || [ $((good + bad)) -eq 0 ]
 	then
 		[ "$bad" -gt 0 ] || fail "$name (exit status $status)"
 		echo "-- $name"
 		grep -v '^ok ' "$out" | tail -60
 		tail -60 "$out.err"
 	else
-		echo "ok $name ($good)"
+		echo "ok $name ($good, $took s)"
 		grep -oE '(accepted|replayed): [0-9]+ messages/s.*' "$out"
 	fi
-	rm -f "$out" "$out.err"
+	rm -f "$out" "$out.err" "$out.end"
+}
+
+tap() {
+	run "$@"
+	judge "$1"
+}
+
+judge_ended() {
+	local end
+	for end in "$results"/*.end; do
+		[ ! -e "$end" ] || judge "$(basename "$end" .end)"
+	done
+}
+
+# Python programs, two at a time: they wait more than they work.
+tap_pairs() {
+	local test
+	for test in "$@"; do
+		while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
+			wait -n
+			judge_ended
+		done
+		run "${test##*/}" python3 "$test" &
+	done
+	wait
+	judge_ended
 }
 
 build CC=gcc VARIANT=release
@@ -80,8 +114,16 @@ tap "a rehearsal (TSan)" env VARIANT=tsan \
 	python3 tests/e2e/test_rehearsal.py plans/acme-to-m365.json
 
 echo "== end to end (ASan, UBSan)"
+# These measure, fill disks, or use every processor themselves.
+alone=(attack large soak survey_scale verdicts volume)
+together=()
 for test in tests/e2e/test_*.py; do
-	tap "${test##*/}" python3 "$test"
+	name=${test##*/test_}
+	[[ " ${alone[*]} " = *" ${name%.py} "* ]] || together+=("$test")
+done
+tap_pairs "${together[@]}"
+for name in "${alone[@]}"; do
+	tap "test_$name.py" python3 "tests/e2e/test_$name.py"
 done
 
 echo "== with libunbound"
