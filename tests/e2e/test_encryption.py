@@ -324,7 +324,8 @@ def verify(tap, world):
            [f"{boxes[0]}@{DOMAIN}" for boxes, _ in bodies()],
            f"with the key every seal and every SHA-256 holds ({status})")
     copy = f"{world.folder}/copy"
-    shutil.copytree(world.state, copy, ignore=shutil.ignore_patterns("*.sock", "*.tmp"))
+    shutil.copytree(world.state, copy,
+                    ignore=shutil.ignore_patterns("*.sock", "*.tmp"))
     side = glob.glob(f"{copy}/spool/*.msg")
     with open(side[0], "r+b") as file:
         file.seek(3 * 65536)
