@@ -100,6 +100,7 @@ struct spool_writer {
 	pthread_mutex_t lock;
 	pthread_cond_t more, more_reads;
 	struct job *first, **last;
+	bool has_side_job; /* among these */
 	struct spool_read *reads, **last_read;
 	struct spool_append *done, **last_done;
 	bool ending;
@@ -539,7 +540,8 @@ static void gather(struct spool_writer *writer)
 		until.tv_nsec -= 1000000000L;
 		until.tv_sec++;
 	}
-	while (!writer->ending && atomic_load(&writer->expected) > 0 &&
+	while (!writer->ending && !writer->has_side_job &&
+	       atomic_load(&writer->expected) > 0 &&
 	       pthread_cond_timedwait(&writer->more, &writer->lock, &until) ==
 		       0)
 		;
@@ -559,6 +561,7 @@ static void *spool_thread(void *ctx)
 		jobs = writer->first;
 		writer->first = NULL;
 		writer->last = &writer->first;
+		writer->has_side_job = false;
 		pthread_mutex_unlock(&writer->lock);
 		if (!jobs)
 			return NULL;
@@ -596,7 +599,8 @@ static void tell_done(void *ctx)
 	}
 }
 
-static void push(struct spool_writer *writer, struct job *job)
+/* True if nothing was waiting. */
+static bool push(struct spool_writer *writer, struct job *job)
 {
 	bool was_empty;
 
@@ -604,10 +608,9 @@ static void push(struct spool_writer *writer, struct job *job)
 	was_empty = !writer->first;
 	*writer->last = job;
 	writer->last = &job->next;
+	writer->has_side_job |= job->kind != JOB_APPEND;
 	pthread_mutex_unlock(&writer->lock);
-	/* What else is ready in this turn of the loop goes into the batch. */
-	if (was_empty || atomic_load(&writer->expected) == 0)
-		loop_timer_arm(writer->kick, 0);
+	return was_empty;
 }
 
 void spool_writer_expect(struct spool_writer *writer, bool one_more)
@@ -629,7 +632,9 @@ static void push_side(struct spool_side *side, enum job_kind kind,
 		job->bytes = *bytes;
 		*bytes = (struct buf)BUF_INIT;
 	}
+	/* Large bodies are written as they come, or memory would fill. */
 	push(side->writer, job);
+	pthread_cond_signal(&side->writer->more);
 }
 
 static void kick(void *ctx)
@@ -656,7 +661,9 @@ struct spool_append *spool_writer_append_take(struct spool_writer *writer,
 	append->side = writer->ended_side;
 	writer->ended_side = NULL;
 	append->job.kind = JOB_APPEND;
-	push(writer, &append->job);
+	/* What else is ready in this turn of the loop goes into the batch. */
+	if (push(writer, &append->job) || atomic_load(&writer->expected) == 0)
+		loop_timer_arm(writer->kick, 0);
 	return append;
 }
 

@@ -66,9 +66,10 @@ void loop_leftover(struct loop *loop, struct loop_leftover *leftover,
 		   loop_fn *fn, void *ctx);
 void loop_leftover_done(struct loop_leftover *leftover); /* twice is fine */
 struct event_base *loop_base(struct loop *loop);
-/* LOOP_SCRATCH bytes for the callback that runs: the next one finds others. */
+/* LOOP_SCRATCH bytes for the callback that runs: the next one finds others.  Not
+ * more: a thousand peers that send at once have so much each in one turn. */
 enum {
-	LOOP_SCRATCH = 256 * 1024
+	LOOP_SCRATCH = 64 * 1024
 };
 char *loop_scratch(struct loop *loop);
 
