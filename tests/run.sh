@@ -129,11 +129,13 @@ done
 echo "== with libunbound"
 targets=(all)
 build CC=gcc VARIANT=asan UNBOUND=1
-tap "test_dane.py (libunbound)" env VARIANT=asan-unbound \
-	python3 tests/e2e/test_dane.py
+run "test_dane.py (libunbound)" env VARIANT=asan-unbound \
+	python3 tests/e2e/test_dane.py &
 
 echo "== fuzzers, a minute in all"
-tap fuzzers tests/fuzz/run.sh 60
+run fuzzers tests/fuzz/run.sh 60
+wait
+judge_ended
 
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
