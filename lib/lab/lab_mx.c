@@ -15,7 +15,7 @@
 enum {
 	MAX_MESSAGE = 64 * 1024 * 1024,
 	MAX_SESSIONS = 1000,
-	MAX_ARRIVALS = 1000 * 1000,
+	MAX_ARRIVALS = 8 * 1000 * 1000, /* ten minutes of a soak */
 	FINISH_MS = 1000
 };
 
