@@ -698,13 +698,11 @@ static struct json *last(sqlite3 *db, struct err *err)
 	return finish(db, stmt, step, result, err);
 }
 
-static struct json *live_bytes(sqlite3 *db, const struct index_select *select,
-			       struct err *err)
+/* What `sql` counts of each domain of the plan, under that key. */
+static struct json *by_domain(sqlite3 *db, const char *sql, const char *key,
+			      const struct index_select *select,
+			      struct err *err)
 {
-	static const char sql[] =
-		"SELECT e.domain, sum(m.bytes) FROM envelope e"
-		" JOIN message m USING(seq) WHERE e.state < 2 AND e.plan = ?1"
-		" GROUP BY e.domain";
 	sqlite3_stmt *stmt = NULL;
 	struct json *all;
 	int step;
@@ -717,37 +715,33 @@ static struct json *live_bytes(sqlite3 *db, const struct index_select *select,
 		struct json *row = json_object();
 
 		json_put_text(row, "domain", text_at(stmt, 0));
-		json_put_number(row, "bytes", sqlite3_column_double(stmt, 1));
+		json_put_number(row, key, sqlite3_column_double(stmt, 1));
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);
 }
 
+static struct json *live_bytes(sqlite3 *db, const struct index_select *select,
+			       struct err *err)
+{
+	return by_domain(db,
+			 "SELECT e.domain, sum(m.bytes) FROM envelope e"
+			 " JOIN message m USING(seq) WHERE e.state < 2"
+			 " AND e.plan = ?1 GROUP BY e.domain",
+			 "bytes", select, err);
+}
+
+/* "< 2" as well: the index `live` is of these. */
 static struct json *lines(sqlite3 *db, const struct index_select *select,
 			  struct err *err)
 {
-	static const char sql[] =
-		"SELECT e.domain, count(DISTINCT lower(" FORWARD_PATH "))"
-		" FROM envelope e JOIN message m USING(seq)"
-		" WHERE e.state < 2 AND e.state = 0 AND e.plan = ?1"
-		" GROUP BY e.domain";
-	sqlite3_stmt *stmt = NULL;
-	struct json *all;
-	int step;
-
-	if (prepare(db, sql, &stmt, err) < 0)
-		return NULL;
-	all = json_array();
-	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
-	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
-		struct json *row = json_object();
-
-		json_put_text(row, "domain", text_at(stmt, 0));
-		json_put_number(row, "mailboxes",
-				sqlite3_column_double(stmt, 1));
-		json_add(all, row);
-	}
-	return finish(db, stmt, step, all, err);
+	return by_domain(db,
+			 "SELECT e.domain,"
+			 " count(DISTINCT lower(" FORWARD_PATH "))"
+			 " FROM envelope e JOIN message m USING(seq)"
+			 " WHERE e.state < 2 AND e.state = 0 AND e.plan = ?1"
+			 " GROUP BY e.domain",
+			 "mailboxes", select, err);
 }
 
 struct json *index_query_run(sqlite3 *db, enum index_query query,

@@ -345,23 +345,25 @@ static void pace_end(struct link *link)
 		pace_accepted(pace, now, link->job_ms ? now - link->job_ms : 0);
 }
 
+static void give_back(struct queue_envelope *const *claims, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		queue_defer(claims[i], 0);
+}
+
 static void give_back_next(struct link *link)
 {
 	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
-	size_t count = delivery_next_claims(link->delivery, claims);
 
-	for (size_t i = 0; i < count; i++)
-		queue_defer(claims[i], 0);
+	give_back(claims, delivery_next_claims(link->delivery, claims));
 }
 
 /* What it had begun or was to begin goes back to its place. */
 static void link_free(struct link *link)
 {
 	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
-	size_t count = delivery_open_claims(link->delivery, claims);
 
-	for (size_t i = 0; i < count; i++)
-		queue_defer(claims[i], 0);
+	give_back(claims, delivery_open_claims(link->delivery, claims));
 	give_back_next(link);
 	list_remove(&link->link);
 	delivery_free(link->delivery);
