@@ -202,13 +202,15 @@ static void follow(struct delivery *d)
 	    smtp_client_stage(d->client) != SMTP_STAGE_DOT)
 		return;
 	d->next_count = d->owner->on_more(d->ctx, d, d->next);
+	if (d->next_count == 0)
+		return;
+	loop_timer_arm(d->late, LATE_MS);
 	/* What the target cannot take is told when its turn comes. */
-	if (d->next_count == 0 || target_lacks(d, d->next[0]->message))
+	if (target_lacks(d, d->next[0]->message))
 		return;
 	transaction = transaction_of(d->next, d->next_count, paths);
 	smtp_client_follow(d->client, &transaction);
 	d->next_sent = true;
-	loop_timer_arm(d->late, LATE_MS);
 }
 
 static void late(void *ctx)
