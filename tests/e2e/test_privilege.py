@@ -277,6 +277,18 @@ def other_watchdog(tap, folder):
             daemon.close()
 
 
+def descriptors_of(pid, inode):
+    """The descriptors of a process that are this inode; others may go."""
+    held = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            if os.stat(f"/proc/{pid}/fd/{fd}").st_ino == inode:
+                held.append(fd)
+        except FileNotFoundError:
+            pass
+    return held
+
+
 def activated(tap, folder):
     """A listening socket as descriptor 3; its port is never free."""
     with socket.socket() as sock:
@@ -294,9 +306,7 @@ def activated(tap, folder):
             tap.ok(code == 3, "a socket that was passed is the listener's "
                    f"{said if code != 3 else ''}")
             if os.geteuid() == 0:
-                fds = f"/proc/{daemon.process.pid}/fd"
-                held = [fd for fd in os.listdir(fds) if
-                        os.stat(f"{fds}/{fd}").st_ino == inode]
+                held = descriptors_of(daemon.process.pid, inode)
                 tap.ok(len(held) == 2 and "3" in held, "it is kept, and the "
                        f"listener has a duplicate: {sorted(held)}")
             else:
