@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "daemon/index_query.h"
 #include "daemon/index_schema.h"
+#include "daemon/index_tally.h"
 #include "smtp/smtp_path.h"
 #include "spool/segment.h"
 #include <pthread.h>
@@ -116,6 +117,7 @@ struct index {
 	char *path;
 	sqlite3 *db;
 	sqlite3_stmt *puts[PUT_COUNT];
+	struct index_tally *tally;
 	bool in_transaction;
 	_Atomic enum index_health health;
 	uint32_t segment; /* last record put */
@@ -182,6 +184,8 @@ static void close_db(struct index *index)
 		sqlite3_finalize(index->puts[i]);
 		index->puts[i] = NULL;
 	}
+	index_tally_free(index->tally);
+	index->tally = NULL;
 	sqlite3_close(index->db);
 	index->db = NULL;
 }
@@ -449,6 +453,14 @@ static void begin(struct index *index)
 	index->in_transaction = true;
 }
 
+static void write_counters(struct index *index)
+{
+	struct err err = ERR_INIT;
+
+	if (index_tally_write(index->tally, &err) < 0)
+		failed(index, "count");
+}
+
 static void commit(struct index *index)
 {
 	struct err err = ERR_INIT;
@@ -456,6 +468,7 @@ static void commit(struct index *index)
 	if (!index->in_transaction)
 		return;
 	index->in_transaction = false;
+	write_counters(index);
 	sqlite3_bind_int64(index->puts[PUT_UPTO_SEGMENT], 1, index->segment);
 	step(index, PUT_UPTO_SEGMENT);
 	sqlite3_bind_int64(index->puts[PUT_UPTO_OFFSET], 1,
@@ -612,6 +625,7 @@ static void remove_plan(struct index *index, const char *plan)
 	};
 
 	begin(index);
+	write_counters(index);
 	for (size_t i = 0; i < COUNT(sql); i++) {
 		sqlite3_stmt *stmt = NULL;
 
@@ -769,6 +783,9 @@ struct index *index_open(struct loop *loop, const char *dir,
 	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	if (open_or_make(index, rebuilt, err) < 0 ||
 	    make_lookups(index, err) < 0)
+		goto fail;
+	index->tally = index_tally_new(index->db, err);
+	if (!index->tally)
 		goto fail;
 	for (size_t i = 0; i < PUT_COUNT; i++) {
 		if (sqlite3_prepare_v3(index->db, put_sql[i], -1,
