@@ -3,9 +3,8 @@
 #include "base/list.h"
 #include <stdlib.h>
 
-static const char write_sql[] =
-	"INSERT INTO counter VALUES(?1, ?2, ?3, ?4)"
-	" ON CONFLICT DO UPDATE SET count = count + ?4";
+static const char write_sql[] = "INSERT INTO counter VALUES(?1, ?2, ?3, ?4)"
+				" ON CONFLICT DO UPDATE SET count = count + ?4";
 
 struct sum {
 	struct list link;
@@ -130,7 +129,8 @@ int index_tally_write(struct index_tally *tally, struct err *err)
 
 	list_each (it, next, &tally->sums)
 		if (result == 0 &&
-		    write_sum(tally->write, list_entry(it, struct sum, link)) < 0)
+		    write_sum(tally->write, list_entry(it, struct sum, link)) <
+			    0)
 			result = err_set(err, "index: %s",
 					 sqlite3_errmsg(tally->db));
 	forget(tally);
