@@ -99,8 +99,12 @@ class Sealed(World):
         super().__init__(Target, change=change)
         self.master = f"{self.folder}/master.key"
         with open(self.master, "w", encoding="ascii") as out:
-            out.write("0123456789abcdef" * 4 + "\n")
+            out.write(self.master_hex() + "\n")
         os.chmod(self.master, 0o600)
+
+    @staticmethod
+    def master_hex():
+        return "0123456789abcdef" * 4
 
     def start_with(self, *options, **more):
         self.daemon = peers.Child(
@@ -142,6 +146,48 @@ def found_in(folder, secrets):
                 text = file.read()
             found |= {(name, s.decode()) for s in secrets if s in text}
     return found
+
+
+def data_key(world):
+    """The plan's key, opened with openssl (RFC 3394) from its file."""
+    with open(f"{world.state}/plans/acme/data.key", encoding="ascii") as file:
+        wrapped = bytes.fromhex(json.load(file)["wrapped"])
+    done = subprocess.run(
+        ["openssl", "enc", "-d", "-id-aes256-wrap", "-iv", "A6" * 8, "-K",
+         world.master_hex()], input=wrapped, capture_output=True, check=True)
+    return done.stdout[-32:]
+
+
+def mappings_with(pid, secret):
+    """The VmFlags of each mapping of a process that has these bytes.  What is
+    larger than memory can be (a sanitizer's shadow) is left out."""
+    found, at = [], None
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as smaps, \
+            open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in smaps:
+            words = line.split()
+            if "-" in words[0] and len(words) > 4:
+                at = [int(part, 16) for part in words[0].split("-")]
+            elif words[0] == "VmFlags:" and {"rd", "wr"} <= set(words) and \
+                    at[1] - at[0] < 1 << 31:
+                memory.seek(at[0])
+                count = memory.read(at[1] - at[0]).count(secret)
+                found += [set(words[1:])] * count
+    return found
+
+
+def in_memory(tap, world):
+    """Keys lie on pages that are neither swapped out nor dumped."""
+    pid = world.daemon.process.pid
+    # A sanitizer answers mlock() itself.
+    want = {"dd"} if VARIANT in ("asan", "tsan") else {"lo", "dd"}
+    for what, secret in (("data key", data_key(world)),
+                         ("master key", bytes.fromhex(world.master_hex()))):
+        found = mappings_with(pid, secret)
+        tap.ok(found and all(want <= flags for flags in found),
+               f"the {what} is in memory {len(found)} times, on pages that "
+               f"are locked and in no core dump ({sorted(want)}): "
+               f"{[sorted(flags) for flags in found]}")
 
 
 def picture(folder):
@@ -436,6 +482,7 @@ def shred(tap, world, held):
                              ["--by", "anna", "--reason", "x", "--dry-run"])]
     tap.ok(wants == [2, 2, 2], "shred wants a name and a reason, and cannot "
            f"be tried: {wants}")
+    secret, pid = data_key(world), world.daemon.process.pid
     # Until the session has heard that its peer is gone.
     said = wait_for("shred is done", lambda: (
         lambda done: done[1] if done[0] == 0 else None)(world.tideover(
@@ -445,6 +492,12 @@ def shred(tap, world, held):
            "backups" in said["leaves"], "it says what it proves and what not")
     tap.ok(not found_in(world.state, [wrapped]),
            "the wrapped key is nowhere in the state folder")
+    if os.geteuid() == 0:
+        found = mappings_with(pid, secret)
+        tap.ok(not found, "the key is wiped from memory as well "
+               f"({len(found)} times there)")
+    else:
+        tap.skip("the key in memory", "not root")
     with open(f"{world.state}/plans/acme/journal.ndjson", "rb") as file:
         lines = [json.loads(line) for line in
                  file.read().strip(b"\0 \n").splitlines()]
@@ -493,6 +546,10 @@ def main():
         credential(world)
         wait_for("the plan goes on",
                  lambda: world.status().get("phase") == "holding")
+        if os.geteuid() == 0:
+            in_memory(tap, world)
+        else:
+            tap.skip("keys in memory", "not root")
         look(tap, world)
         # The segment of before the kill is cleared out: its mail moves.
         wait_for("the first segment is cleared out",
