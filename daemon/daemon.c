@@ -496,6 +496,26 @@ static const struct backlog_owner backlog_owner = {
 	.on_error = on_page_error,
 };
 
+/* The rate of the last day, across the restart. */
+static void remember_arrivals(struct daemon *daemon, const struct json *last)
+{
+	const struct json *hours = json_get(last, "arrived");
+	int64_t wall = clock_wall_ms(), mono = clock_mono_ms();
+	int64_t since = (int64_t)json_get_number(last, "since_ms", 0);
+
+	for (size_t i = 0; i < json_count(hours); i++) {
+		const struct json *hour = json_at(hours, i);
+
+		volume_remember(&daemon->arrivals,
+				(uint64_t)json_get_number(hour, "bytes", 0),
+				wall - (int64_t)json_get_number(hour, "from_ms",
+								0),
+				mono);
+	}
+	if (since > 0)
+		volume_known(&daemon->arrivals, wall - since, mono);
+}
+
 static void take_up(void *ctx, struct json *result, const struct err *err)
 {
 	struct daemon *daemon = ctx;
@@ -503,6 +523,7 @@ static void take_up(void *ctx, struct json *result, const struct err *err)
 
 	if (indexed > daemon->sequence)
 		daemon->sequence = indexed;
+	remember_arrivals(daemon, result);
 	json_free(result);
 	if (err) {
 		give_up(daemon, err->text);

@@ -379,6 +379,7 @@ static void put_message(struct index *index, const struct op *op)
 		step(index, PUT_MOVED);
 		return;
 	}
+	index_tally_arrived(index->tally, m.accepted_ms, m.body_bytes);
 	for (size_t i = 0; i < m.envelope_count; i++)
 		put_envelope(index, &m, i);
 }

@@ -98,7 +98,10 @@ typedef void index_json_fn(void *ctx, struct json *result,
 			   const struct err *err);
 void index_ledger(struct index *index, const char *plan, index_json_fn *done,
 		  void *ctx);
-/* The last sequence that any message has: {"sequence"}. */
+/* The last sequence that any message has, and the bytes that came in the hours
+ * of the last day; `since` is the first hour in which anything came, 0 if
+ * nothing ever did: {"sequence","since_ms","arrived":[{"from_ms","bytes"}]}.
+ * Wall. */
 void index_last(struct index *index, index_json_fn *done, void *ctx);
 /* Bytes of what lives, once per envelope, domain by domain: [{"domain",
  * "bytes"}].  Reads through all of it. */

@@ -679,22 +679,55 @@ static struct json *recent(sqlite3 *db, const struct index_select *select,
 	return finish(db, stmt, step, all, err);
 }
 
-static struct json *last(sqlite3 *db, struct err *err)
+static struct json *arrived(sqlite3 *db, struct err *err)
 {
 	sqlite3_stmt *stmt = NULL;
-	struct json *result;
+	struct json *hours = json_array();
 	int step;
 
 	if (prepare(db,
+		    "SELECT hour * 3600000, bytes FROM arrived"
+		    " WHERE hour > unixepoch() / 3600 - 24",
+		    &stmt, err) < 0) {
+		json_free(hours);
+		return NULL;
+	}
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct json *hour = json_object();
+
+		json_put_number(hour, "from_ms",
+				sqlite3_column_double(stmt, 0));
+		json_put_number(hour, "bytes", sqlite3_column_double(stmt, 1));
+		json_add(hours, hour);
+	}
+	return finish(db, stmt, step, hours, err);
+}
+
+static struct json *last(sqlite3 *db, struct err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	struct json *result, *hours = arrived(db, err);
+	int step;
+
+	if (!hours)
+		return NULL;
+	if (prepare(db,
 		    "SELECT max(coalesce((SELECT max(seq) FROM message), 0),"
 		    " coalesce((SELECT value FROM meta"
-		    " WHERE key = 'sequence'), 0))",
-		    &stmt, err) < 0)
+		    " WHERE key = 'sequence'), 0)),"
+		    " coalesce((SELECT min(hour) FROM arrived) * 3600000, 0)",
+		    &stmt, err) < 0) {
+		json_free(hours);
 		return NULL;
+	}
 	result = json_object();
-	while ((step = sqlite3_step(stmt)) == SQLITE_ROW)
+	json_put(result, "arrived", hours);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
 		json_put_number(result, "sequence",
 				sqlite3_column_double(stmt, 0));
+		json_put_number(result, "since_ms",
+				sqlite3_column_double(stmt, 1));
+	}
 	return finish(db, stmt, step, result, err);
 }
 

@@ -42,6 +42,8 @@ static const char index_schema[] =
 	"CREATE TABLE counter(plan TEXT NOT NULL, domain TEXT NOT NULL,"
 	" state INTEGER NOT NULL, count INTEGER NOT NULL,"
 	" PRIMARY KEY(plan, domain, state)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE arrived(hour INTEGER PRIMARY KEY, bytes INTEGER NOT NULL)"
+	" STRICT;"
 	"CREATE TRIGGER born AFTER INSERT ON envelope BEGIN"
 	" SELECT tally(new.plan, new.domain, new.state, 1); END;"
 	"CREATE TRIGGER moved AFTER UPDATE OF state ON envelope"

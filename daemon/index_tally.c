@@ -5,6 +5,13 @@
 
 static const char write_sql[] = "INSERT INTO counter VALUES(?1, ?2, ?3, ?4)"
 				" ON CONFLICT DO UPDATE SET count = count + ?4";
+static const char write_hour_sql[] =
+	"INSERT INTO arrived VALUES(?1, ?2)"
+	" ON CONFLICT DO UPDATE SET bytes = bytes + ?2";
+
+enum {
+	HOUR_MS = 3600 * 1000
+};
 
 struct sum {
 	struct list link;
@@ -14,10 +21,17 @@ struct sum {
 	char text[];
 };
 
+struct hour {
+	struct list link;
+	int64_t hour; /* since 1970 */
+	uint64_t bytes;
+};
+
 struct index_tally {
 	sqlite3 *db;
-	sqlite3_stmt *write;
-	struct list sums; /* the one used last in front */
+	sqlite3_stmt *write, *write_hour;
+	struct list sums;  /* the one used last in front */
+	struct list hours; /* in the order of their first message */
 };
 
 static struct slice text_of(sqlite3_value *value)
@@ -76,6 +90,20 @@ static void add(sqlite3_context *context, int count, sqlite3_value **values)
 	sum->change += sqlite3_value_int(values[3]);
 }
 
+void index_tally_arrived(struct index_tally *tally, int64_t accepted_ms,
+			 uint64_t bytes)
+{
+	int64_t hour = accepted_ms / HOUR_MS;
+	struct hour *last = list_entry(tally->hours.prev, struct hour, link);
+
+	if (list_is_empty(&tally->hours) || last->hour != hour) {
+		last = mem_alloc(sizeof(*last));
+		last->hour = hour;
+		list_append(&tally->hours, &last->link);
+	}
+	last->bytes += bytes;
+}
+
 static void forget(struct index_tally *tally)
 {
 	list_each (it, next, &tally->sums) {
@@ -83,6 +111,12 @@ static void forget(struct index_tally *tally)
 
 		list_remove(it);
 		free(sum);
+	}
+	list_each (it, next, &tally->hours) {
+		struct hour *hour = list_entry(it, struct hour, link);
+
+		list_remove(it);
+		free(hour);
 	}
 }
 
@@ -92,10 +126,14 @@ struct index_tally *index_tally_new(sqlite3 *db, struct err *err)
 
 	tally->db = db;
 	list_init(&tally->sums);
+	list_init(&tally->hours);
 	if (sqlite3_create_function(db, "tally", 4, SQLITE_UTF8, tally, add,
 				    NULL, NULL) == SQLITE_OK &&
 	    sqlite3_prepare_v3(db, write_sql, -1, SQLITE_PREPARE_PERSISTENT,
-			       &tally->write, NULL) == SQLITE_OK)
+			       &tally->write, NULL) == SQLITE_OK &&
+	    sqlite3_prepare_v3(db, write_hour_sql, -1,
+			       SQLITE_PREPARE_PERSISTENT, &tally->write_hour,
+			       NULL) == SQLITE_OK)
 		return tally;
 	err_set(err, "index: %s", sqlite3_errmsg(db));
 	index_tally_free(tally);
@@ -108,6 +146,7 @@ void index_tally_free(struct index_tally *tally)
 		return;
 	forget(tally);
 	sqlite3_finalize(tally->write);
+	sqlite3_finalize(tally->write_hour);
 	free(tally);
 }
 
@@ -123,16 +162,33 @@ static int write_sum(sqlite3_stmt *write, const struct sum *sum)
 	return sqlite3_reset(write) == SQLITE_OK ? 0 : -1;
 }
 
+static int write_hour(sqlite3_stmt *write, const struct hour *hour)
+{
+	sqlite3_bind_int64(write, 1, hour->hour);
+	sqlite3_bind_int64(write, 2, (sqlite3_int64)hour->bytes);
+	sqlite3_step(write);
+	return sqlite3_reset(write) == SQLITE_OK ? 0 : -1;
+}
+
+static int write_all(struct index_tally *tally)
+{
+	list_each (it, next, &tally->sums)
+		if (write_sum(tally->write, list_entry(it, struct sum, link)) <
+		    0)
+			return -1;
+	list_each (it, next, &tally->hours)
+		if (write_hour(tally->write_hour,
+			       list_entry(it, struct hour, link)) < 0)
+			return -1;
+	return 0;
+}
+
 int index_tally_write(struct index_tally *tally, struct err *err)
 {
-	int result = 0;
+	int result = write_all(tally);
 
-	list_each (it, next, &tally->sums)
-		if (result == 0 &&
-		    write_sum(tally->write, list_entry(it, struct sum, link)) <
-			    0)
-			result = err_set(err, "index: %s",
-					 sqlite3_errmsg(tally->db));
+	if (result < 0)
+		err_set(err, "index: %s", sqlite3_errmsg(tally->db));
 	forget(tally);
 	return result;
 }

@@ -2,12 +2,20 @@
 
 enum {
 	MINUTE_MS = 60 * 1000,
-	HOUR_MS = 60 * MINUTE_MS
+	HOUR_MS = 60 * MINUTE_MS,
+	DAY_MS = VOLUME_HOURS * HOUR_MS
 };
+
+/* Never below zero, of whatever a machine that is just up is told of its day
+ * before. */
+static int64_t hour_of(int64_t mono_ms)
+{
+	return (mono_ms + DAY_MS) / HOUR_MS;
+}
 
 static void advance(struct volume *volume, int64_t mono_ms)
 {
-	int64_t hour = mono_ms / HOUR_MS;
+	int64_t hour = hour_of(mono_ms);
 
 	for (int i = 0; volume->hour < hour && i < VOLUME_HOURS; i++) {
 		volume->hour++;
@@ -19,7 +27,7 @@ static void advance(struct volume *volume, int64_t mono_ms)
 
 void volume_begin(struct volume *volume, int64_t mono_ms)
 {
-	*volume = (struct volume){ .hour = mono_ms / HOUR_MS,
+	*volume = (struct volume){ .hour = hour_of(mono_ms),
 				   .begun_ms = mono_ms };
 }
 
@@ -27,6 +35,27 @@ void volume_add(struct volume *volume, uint64_t bytes, int64_t mono_ms)
 {
 	advance(volume, mono_ms);
 	volume->bucket[volume->hour % VOLUME_HOURS] += bytes;
+}
+
+void volume_remember(struct volume *volume, uint64_t bytes, int64_t age_ms,
+		     int64_t mono_ms)
+{
+	/* Most of an hour of the clock is in one or the other of ours. */
+	int64_t hour = hour_of(mono_ms - age_ms + HOUR_MS / 2);
+
+	advance(volume, mono_ms);
+	if (hour > volume->hour)
+		hour = volume->hour;
+	if (age_ms >= 0 && hour > volume->hour - VOLUME_HOURS)
+		volume->bucket[hour % VOLUME_HOURS] += bytes;
+}
+
+void volume_known(struct volume *volume, int64_t age_ms, int64_t mono_ms)
+{
+	if (age_ms > DAY_MS)
+		age_ms = DAY_MS;
+	if (mono_ms - age_ms < volume->begun_ms)
+		volume->begun_ms = mono_ms - age_ms;
 }
 
 double volume_per_hour(struct volume *volume, int64_t mono_ms)

@@ -45,6 +45,10 @@ def report(tap, world, suffix):
     return path
 
 
+def hours_left(world):
+    return world.must(0, "status")["space"]["hours_left"]
+
+
 def half_an_index(world):
     """As a start leaves it that was killed while it read the evidence."""
     index = sqlite3.connect(f"{world.state}/index.sqlite")
@@ -61,6 +65,7 @@ def space(tap, world, key):
         glob.glob(f"{world.state}/spool/*.seg")) == 1, 60)
     gone = len(glob.glob(f"{world.state}/evidence/*.seg"))
     tap.ok(gone >= 1, f"{gone} segments are cleared out, their evidence stays")
+    before = hours_left(world)
     world.must(0, "stop")
     said = world.must(0, "spool", "verify", world.state)
     tap.ok(said["balances"] and len(said["messages"]) == MESSAGES,
@@ -70,6 +75,10 @@ def space(tap, world, key):
     world.start_daemon()
     wait_for("the plan goes on",
              lambda: world.status().get("phase") == "trailing")
+    after = hours_left(world)
+    # Of hours that began within this run, so many as it knows of.
+    tap.ok(after and before / 62 < after < before * 62, "what came before a "
+           f"start counts for how long the disk lasts: {before} h, {after} h")
     ledger = world.status()["domains"][0]["ledger"]
     tap.ok(ledger["accepted"] == MESSAGES and ledger["held"] == 1 and
            ledger["delivered"] == MESSAGES - 1 and ledger["balances"],

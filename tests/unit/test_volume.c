@@ -51,12 +51,41 @@ static void what_came_before_yesterday_is_forgotten(void **state)
 	assert_true(volume_per_hour(&volume, now + 1000 * HOUR_MS) == 0);
 }
 
+/* The hours of the clock and ours begin at different minutes. */
+static void a_restart_remembers_the_day(void **state)
+{
+	struct volume volume;
+
+	volume_begin(&volume, BEGUN_MS);
+	for (int hour = 0; hour < 30; hour++)
+		volume_remember(&volume, 5000, hour * HOUR_MS + HOUR_MS / 3,
+				BEGUN_MS);
+	volume_known(&volume, 30 * HOUR_MS, BEGUN_MS);
+	about(volume_per_hour(&volume, BEGUN_MS), 5000 * 24 / 23.5);
+	/* And goes on. */
+	volume_add(&volume, 235000, BEGUN_MS + 1);
+	about(volume_per_hour(&volume, BEGUN_MS + 1), 5000 * 24 / 23.5 + 10000);
+}
+
+static void a_machine_that_is_just_up_remembers_as_well(void **state)
+{
+	struct volume volume;
+
+	volume_begin(&volume, 20000);
+	volume_remember(&volume, 6000, 2 * HOUR_MS, 20000);
+	volume_remember(&volume, 1000, -HOUR_MS, 20000); /* the clock stepped */
+	volume_known(&volume, 2 * HOUR_MS, 20000);
+	about(volume_per_hour(&volume, 20000), 3000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_young_one_counts_since_its_beginning),
 		cmocka_unit_test(a_first_message_is_no_flood),
 		cmocka_unit_test(what_came_before_yesterday_is_forgotten),
+		cmocka_unit_test(a_restart_remembers_the_day),
+		cmocka_unit_test(a_machine_that_is_just_up_remembers_as_well),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
