@@ -222,8 +222,8 @@ static void is_held(void *ctx, const struct err *err)
 	for (size_t i = 0; i < bounce->count; i++)
 		bounce->envelopes[i]->acting = true;
 	bounce->read =
-		spool_read_body(bounce->spec.store->spool, &message(bounce)->id,
-				&message(bounce)->place,
+		spool_read_body(bounce->spec.store->reader,
+				&message(bounce)->id, &message(bounce)->place,
 				message(bounce)->body_bytes, 0, DSN_HEADER_MAX,
 				header_came, bounce);
 }
@@ -290,7 +290,7 @@ static bool open_courier(struct bounce *bounce, struct err *err)
 		return false;
 	spec = (struct courier_spec){
 		.loop = bounce->spec.store->loop,
-		.spool = bounce->spec.store->spool,
+		.reader = bounce->spec.store->reader,
 		.resolver = bounce->spec.cutover->resolver,
 		.tls = bounce->tls,
 		.policy = plan->bounce.tls,

@@ -215,7 +215,7 @@ static void message_bytes(void *ctx, struct slice bytes, const struct err *err);
 
 static void message_more(struct message_read *read)
 {
-	spool_read_body(read->call->daemon->store.spool, &read->id,
+	spool_read_body(read->call->daemon->store.reader, &read->id,
 			&read->place, read->bytes, read->at, RECORD_BODY_INLINE,
 			message_bytes, read);
 }

@@ -203,7 +203,7 @@ static void body_came(void *ctx, struct slice bytes, const struct err *err)
 
 static void body_read(struct courier *c)
 {
-	c->read = spool_read_body(c->spec.spool, &c->parcel.id,
+	c->read = spool_read_body(c->spec.reader, &c->parcel.id,
 				  &c->parcel.place, c->parcel.bytes, c->body_at,
 				  CHUNK, body_came, c);
 }

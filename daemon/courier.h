@@ -9,7 +9,7 @@
 #ifndef DAEMON_COURIER_H
 #define DAEMON_COURIER_H
 
-#include "daemon/spool_writer.h"
+#include "daemon/spool_reader.h"
 #include "daemon/trust.h"
 #include "dns/dns_resolver.h"
 #include "net/tls.h"
@@ -20,7 +20,7 @@ struct courier;
 
 struct courier_spec {
 	struct loop *loop;
-	struct spool_writer *spool;
+	struct spool_reader *reader;
 	struct dns_resolver *resolver; /* for names; may be NULL */
 	struct tls_client *tls;
 	enum plan_tls policy;

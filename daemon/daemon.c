@@ -191,10 +191,10 @@ static int open_spool(struct daemon *daemon, struct err *err)
 			 (unsigned long long)result.records);
 	daemon->store.spool =
 		spool_writer_new(daemon->loop, spool, &result, err);
-	outcome = daemon->store.spool ? 0 : -1;
 	if (daemon->store.spool)
-		spool_writer_use_keys(daemon->store.spool,
-				      daemon->store.keyring);
+		daemon->store.reader = spool_reader_new(
+			daemon->loop, spool, daemon->store.keyring, err);
+	outcome = daemon->store.reader ? 0 : -1;
 out:
 	free(spool);
 	free(evidence);
@@ -662,6 +662,7 @@ void daemon_free(struct daemon *daemon)
 	/* What becomes durable from here on only the index still learns. */
 	daemon->cutovers = NULL;
 	daemon->cutover_count = 0;
+	spool_reader_free(daemon->store.reader);
 	if (daemon->store.spool)
 		spool_writer_free(daemon->store.spool);
 	if (daemon->store.index)

@@ -275,7 +275,7 @@ static void body_read(struct delivery *d)
 {
 	const struct queue_message *message = d->claims[0]->message;
 
-	d->read = spool_read_body(d->store->spool, &message->id,
+	d->read = spool_read_body(d->store->reader, &message->id,
 				  &message->place, message->body_bytes,
 				  d->body_at, CHUNK, body_came, d);
 }

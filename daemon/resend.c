@@ -215,7 +215,7 @@ static void use_target(struct resend *resend,
 	resend->target = target;
 	resend->courier = courier_new(&(struct courier_spec){
 		.loop = resend->spec.store->loop,
-		.spool = resend->spec.store->spool,
+		.reader = resend->spec.store->reader,
 		.resolver = cutover->resolver,
 		.tls = cutover->tls,
 		.policy = cutover->plan->replay.tls,

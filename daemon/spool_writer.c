@@ -5,7 +5,6 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "daemon/spool_io.h"
-#include "spool/sealed.h"
 #include "spool/segment.h"
 #include <dirent.h>
 #include <errno.h>
@@ -30,7 +29,6 @@ enum {
 	SIDE_ROOM = 256 * 1024,
 	SIDE_FULL = 1024 * 1024,
 	SIDES_FULL = 64 * 1024 * 1024, /* of all: each waits for its own */
-	READERS = 2,
 };
 
 enum job_kind {
@@ -74,34 +72,17 @@ struct spool_append {
 	void *ctx;
 };
 
-struct spool_read {
-	struct spool_read *next;
-	struct spool_writer *writer;
-	struct id id;
-	struct spool_place place;
-	uint64_t whole, from;
-	size_t len;
-	struct buf bytes;
-	struct err err;
-	spool_body_fn *done; /* NULL: cancelled */
-	void *ctx;
-};
-
 struct spool_writer {
 	struct loop *loop;
 	char *dir;
 	const struct spool_io *io;
-	struct keyring *keyring; /* or NULL */
 	pthread_t thread;
-	pthread_t readers[READERS];
-	size_t reader_count;
 	bool thread_runs;
 
 	pthread_mutex_t lock;
-	pthread_cond_t more, more_reads;
+	pthread_cond_t more;
 	struct job *first, **last;
 	bool has_side_job; /* among these */
-	struct spool_read *reads, **last_read;
 	struct spool_append *done, **last_done;
 	bool ending;
 
@@ -731,138 +712,6 @@ void spool_side_abort(struct spool_side *side)
 	push_side(side, JOB_SIDE_ABORT, NULL);
 }
 
-/* Reading bodies. */
-
-static void read_done(void *ctx)
-{
-	struct spool_read *read = ctx;
-
-	if (read->done)
-		read->done(read->ctx, buf_slice(&read->bytes),
-			   err_is_set(&read->err) ? &read->err : NULL);
-	buf_release(&read->bytes);
-	free(read);
-}
-
-/* An open body: a side file, or its part of a segment. */
-struct body_file {
-	const char *path;
-	int fd;
-	uint64_t begins;
-};
-
-static int read_at(void *ctx, uint64_t at, size_t len, struct buf *out,
-		   struct err *err)
-{
-	const struct body_file *file = ctx;
-	size_t end = out->len + len;
-
-	buf_reserve(out, len);
-	at += file->begins;
-	while (out->len < end) {
-		ssize_t got = pread(file->fd, out->p + out->len, end - out->len,
-				    (off_t)at);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return err_errno(err, "cannot read %s", file->path);
-		if (got == 0)
-			return err_set(err, "%s ends too early", file->path);
-		out->len += (size_t)got;
-		at += (uint64_t)got;
-	}
-	return 0;
-}
-
-static void read_bytes(struct spool_read *read)
-{
-	char *path = read->place.body == 0 ?
-			     side_path(read->writer, &read->id, ".msg") :
-			     mem_printf("%s/%08u.seg", read->writer->dir,
-					read->place.segment);
-	struct body_file file = {
-		.path = path,
-		.fd = open(path, O_RDONLY | O_CLOEXEC),
-		.begins = read->place.body,
-	};
-
-	if (file.fd < 0)
-		err_errno(&read->err, "cannot open %s", path);
-	else if (!read->place.sealed)
-		read_at(&file, read->from, read->len, &read->bytes, &read->err);
-	else if (!read->writer->keyring)
-		err_set(&read->err, "message %s: its data key is not here",
-			read->id.text);
-	else
-		sealed_body_open(read->writer->keyring, &read->id, read->whole,
-				 read->from, read->len, read_at, &file,
-				 &read->bytes, &read->err);
-	if (file.fd >= 0)
-		close(file.fd);
-	free(path);
-}
-
-static void *reader_thread(void *ctx)
-{
-	struct spool_writer *writer = ctx;
-
-	for (;;) {
-		struct spool_read *read;
-
-		pthread_mutex_lock(&writer->lock);
-		while (!writer->reads && !writer->ending)
-			pthread_cond_wait(&writer->more_reads, &writer->lock);
-		read = writer->reads;
-		if (read) {
-			writer->reads = read->next;
-			if (!writer->reads)
-				writer->last_read = &writer->reads;
-		}
-		pthread_mutex_unlock(&writer->lock);
-		if (!read)
-			return NULL;
-		read_bytes(read);
-		loop_post(writer->loop, read_done, read);
-	}
-}
-
-struct spool_read *spool_read_body(struct spool_writer *writer,
-				   const struct id *id,
-				   const struct spool_place *place,
-				   uint64_t bytes, uint64_t from, size_t max,
-				   spool_body_fn *done, void *ctx)
-{
-	struct spool_read *read = mem_alloc(sizeof(*read));
-
-	read->writer = writer;
-	read->id = *id;
-	read->place = *place;
-	read->whole = bytes;
-	read->from = from;
-	read->len = bytes - from < max ? (size_t)(bytes - from) : max;
-	read->done = done;
-	read->ctx = ctx;
-	pthread_mutex_lock(&writer->lock);
-	*writer->last_read = read;
-	writer->last_read = &read->next;
-	pthread_mutex_unlock(&writer->lock);
-	pthread_cond_signal(&writer->more_reads);
-	return read;
-}
-
-void spool_writer_use_keys(struct spool_writer *writer, struct keyring *keyring)
-{
-	writer->keyring = keyring;
-}
-
-void spool_read_cancel(struct spool_read **read)
-{
-	if (*read)
-		(*read)->done = NULL;
-	*read = NULL;
-}
-
 /* Life. */
 
 static uint64_t sweep_dir(const char *dir)
@@ -885,20 +734,6 @@ static uint64_t sweep_dir(const char *dir)
 	if (entries)
 		closedir(entries);
 	return bytes;
-}
-
-static int start_threads(struct spool_writer *writer, struct err *err)
-{
-	if (pthread_create(&writer->thread, NULL, spool_thread, writer) != 0)
-		return err_set(err, "cannot start the spool thread");
-	writer->thread_runs = true;
-	for (size_t i = 0; i < READERS; i++) {
-		if (pthread_create(&writer->readers[i], NULL, reader_thread,
-				   writer) != 0)
-			return err_set(err, "cannot start a reader thread");
-		writer->reader_count++;
-	}
-	return 0;
 }
 
 /* The last segment of an earlier run: after a kill its records are in the
@@ -943,20 +778,24 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 	writer->fd = -1;
 	writer->last = &writer->first;
 	writer->last_done = &writer->done;
-	writer->last_read = &writer->reads;
 	pthread_mutex_init(&writer->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&writer->more, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	pthread_cond_init(&writer->more_reads, NULL);
 	vouch_for(writer, found);
 	atomic_store(&writer->bytes, sweep_dir(dir));
-	if (segment_open(writer, err) < 0 || start_threads(writer, err) < 0) {
-		spool_writer_free(writer);
-		return NULL;
+	if (segment_open(writer, err) < 0)
+		goto fail;
+	if (pthread_create(&writer->thread, NULL, spool_thread, writer) != 0) {
+		err_set(err, "cannot start the spool thread");
+		goto fail;
 	}
+	writer->thread_runs = true;
 	return writer;
+fail:
+	spool_writer_free(writer);
+	return NULL;
 }
 
 void spool_writer_free(struct spool_writer *writer)
@@ -967,17 +806,13 @@ void spool_writer_free(struct spool_writer *writer)
 	writer->ending = true;
 	pthread_mutex_unlock(&writer->lock);
 	pthread_cond_broadcast(&writer->more);
-	pthread_cond_broadcast(&writer->more_reads);
 	if (writer->thread_runs)
 		pthread_join(writer->thread, NULL);
-	for (size_t i = 0; i < writer->reader_count; i++)
-		pthread_join(writer->readers[i], NULL);
 	tell_done(writer);
 	segment_close(writer);
 	loop_timer_free(writer->kick);
 	pthread_mutex_destroy(&writer->lock);
 	pthread_cond_destroy(&writer->more);
-	pthread_cond_destroy(&writer->more_reads);
 	free(writer->dir);
 	free(writer);
 }

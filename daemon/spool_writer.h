@@ -3,8 +3,7 @@
  *
  * One writer, group commit: everything that waits goes out in one writev and
  * one fdatasync, then the waiters learn it.  Segments are 64 MiB, named by
- * number ("00000001.seg"), the next one zeroed in advance; lib/spool knows
- * their format.  A failed write or sync retires the segment for good (after
+ * number ("00000001.seg"); lib/spool knows their format.  A failed write or sync retires the segment for good (after
  * EIO a second sync may lie), its waiters get the error and appends go to a
  * new segment; when that fails too, and not for want of space, the writer is
  * `broken`: every append fails until a restart and the valves close.
@@ -15,7 +14,6 @@
 #define DAEMON_SPOOL_WRITER_H
 
 #include "net/loop.h"
-#include "spool/keyring.h"
 #include "spool/record.h"
 #include "spool/scan.h"
 
@@ -86,23 +84,6 @@ void spool_side_on_room(struct spool_side *side, loop_fn *room, void *ctx);
 void spool_side_end(struct spool_side *side);
 /* Removes the file. */
 void spool_side_abort(struct spool_side *side);
-
-/* For bodies that are sealed; borrowed.  Before the first of them is read. */
-void spool_writer_use_keys(struct spool_writer *writer,
-			   struct keyring *keyring);
-
-/* Body of a kept message, for replay: read (and opened, if it is sealed: `bytes`
- * and `from` are of the plain body) on a worker thread, delivered on the loop.
- * `done` runs exactly once unless cancelled. */
-typedef void spool_body_fn(void *ctx, struct slice bytes,
-			   const struct err *err);
-struct spool_read;
-struct spool_read *spool_read_body(struct spool_writer *writer,
-				   const struct id *id,
-				   const struct spool_place *place,
-				   uint64_t bytes, uint64_t from, size_t max,
-				   spool_body_fn *done, void *ctx);
-void spool_read_cancel(struct spool_read **read);
 
 /* The segment that is written, or will be next: not to be removed. */
 uint32_t spool_writer_head(const struct spool_writer *writer);

@@ -9,11 +9,13 @@
 #define DAEMON_STORE_H
 
 #include "daemon/index.h"
+#include "daemon/spool_reader.h"
 #include "daemon/spool_writer.h"
 
 struct store {
 	struct loop *loop;
 	struct spool_writer *spool;
+	struct spool_reader *reader;
 	struct index *index;
 	struct keyring *keyring;
 };
