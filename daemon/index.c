@@ -1,13 +1,11 @@
 #include "daemon/index.h"
 #include "base/clock.h"
-#include "base/encode.h"
 #include "base/file.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "daemon/index_query.h"
+#include "daemon/index_rows.h"
 #include "daemon/index_schema.h"
-#include "daemon/index_tally.h"
-#include "smtp/smtp_path.h"
 #include "spool/segment.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -67,62 +65,13 @@ struct op {
 	char bytes[]; /* OP_PUT: the payload */
 };
 
-enum put {
-	PUT_MESSAGE,
-	PUT_MOVED,
-	PUT_ENVELOPE,
-	PUT_BEGIN,
-	PUT_ATTEMPT,
-	PUT_END,
-	PUT_STATE,
-	PUT_UPTO_SEGMENT,
-	PUT_UPTO_OFFSET,
-	PUT_FIND,
-	PUT_FREE_SEQ,
-	PUT_COUNT
-};
-
-static const char *const put_sql[PUT_COUNT] = {
-	[PUT_MESSAGE] =
-		"INSERT OR IGNORE INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,"
-		"?9,?10,?11,?12,?13,?14,?15)",
-	[PUT_MOVED] = "UPDATE message SET segment = ?2, offset = ?3, body = ?4"
-		      " WHERE id = ?1 AND segment < ?2",
-	[PUT_ENVELOPE] =
-		"INSERT OR IGNORE INTO envelope(seq,n,plan,domain,forward_path)"
-		" VALUES(?1,?2,?3,?4,?5)",
-	[PUT_BEGIN] =
-		"UPDATE envelope SET begin = ?3 WHERE seq = ?1 AND n = ?2",
-	[PUT_ATTEMPT] =
-		"INSERT OR IGNORE INTO attempt VALUES(?1,?2,?3,?4,?5,?6,?7,?8,"
-		"?9,?10,?11,?12)",
-	[PUT_END] =
-		"UPDATE envelope SET begin = 0, attempts = max(attempts, ?3),"
-		" state = ?4, next = ?5, uncertain = uncertain + ?6,"
-		" ended = iif(?4 >= 2, ?7, 0) WHERE seq = ?1 AND n = ?2",
-	[PUT_STATE] =
-		"UPDATE envelope SET state = ?3, mailbox_held = ?4, by = ?5,"
-		" reason = ?6, next = 0, ended = iif(?3 >= 2, ?7, 0)"
-		" WHERE seq = ?1 AND n = ?2",
-	[PUT_UPTO_SEGMENT] = "UPDATE meta SET value = ?1"
-			     " WHERE key = 'segment'",
-	[PUT_UPTO_OFFSET] = "UPDATE meta SET value = ?1 WHERE key = 'offset'",
-	[PUT_FIND] = "SELECT seq FROM message WHERE id = ?1",
-	[PUT_FREE_SEQ] = "SELECT max(seq) + 1 FROM message",
-};
-
 struct index {
 	struct loop *loop;
 	struct keyring *keyring; /* or NULL */
 	char *path;
 	sqlite3 *db;
-	sqlite3_stmt *puts[PUT_COUNT];
-	struct index_tally *tally;
-	bool in_transaction;
+	struct index_rows *rows; /* the thread's */
 	_Atomic enum index_health health;
-	uint32_t segment; /* last record put */
-	uint64_t offset;
-	struct slice *paths; /* room for decoding, the thread's */
 	pthread_t thread;
 	bool runs;
 	pthread_mutex_t lock;
@@ -135,13 +84,6 @@ struct index {
 };
 
 /* Opening. */
-
-static int run_sql(sqlite3 *db, const char *sql, struct err *err)
-{
-	if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
-		return 0;
-	return err_set(err, "index: %s", sqlite3_errmsg(db));
-}
 
 static int64_t ask_meta(sqlite3 *db, const char *key)
 {
@@ -170,22 +112,18 @@ static int open_db(struct index *index, struct err *err)
 	if (index_query_functions(index->db, index->keyring, err) < 0)
 		return -1;
 	/* The spool is the truth: a lost tail of the index is read again. */
-	return run_sql(index->db,
-		       "PRAGMA journal_mode = WAL;"
-		       "PRAGMA synchronous = NORMAL;"
-		       "PRAGMA cache_size = -16000;"
-		       "PRAGMA wal_autocheckpoint = 4000",
-		       err);
+	return index_run_sql(index->db,
+			     "PRAGMA journal_mode = WAL;"
+			     "PRAGMA synchronous = NORMAL;"
+			     "PRAGMA cache_size = -16000;"
+			     "PRAGMA wal_autocheckpoint = 4000",
+			     err);
 }
 
 static void close_db(struct index *index)
 {
-	for (size_t i = 0; i < PUT_COUNT; i++) {
-		sqlite3_finalize(index->puts[i]);
-		index->puts[i] = NULL;
-	}
-	index_tally_free(index->tally);
-	index->tally = NULL;
+	index_rows_free(index->rows);
+	index->rows = NULL;
 	sqlite3_close(index->db);
 	index->db = NULL;
 }
@@ -232,274 +170,21 @@ static int open_or_make(struct index *index, bool *rebuilt, struct err *err)
 	}
 	err_clear(err);
 	if (open_db(index, err) < 0 ||
-	    run_sql(index->db, "BEGIN IMMEDIATE", err) < 0 ||
-	    run_sql(index->db, index_schema, err) < 0)
+	    index_run_sql(index->db, "BEGIN IMMEDIATE", err) < 0 ||
+	    index_run_sql(index->db, index_schema, err) < 0)
 		return -1;
-	return run_sql(index->db, "COMMIT", err);
+	return index_run_sql(index->db, "COMMIT", err);
 }
 
 /* Beside the tables, and cheap to make anew in a file that lacks them. */
 static int make_lookups(struct index *index, struct err *err)
 {
-	return run_sql(index->db,
-		       "CREATE INDEX IF NOT EXISTS place ON message(segment);"
-		       "CREATE INDEX IF NOT EXISTS side ON message(segment)"
-		       " WHERE body = 0",
-		       err);
-}
-
-/* Writing, on the index thread. */
-
-/* A bad file is another matter than a full disk: what it says is no good. */
-static bool is_corrupt(sqlite3 *db)
-{
-	int code = sqlite3_errcode(db) & 0xff;
-
-	return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
-}
-
-static void failed(struct index *index, const char *what)
-{
-	if (index->health == INDEX_WELL)
-		log_error("cannot %s: %s; the queue goes on, the index is "
-			  "brought up to date at the next start",
-			  what, sqlite3_errmsg(index->db));
-	if (is_corrupt(index->db))
-		index->health = INDEX_CORRUPT;
-	else if (index->health == INDEX_WELL)
-		index->health = INDEX_BEHIND;
-}
-
-static void bind_slice(sqlite3_stmt *stmt, int at, struct slice text)
-{
-	sqlite3_bind_text(stmt, at, text.p, (int)text.len, SQLITE_STATIC);
-}
-
-static int step(struct index *index, enum put put)
-{
-	sqlite3_stmt *stmt = index->puts[put];
-	int result = sqlite3_step(stmt);
-
-	sqlite3_reset(stmt);
-	if (result != SQLITE_DONE && result != SQLITE_ROW)
-		failed(index, "write the index");
-	return result == SQLITE_DONE ? sqlite3_changes(index->db) : -1;
-}
-
-static int64_t find_seq(struct index *index, const struct id *id)
-{
-	sqlite3_stmt *stmt = index->puts[PUT_FIND];
-	int64_t seq = -1;
-
-	sqlite3_bind_text(stmt, 1, id->text, ID_LEN, SQLITE_STATIC);
-	if (sqlite3_step(stmt) == SQLITE_ROW)
-		seq = sqlite3_column_int64(stmt, 0);
-	sqlite3_reset(stmt);
-	return seq;
-}
-
-static void put_envelope(struct index *index, const struct record_message *m,
-			 size_t n)
-{
-	sqlite3_stmt *stmt = index->puts[PUT_ENVELOPE];
-	struct slice path = m->forward_paths[n];
-	char domain[SMTP_DOMAIN];
-
-	if (!smtp_domain_normal(slice_from(path,
-					   (size_t)slice_rfind(path, '@') + 1),
-				domain))
-		snprintf(domain, sizeof(domain), "?");
-	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)m->sequence);
-	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)n);
-	bind_slice(stmt, 3, m->plan);
-	sqlite3_bind_text(stmt, 4, domain, -1, SQLITE_STATIC);
-	bind_slice(stmt, 5, path);
-	step(index, PUT_ENVELOPE);
-}
-
-/*
- * Not one of this id, and its sequence is another's: a plan was removed, and
- * its numbers given again, or an index that could not be written gave them
- * twice.  It must not get lost for that.
- */
-static bool put_anyway(struct index *index, struct record_message *m)
-{
-	sqlite3_stmt *stmt = index->puts[PUT_FREE_SEQ];
-
-	if (find_seq(index, &m->id) >= 0)
-		return false;
-	if (sqlite3_step(stmt) == SQLITE_ROW)
-		m->sequence = (uint64_t)sqlite3_column_int64(stmt, 0);
-	sqlite3_reset(stmt);
-	log_warn("message %s has the sequence of another: it is %llu now",
-		 m->id.text, (unsigned long long)m->sequence);
-	sqlite3_bind_int64(index->puts[PUT_MESSAGE], 1,
-			   (sqlite3_int64)m->sequence);
-	return step(index, PUT_MESSAGE) > 0;
-}
-
-static void put_message(struct index *index, const struct op *op)
-{
-	sqlite3_stmt *stmt = index->puts[PUT_MESSAGE];
-	struct record_message m;
-	char sha[DIGEST_TEXT];
-	int added;
-
-	if (record_message_decode(slice_of(op->bytes, op->len), &m,
-				  index->paths, NULL) < 0)
-		return;
-	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)m.sequence);
-	sqlite3_bind_text(stmt, 2, m.id.text, ID_LEN, SQLITE_STATIC);
-	bind_slice(stmt, 3, m.plan);
-	sqlite3_bind_int64(stmt, 4, m.accepted_ms);
-	bind_slice(stmt, 5, m.reverse_path);
-	bind_slice(stmt, 6, m.helo);
-	bind_slice(stmt, 7, m.peer);
-	bind_slice(stmt, 8, m.protocol);
-	bind_slice(stmt, 9, m.tls);
-	sqlite3_bind_int(stmt, 10,
-			 (m.eightbit ? INDEX_EIGHTBIT : 0) |
-				 (m.utf8 ? INDEX_UTF8 : 0) |
-				 (m.sealed ? INDEX_SEALED : 0));
-	sqlite3_bind_int64(stmt, 11, (sqlite3_int64)m.body_bytes);
-	sqlite3_bind_text(stmt, 12, digest_text(m.sha256, sha), -1,
-			  SQLITE_STATIC);
-	sqlite3_bind_int64(stmt, 13, op->segment);
-	sqlite3_bind_int64(stmt, 14, (sqlite3_int64)op->offset);
-	sqlite3_bind_int64(stmt, 15, (sqlite3_int64)op->body);
-	added = step(index, PUT_MESSAGE);
-	if (added < 0 || (added == 0 && !put_anyway(index, &m))) {
-		/* Known: its segment was cleared out and it moved, or a scan
-		 * reads it again. */
-		stmt = index->puts[PUT_MOVED];
-		sqlite3_bind_text(stmt, 1, m.id.text, ID_LEN, SQLITE_STATIC);
-		sqlite3_bind_int64(stmt, 2, op->segment);
-		sqlite3_bind_int64(stmt, 3, (sqlite3_int64)op->offset);
-		sqlite3_bind_int64(stmt, 4, (sqlite3_int64)op->body);
-		step(index, PUT_MOVED);
-		return;
-	}
-	index_tally_arrived(index->tally, m.accepted_ms, m.body_bytes);
-	for (size_t i = 0; i < m.envelope_count; i++)
-		put_envelope(index, &m, i);
-}
-
-static void put_attempt(struct index *index, const struct op *op)
-{
-	sqlite3_stmt *stmt = index->puts[PUT_ATTEMPT];
-	struct record_attempt a;
-	int64_t seq;
-
-	if (record_attempt_decode(slice_of(op->bytes, op->len), &a, NULL) < 0)
-		return;
-	seq = find_seq(index, &a.id);
-	if (a.begin) {
-		stmt = index->puts[PUT_BEGIN];
-		sqlite3_bind_int64(stmt, 1, seq);
-		sqlite3_bind_int64(stmt, 2, a.envelope);
-		sqlite3_bind_int64(stmt, 3, a.number);
-		step(index, PUT_BEGIN);
-		return;
-	}
-	sqlite3_bind_int64(stmt, 1, seq);
-	sqlite3_bind_int64(stmt, 2, a.envelope);
-	sqlite3_bind_int64(stmt, 3, a.number);
-	sqlite3_bind_int64(stmt, 4, a.at_ms);
-	bind_slice(stmt, 5, a.target);
-	bind_slice(stmt, 6, a.tls);
-	bind_slice(stmt, 7, a.stage);
-	sqlite3_bind_int(stmt, 8, a.code);
-	bind_slice(stmt, 9, a.enhanced);
-	bind_slice(stmt, 10, a.reply);
-	sqlite3_bind_int(stmt, 11, (int)a.outcome);
-	sqlite3_bind_int(stmt, 12, a.uncertain);
-	if (step(index, PUT_ATTEMPT) <= 0)
-		return; /* read twice: counted once */
-	stmt = index->puts[PUT_END];
-	sqlite3_bind_int64(stmt, 1, seq);
-	sqlite3_bind_int64(stmt, 2, a.envelope);
-	sqlite3_bind_int64(stmt, 3, a.number);
-	sqlite3_bind_int(stmt, 4, (int)a.outcome);
-	sqlite3_bind_int64(stmt, 5, a.next_ms);
-	sqlite3_bind_int(stmt, 6, a.uncertain);
-	sqlite3_bind_int64(stmt, 7, a.at_ms);
-	step(index, PUT_END);
-}
-
-static void put_state(struct index *index, const struct op *op)
-{
-	sqlite3_stmt *stmt = index->puts[PUT_STATE];
-	struct record_state s;
-
-	if (record_state_decode(slice_of(op->bytes, op->len), &s, NULL) < 0)
-		return;
-	sqlite3_bind_int64(stmt, 1, find_seq(index, &s.id));
-	sqlite3_bind_int64(stmt, 2, s.envelope);
-	sqlite3_bind_int(stmt, 3, (int)s.state);
-	sqlite3_bind_int(stmt, 4, s.mailbox);
-	bind_slice(stmt, 5, s.by);
-	bind_slice(stmt, 6, s.reason);
-	sqlite3_bind_int64(stmt, 7, s.at_ms);
-	step(index, PUT_STATE);
-}
-
-static void begin(struct index *index)
-{
-	struct err err = ERR_INIT;
-
-	if (index->in_transaction)
-		return;
-	if (run_sql(index->db, "BEGIN IMMEDIATE", &err) < 0)
-		failed(index, "begin a transaction");
-	index->in_transaction = true;
-}
-
-static void write_counters(struct index *index)
-{
-	struct err err = ERR_INIT;
-
-	if (index_tally_write(index->tally, &err) < 0)
-		failed(index, "count");
-}
-
-static void commit(struct index *index)
-{
-	struct err err = ERR_INIT;
-
-	if (!index->in_transaction)
-		return;
-	index->in_transaction = false;
-	write_counters(index);
-	sqlite3_bind_int64(index->puts[PUT_UPTO_SEGMENT], 1, index->segment);
-	step(index, PUT_UPTO_SEGMENT);
-	sqlite3_bind_int64(index->puts[PUT_UPTO_OFFSET], 1,
-			   (sqlite3_int64)index->offset);
-	step(index, PUT_UPTO_OFFSET);
-	/* A half transaction must not pass for "indexed up to here". */
-	if (run_sql(index->db,
-		    index->health == INDEX_WELL ? "COMMIT" : "ROLLBACK",
-		    &err) < 0)
-		failed(index, "commit");
-}
-
-static void put(struct index *index, const struct op *op)
-{
-	if (index->health != INDEX_WELL)
-		return;
-	begin(index);
-	switch (op->record) {
-	case RECORD_MESSAGE:
-		put_message(index, op);
-		break;
-	case RECORD_ATTEMPT:
-		put_attempt(index, op);
-		break;
-	case RECORD_STATE:
-		put_state(index, op);
-		break;
-	}
-	index->segment = op->segment;
-	index->offset = op->offset;
+	return index_run_sql(
+		index->db,
+		"CREATE INDEX IF NOT EXISTS place ON message(segment);"
+		"CREATE INDEX IF NOT EXISTS side ON message(segment)"
+		" WHERE body = 0",
+		err);
 }
 
 /* What an op copies of a select, beside the plan. */
@@ -604,66 +289,39 @@ static void read_page(struct index *index, const char *plan, struct ask *ask)
 	}
 	if (result != SQLITE_ROW && result != SQLITE_DONE) {
 		err_set(&ask->err, "index: %s", sqlite3_errmsg(index->db));
-		if (is_corrupt(index->db))
+		if (index_rows_is_corrupt(index->db))
 			index->health = INDEX_CORRUPT;
 	}
 	sqlite3_finalize(stmt);
 }
 
-static void remove_plan(struct index *index, const char *plan)
+static void put(struct index_rows *rows, const struct op *op)
 {
-	static const char *const sql[] = {
-		/* Its numbers are not given again: the spool still has them. */
-		("INSERT OR REPLACE INTO meta SELECT 'sequence', max("
-		 " coalesce((SELECT max(seq) FROM message), 0),"
-		 " coalesce((SELECT value FROM meta WHERE key = 'sequence'),"
-		 " 0))"),
-		("DELETE FROM attempt WHERE seq IN"
-		 " (SELECT seq FROM message WHERE plan = ?1)"),
-		"DELETE FROM envelope WHERE plan = ?1",
-		"DELETE FROM message WHERE plan = ?1",
-		"DELETE FROM counter WHERE plan = ?1",
+	struct scan_record record = {
+		.kind = op->record,
+		.segment = op->segment,
+		.offset = op->offset,
+		.body = op->body,
+		.payload = slice_of(op->bytes, op->len),
 	};
 
-	begin(index);
-	write_counters(index);
-	for (size_t i = 0; i < COUNT(sql); i++) {
-		sqlite3_stmt *stmt = NULL;
-
-		if (sqlite3_prepare_v2(index->db, sql[i], -1, &stmt, NULL) !=
-		    SQLITE_OK)
-			failed(index, "remove a plan");
-		sqlite3_bind_text(stmt, 1, plan, -1, SQLITE_STATIC);
-		sqlite3_step(stmt);
-		sqlite3_finalize(stmt);
-	}
-}
-
-static void evidence_is_read(struct index *index)
-{
-	struct err err = ERR_INIT;
-
-	begin(index);
-	if (run_sql(index->db,
-		    "UPDATE meta SET value = 1 WHERE key = 'evidence'",
-		    &err) < 0)
-		failed(index, "write the index");
+	index_rows_put(rows, &record);
 }
 
 static void run_op(struct index *index, struct op *op)
 {
 	switch (op->kind) {
 	case OP_PUT:
-		put(index, op);
+		put(index->rows, op);
 		op_free(op);
 		break;
 	case OP_FLUSH:
-		commit(index);
+		index_rows_commit(index->rows);
 		loop_post(index->loop, op->flushed, op->ctx);
 		op_free(op);
 		break;
 	case OP_QUERY:
-		commit(index);
+		index_rows_commit(index->rows);
 		op->ask->select.plan = op->plan;
 		op->ask->result =
 			index_query_run(index->db, op->ask->query,
@@ -671,16 +329,16 @@ static void run_op(struct index *index, struct op *op)
 		loop_post(index->loop, answer, op);
 		break;
 	case OP_PAGE:
-		commit(index);
+		index_rows_commit(index->rows);
 		read_page(index, op->plan, op->ask);
 		loop_post(index->loop, answer, op);
 		break;
 	case OP_REMOVE:
-		remove_plan(index, op->plan);
+		index_rows_remove_plan(index->rows, op->plan);
 		op_free(op);
 		break;
 	case OP_EVIDENCE:
-		evidence_is_read(index);
+		index_rows_evidence_is_read(index->rows);
 		op_free(op);
 		break;
 	}
@@ -736,7 +394,7 @@ static void *index_thread(void *ctx)
 			run_op(index, op);
 			op = next;
 		}
-		commit(index);
+		index_rows_commit(index->rows);
 	}
 }
 
@@ -772,7 +430,6 @@ struct index *index_open(struct loop *loop, const char *dir,
 	index->path = mem_printf("%s/index.sqlite", dir);
 	index->last = &index->first;
 	list_init(&index->asks);
-	index->paths = mem_alloc(RECORD_MAX_ENVELOPES * sizeof(struct slice));
 	pthread_mutex_init(&index->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -785,19 +442,12 @@ struct index *index_open(struct loop *loop, const char *dir,
 	if (open_or_make(index, rebuilt, err) < 0 ||
 	    make_lookups(index, err) < 0)
 		goto fail;
-	index->tally = index_tally_new(index->db, err);
-	if (!index->tally)
+	index->rows = index_rows_new(index->db,
+				     (uint32_t)ask_meta(index->db, "segment"),
+				     (uint64_t)ask_meta(index->db, "offset"),
+				     &index->health, err);
+	if (!index->rows)
 		goto fail;
-	for (size_t i = 0; i < PUT_COUNT; i++) {
-		if (sqlite3_prepare_v3(index->db, put_sql[i], -1,
-				       SQLITE_PREPARE_PERSISTENT,
-				       &index->puts[i], NULL) != SQLITE_OK) {
-			err_set(err, "index: %s", sqlite3_errmsg(index->db));
-			goto fail;
-		}
-	}
-	index->segment = (uint32_t)ask_meta(index->db, "segment");
-	index->offset = (uint64_t)ask_meta(index->db, "offset");
 	if (pthread_create(&index->thread, NULL, index_thread, index) != 0) {
 		err_set(err, "cannot start the index thread");
 		goto fail;
@@ -832,7 +482,6 @@ void index_close(struct index *index)
 	pthread_mutex_destroy(&index->lock);
 	pthread_cond_destroy(&index->more);
 	pthread_cond_destroy(&index->room);
-	free(index->paths);
 	free(index->path);
 	free(index);
 }
@@ -840,8 +489,7 @@ void index_close(struct index *index)
 void index_indexed_up_to(struct index *index, uint32_t *segment,
 			 uint64_t *offset)
 {
-	*segment = index->segment;
-	*offset = index->offset;
+	index_rows_up_to(index->rows, segment, offset);
 }
 
 enum index_health index_health(struct index *index)

@@ -14,6 +14,7 @@
 
 #include "base/json.h"
 #include "daemon/spool_writer.h"
+#include "spool/keyring.h"
 
 struct index;
 

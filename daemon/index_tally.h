@@ -2,7 +2,7 @@
  * index_tally.h - the index's counters, summed up before they are written
  *                                                                    [SQLite]
  *
- * For daemon/index.c alone, on the index thread.  The triggers of the schema
+ * For daemon/index_rows.c alone, on the index thread.  The triggers of the schema
  * call tally(plan, domain, state, change) for each envelope that is new or
  * changes its state; the sums go into the table `counter` once, before the
  * transaction ends that they belong to.  So do the bytes that came in an hour,
