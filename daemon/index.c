@@ -11,13 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOG_MODULE "index"
 
 enum {
-	GATHER_MS = 100,
+	GATHER_US = 100 * 1000,
 	GATHER_OPS = 4000,
 	PENDING_MAX = 200000,
 	NICE = 5 /* a quarter of a processor that all want */
@@ -356,12 +355,7 @@ static struct op *take_ops(struct index *index)
 	pthread_mutex_lock(&index->lock);
 	while (!index->first && !index->ending)
 		pthread_cond_wait(&index->more, &index->lock);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += GATHER_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_nsec -= 1000000000L;
-		until.tv_sec++;
-	}
+	until = clock_mono_after(GATHER_US);
 	while (!index->urgent && !index->ending &&
 	       index->pending < GATHER_OPS &&
 	       pthread_cond_timedwait(&index->more, &index->lock, &until) == 0)

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOG_MODULE "spool"
@@ -515,12 +514,7 @@ static void gather(struct spool_writer *writer)
 
 	if (atomic_load(&writer->expected) == 0)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += GATHER_US * 1000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_nsec -= 1000000000L;
-		until.tv_sec++;
-	}
+	until = clock_mono_after(GATHER_US);
 	while (!writer->ending && !writer->has_side_job &&
 	       atomic_load(&writer->expected) > 0 &&
 	       pthread_cond_timedwait(&writer->more, &writer->lock, &until) ==

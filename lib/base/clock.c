@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include <ctype.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/timex.h>
@@ -21,6 +22,18 @@ int64_t clock_wall_ms(void)
 int64_t clock_mono_ms(void)
 {
 	return now_ms(CLOCK_MONOTONIC);
+}
+
+struct timespec clock_mono_after(int64_t us)
+{
+	struct timespec at;
+	int64_t ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	ns = at.tv_nsec + us * 1000;
+	at.tv_sec += (time_t)(ns / 1000000000);
+	at.tv_nsec = (long)(ns % 1000000000);
+	return at;
 }
 
 int64_t clock_boot_ms(void)
@@ -98,7 +111,8 @@ static bool digits(struct slice *in, size_t count, int *value)
 
 static bool literal(struct slice *in, char c)
 {
-	if (in->len == 0 || (in->p[0] | 32) != (c | 32))
+	/* RFC 3339 section 5.6: its letters may be small ones. */
+	if (in->len == 0 || (in->p[0] != c && in->p[0] != tolower(c)))
 		return false;
 	*in = slice_from(*in, 1);
 	return true;

@@ -10,9 +10,13 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include <time.h>
 
 int64_t clock_wall_ms(void);
 int64_t clock_mono_ms(void);
+/* So many microseconds from now, for a condition that waits on
+ * CLOCK_MONOTONIC (pthread_cond_timedwait(3)). */
+struct timespec clock_mono_after(int64_t us);
 /* CLOCK_BOOTTIME: goes on while suspended, never steps. */
 int64_t clock_boot_ms(void);
 
