@@ -39,14 +39,21 @@ HARD :=
 OPT := -O1 -g -fno-omit-frame-pointer
 LINK :=
 endif
+# For its warnings, which need no optimizer.
+ifeq ($(VARIANT),clang)
+HARD :=
+OPT := -O0
+endif
 ifneq ($(WERROR),)
 WARN += -Werror
 endif
 
+# Asked once, and not before they are installed.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -DTIDEOVER_VERSION='"$(VERSION)"' \
-	$(DEFS) -I. -Ilib $(shell pkg-config --cflags $(PKGS)) \
-	$(WARN) $(OPT) $(HARD) $(SAN) $(CFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS)) -lpthread -lm
+	$(DEFS) -I. -Ilib $(PKG_CFLAGS) $(WARN) $(OPT) $(HARD) $(SAN) $(CFLAGS)
+LIBS = $(PKG_LIBS) -lpthread -lm
 
 LIB_SRC := $(wildcard lib/*/*.c)
 DAEMON_SRC := $(wildcard daemon/*.c)

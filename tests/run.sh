@@ -8,7 +8,6 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 jobs=$(nproc)
 make=(make --no-print-directory -s "-j$jobs")
-targets=(all unit benches)
 passed=0 failed=0 skipped=0
 
 fail() {
@@ -16,13 +15,19 @@ fail() {
 	failed=$((failed + 1))
 }
 
-# The build itself: no warning with gcc or clang.
+# The build itself: no warning with gcc or clang.  `build VARIABLES -- TARGETS`.
 build() {
-	echo "== build: $*"
-	if env "$@" "${make[@]}" WERROR=1 "${targets[@]}"; then
+	local variables=()
+	while [ "$1" != -- ]; do
+		variables+=("$1")
+		shift
+	done
+	shift
+	echo "== build: ${variables[*]}"
+	if env "${variables[@]}" "${make[@]}" WERROR=1 "$@"; then
 		passed=$((passed + 1))
 	else
-		fail "build $*"
+		fail "build ${variables[*]}"
 	fi
 }
 
@@ -89,9 +94,9 @@ tap_pairs() {
 	judge_ended
 }
 
-build CC=gcc VARIANT=release
-build CC=clang VARIANT=clang
-build CC=gcc VARIANT=asan
+build CC=gcc VARIANT=release -- all labs benches
+build CC=clang VARIANT=clang -- all unit benches
+build CC=gcc VARIANT=asan -- all unit benches
 
 export CMOCKA_MESSAGE_OUTPUT=TAP
 export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
@@ -107,7 +112,7 @@ for test in tests/unit/*.sh; do
 done
 
 echo "== the threads (TSan)"
-build CC=gcc VARIANT=tsan
+build CC=gcc VARIANT=tsan -- all labs build/tsan/unit/test_spool_writer
 export TSAN_OPTIONS=halt_on_error=1:exitcode=66
 tap "test_spool_writer (TSan)" build/tsan/unit/test_spool_writer
 tap "a rehearsal (TSan)" env VARIANT=tsan \
@@ -127,8 +132,7 @@ for name in "${alone[@]}"; do
 done
 
 echo "== with libunbound"
-targets=(all)
-build CC=gcc VARIANT=asan UNBOUND=1
+build CC=gcc VARIANT=asan UNBOUND=1 -- all
 run "test_dane.py (libunbound)" env VARIANT=asan-unbound \
 	python3 tests/e2e/test_dane.py &
 
