@@ -383,6 +383,7 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 	struct cutover *cutover = mem_alloc(sizeof(*cutover));
 
 	cutover->env = *env;
+	list_init(&cutover->wishes);
 	cutover->plan = plan;
 	cutover->dir = mem_printf("%s/plans/%s", env->state_dir, plan->name);
 	cutover->since_ms = cutover->loaded_ms = clock_wall_ms();
@@ -412,6 +413,25 @@ fail:
 	return NULL;
 }
 
+/* An operator's wish that needs a gate first. */
+struct wish {
+	struct list link;
+	struct cutover *cutover;
+	enum phase next;
+	bool from_breaker; /* finish again: the breaker reopens */
+	char *by;
+	cutover_gate_fn *done;
+	void *ctx;
+	struct err err;
+};
+
+static void wish_free(struct wish *wish)
+{
+	list_remove(&wish->link);
+	free(wish->by);
+	free(wish);
+}
+
 void cutover_free(struct cutover *cutover)
 {
 	if (!cutover)
@@ -421,6 +441,8 @@ void cutover_free(struct cutover *cutover)
 		cutover->recall->cutover = NULL;
 	cutover_count_cancel(cutover);
 	cutover_watch_free(cutover);
+	list_each (it, next, &cutover->wishes)
+		wish_free(list_entry(it, struct wish, link));
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
 		trust_free(cutover->targets[i]->trust);
@@ -608,16 +630,7 @@ int cutover_note(struct cutover *cutover, const char *event, struct json *data,
 	return journal_add(cutover->journal, event, data, err);
 }
 
-/* An operator's wish that needs a gate first. */
-struct wish {
-	struct cutover *cutover;
-	enum phase next;
-	bool from_breaker; /* finish again: the breaker reopens */
-	char *by;
-	cutover_gate_fn *done;
-	void *ctx;
-	struct err err;
-};
+/* Wishes. */
 
 static struct wish *wish_new(struct cutover *cutover, const char *by,
 			     cutover_gate_fn *done, void *ctx)
@@ -628,6 +641,7 @@ static struct wish *wish_new(struct cutover *cutover, const char *by,
 	wish->by = mem_dup(by);
 	wish->done = done;
 	wish->ctx = ctx;
+	list_append(&cutover->wishes, &wish->link);
 	return wish;
 }
 
@@ -635,8 +649,7 @@ static void wish_end(struct wish *wish, const struct findings *findings)
 {
 	wish->done(wish->ctx, wish->cutover, findings,
 		   wish->err.text[0] ? &wish->err : NULL);
-	free(wish->by);
-	free(wish);
+	wish_free(wish);
 }
 
 /* Answers from the loop, as a gate would. */

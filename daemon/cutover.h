@@ -122,6 +122,7 @@ struct cutover {
 	struct loop_timer *tick;
 	struct cutover_recall *recall; /* under way, or NULL */
 	struct cutover_count *count;   /* the same */
+	struct list wishes;	       /* that wait for a gate */
 	struct gate_run *gates;	       /* waiting to be judged */
 	struct gate_run *closing;      /* they wait for the index as well */
 	struct map views;	       /* vantage -> view + 1 */
