@@ -45,4 +45,7 @@ verb_fn control_post_discard;
 verb_fn control_post_bounce;
 verb_fn control_post_resend;
 
+/* control_canary.c */
+verb_fn control_post_canary;
+
 #endif

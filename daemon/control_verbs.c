@@ -574,6 +574,7 @@ static const struct verb {
 	{ "POST", "rollback", post_rollback },
 	{ "POST", "check", post_check },
 	{ "POST", "waive", post_waive },
+	{ "POST", "canary", control_post_canary },
 	{ "POST", "pause", post_pause },
 	{ "POST", "resume", post_resume },
 	{ "POST", "window", post_window },

@@ -1,6 +1,7 @@
 #include "daemon/cutover.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/canary_sender.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -111,6 +112,8 @@ static int restore_line(void *ctx, const struct json *line, struct err *err)
 		cutover_vouched(cutover, data);
 	} else if (strcmp(event, "waive") == 0) {
 		restore_waiver(cutover, data, at_ms);
+	} else if (slice_starts(slice(event), "canary")) {
+		canaries_take(&cutover->canaries, event, data, at_ms);
 	} else if (strcmp(event, "window") == 0) {
 		windows_restore(&cutover->windows, data);
 	} else if (strcmp(event, "window-cancel") == 0) {
@@ -393,6 +396,7 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 		mem_alloc(cutover->stop_count * sizeof(*cutover->stops));
 	cutover->vouched =
 		mem_alloc(plan->domain_count * sizeof(*cutover->vouched));
+	canaries_init(&cutover->canaries, plan);
 	if (make_state(cutover, err) < 0 || make_tls(cutover, err) < 0 ||
 	    make_resolver(cutover, err) < 0)
 		goto fail;
@@ -404,6 +408,8 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 		goto fail;
 	make_trust(cutover);
 	make_domains(cutover);
+	canaries_settle(&cutover->canaries);
+	cutover->canary_sender = canary_sender_new(cutover);
 	cutover->tick = loop_timer_new(env->loop, tick, cutover);
 	cutover_watch_init(cutover);
 	return cutover;
@@ -418,6 +424,7 @@ struct wish {
 	struct list link;
 	struct cutover *cutover;
 	enum phase next;
+	enum gate gate;
 	bool from_breaker; /* finish again: the breaker reopens */
 	char *by;
 	cutover_gate_fn *done;
@@ -441,8 +448,10 @@ void cutover_free(struct cutover *cutover)
 		cutover->recall->cutover = NULL;
 	cutover_count_cancel(cutover);
 	cutover_watch_free(cutover);
+	canary_sender_free(cutover->canary_sender);
 	list_each (it, next, &cutover->wishes)
 		wish_free(list_entry(it, struct wish, link));
+	canaries_release(&cutover->canaries);
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
 		trust_free(cutover->targets[i]->trust);
@@ -703,6 +712,24 @@ static void wish_judged(void *ctx, struct cutover *cutover,
 	wish_end(wish, findings);
 }
 
+static void wish_judge(void *ctx)
+{
+	struct wish *wish = ctx;
+
+	cutover_judge(wish->cutover, wish->gate, NULL, wish_judged, wish);
+}
+
+/* Who goes through a gate sends its canaries before; who only looks does not. */
+static void pass_gate(struct wish *wish, enum gate gate)
+{
+	wish->gate = gate;
+	if (gate == GATE_START || gate == GATE_FINISH)
+		canary_sender_for_gate(wish->cutover->canary_sender, gate,
+				       wish->by, wish_judge, wish);
+	else
+		wish_judge(wish);
+}
+
 static void refuse(struct wish *wish, const char *verb)
 {
 	err_set(&wish->err, "cannot %s: the plan is %s", verb,
@@ -723,7 +750,7 @@ void cutover_start(struct cutover *cutover, const char *by,
 	if (cutover->phase == PHASE_OPENING) {
 		wish->next =
 			cutover->plan->plain ? PHASE_STANDING : PHASE_HOLDING;
-		cutover_judge(cutover, GATE_START, NULL, wish_judged, wish);
+		pass_gate(wish, GATE_START);
 		return;
 	}
 	if (cutover->phase == PHASE_FINISHED) {
@@ -749,17 +776,16 @@ void cutover_finish(struct cutover *cutover, const char *by, bool now,
 	switch (cutover->phase) {
 	case PHASE_HOLDING:
 		wish->next = PHASE_RELEASING;
-		cutover_judge(cutover, GATE_FINISH, NULL, wish_judged, wish);
+		pass_gate(wish, GATE_FINISH);
 		return;
 	case PHASE_RELEASING:
 	case PHASE_RETURNING:
 		if (!breaker_is_closed(cutover))
 			break;
 		wish->from_breaker = true;
-		cutover_judge(cutover,
-			      cutover->phase == PHASE_RELEASING ? GATE_FINISH :
-								  GATE_ROLLBACK,
-			      NULL, wish_judged, wish);
+		pass_gate(wish, cutover->phase == PHASE_RELEASING ?
+					GATE_FINISH :
+					GATE_ROLLBACK);
 		return;
 	case PHASE_TRAILING:
 	case PHASE_RETURNED:
@@ -769,7 +795,7 @@ void cutover_finish(struct cutover *cutover, const char *by, bool now,
 			cutover_enter(cutover, PHASE_FINISHED, by, &wish->err);
 			break;
 		}
-		cutover_judge(cutover, GATE_CLOSE, NULL, wish_judged, wish);
+		pass_gate(wish, GATE_CLOSE);
 		return;
 	case PHASE_FINISHED:
 		break;
@@ -797,7 +823,7 @@ void cutover_rollback(struct cutover *cutover, const char *by,
 		return;
 	}
 	wish->next = PHASE_RETURNING;
-	cutover_judge(cutover, GATE_ROLLBACK, NULL, wish_judged, wish);
+	pass_gate(wish, GATE_ROLLBACK);
 }
 
 int cutover_abort(struct cutover *cutover, const char *by, struct err *err)

@@ -17,6 +17,7 @@
 #ifndef DAEMON_CUTOVER_H
 #define DAEMON_CUTOVER_H
 
+#include "cutover/canary.h"
 #include "cutover/check.h"
 #include "cutover/journal.h"
 #include "cutover/survey.h"
@@ -128,6 +129,9 @@ struct cutover {
 	struct map views;	       /* vantage -> view + 1 */
 	struct findings last_gate;     /* what blocks, for the status */
 	struct watch watch;
+
+	struct canaries canaries;
+	struct canary_sender *canary_sender;
 
 	struct windows windows; /* of a standby plan */
 	struct waiver *waivers;
