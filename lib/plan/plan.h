@@ -198,6 +198,10 @@ void plan_diff(const struct plan *before, const struct plan *after,
  * encrypted, as nobody gives it a master key.  Addresses
  * are "ip:port".  A valid plan, which the caller frees.
  */
+/* So many canaries of a kind: the lab's new system can be told of no more
+ * mailboxes (lab_script.h). */
+#define PLAN_REHEARSAL_CANARIES 12
+
 struct plan_rehearsal {
 	const char *listen;    /* the queue */
 	const char *authority; /* DNS */

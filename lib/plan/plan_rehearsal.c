@@ -19,11 +19,6 @@ static const struct {
 
 #define TTL_S 2
 
-/* So many mailboxes the lab's new system can be told of (lab_script.h). */
-enum {
-	CANARIES_MAX = 12
-};
-
 static struct json *strings(const struct plan_strings *from)
 {
 	struct json *array = json_array();
@@ -188,8 +183,8 @@ static struct json *first_strings(const struct plan_strings *from)
 {
 	struct plan_strings first = *from;
 
-	if (first.count > CANARIES_MAX)
-		first.count = CANARIES_MAX;
+	if (first.count > PLAN_REHEARSAL_CANARIES)
+		first.count = PLAN_REHEARSAL_CANARIES;
 	return strings(&first);
 }
 
