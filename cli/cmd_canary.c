@@ -16,6 +16,7 @@ static bool is_accepted(const struct json *canary)
 static void print_canary(const struct json *canary)
 {
 	const char *state = json_get_text(canary, "state");
+	const char *enhanced = json_get_text(canary, "enhanced");
 	const char *text = json_get_text(canary, "text");
 	double code = json_get_number(canary, "code", 0);
 
@@ -24,8 +25,9 @@ static void print_canary(const struct json *canary)
 	       json_get_text(canary, "address"),
 	       json_get_text(canary, "target"));
 	if (code > 0)
-		printf("%*s%s answered %.0f %s\n", INDENT, "",
-		       json_get_text(canary, "stage"), code, text);
+		printf("%*s%s answered %.0f %s%s%s\n", INDENT, "",
+		       json_get_text(canary, "stage"), code, enhanced,
+		       *enhanced ? " " : "", text);
 	else if (text)
 		printf("%*s%s: %s\n", INDENT, "",
 		       json_get_text(canary, "stage"), text);

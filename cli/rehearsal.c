@@ -610,9 +610,10 @@ static void show_canaries(struct rehearsal *r)
 
 	for (const struct json *it = json_first(json_get(answer, "canaries"));
 	     it; it = json_next(it), r->canaries++)
-		fprintf(r->out, "        canary to %s: %.0f %s\n",
+		fprintf(r->out, "        canary to %s: %.0f %s %s\n",
 			json_get_text(it, "address"),
 			json_get_number(it, "code", 0),
+			json_get_text(it, "enhanced"),
 			json_get_text(it, "text"));
 	json_free(answer);
 }
