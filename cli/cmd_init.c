@@ -188,6 +188,27 @@ static void put_list(struct json *object, const char *key, const char *text)
 	json_put(object, key, list);
 }
 
+/* Only a tenant has mailboxes that are none of the moving domain. */
+static struct json *canary(const struct init *init, const char *postmaster)
+{
+	struct json *canary = json_object();
+
+	comment(canary,
+		strcmp(init->to->name, "custom") == 0 ?
+			"recipients: mailboxes that the new system has and "
+			"somebody reads. tideover canary PLAN sends a message "
+			"to each." :
+			"Mailboxes that the new system has and somebody "
+			"reads; tideover canary PLAN sends a message to each. "
+			"initial: at the tenant's initial domain "
+			"(TENANT.onmicrosoft.com, DOMAIN.test-google-a.com).");
+	if (strcmp(init->to->name, "custom") != 0)
+		put_list(canary, "initial",
+			 "pilot@tenant-initial-domain.invalid");
+	put_list(canary, "recipients", postmaster);
+	return canary;
+}
+
 static char *plan_name(const struct init *init)
 {
 	char *name = init->to ? mem_printf("%s-to-%s", init->domain,
@@ -245,6 +266,8 @@ static struct json *make_plan(const struct init *init,
 	comment(probe, "Addresses that exist in both systems.");
 	put_list(probe, "recipients", postmaster);
 	json_put(plan, "probe", probe);
+	if (init->to)
+		json_put(plan, "canary", canary(init, postmaster));
 	free(name);
 	free(postmaster);
 	return plan;

@@ -103,6 +103,9 @@ const struct option_row option_rows[OPT_COUNT] = {
 			NULL },
 	[OPT_TO_OLD_NEW] = { "to", "SYSTEM", "the system that gets the copies",
 			     sides },
+	[OPT_INITIAL] = { "initial", NULL,
+			  "to the mailboxes at the new tenant's initial domain",
+			  NULL },
 	[OPT_KEEP] = { "keep", "DIR", "keep the rehearsal's state in DIR",
 		       NULL },
 };
@@ -200,10 +203,26 @@ const struct command commands[] = {
 	  "Names who and why; is bound to the finding as it is now, "
 	  "lapses when the finding changes or after 24 hours, and is "
 	  "journalled.  no-open-relay, ledger-balance, mx-horizon and a "
-	  "failing queue-capacity cannot be waived.",
+	  "failing queue-capacity cannot be waived.  --attest answers what "
+	  "is unknown, or a warning that something was not seen; what fails "
+	  "it does not answer.",
 	  { OPT_GATE, OPT_BY, OPT_REASON, OPT_ATTEST },
 	  false,
 	  cmd_waive },
+	{ "canary",
+	  "[PLAN]",
+	  0,
+	  1,
+	  "send a message of our own to the new system",
+	  "Sends one to each mailbox of the plan's canary.recipients (with "
+	  "--initial: canary.initial), on the way that the replay takes, "
+	  "whatever the valve; a minute apart for the same mailbox.  Prints "
+	  "what the new system answered; exits 3 when any is not accepted.  "
+	  "start and finish send them by themselves, where none was accepted "
+	  "lately.  Look into the inbox, then waive --attest.",
+	  { OPT_INITIAL, OPT_BY },
+	  false,
+	  cmd_canary },
 	{ "queue",
 	  QUEUE_VERBS " [PLAN] [ID...]",
 	  1,

@@ -60,6 +60,7 @@ enum option_id {
 	OPT_RELAY,
 	OPT_SINCE,
 	OPT_TO_OLD_NEW,
+	OPT_INITIAL,
 	OPT_COUNT,
 };
 
@@ -107,6 +108,7 @@ int cmd_finish(struct command_call *call);
 int cmd_rollback(struct command_call *call);
 int cmd_check(struct command_call *call);
 int cmd_waive(struct command_call *call);
+int cmd_canary(struct command_call *call);
 int cmd_queue(struct command_call *call);
 int cmd_report(struct command_call *call);
 int cmd_journal(struct command_call *call);

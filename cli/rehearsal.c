@@ -245,16 +245,39 @@ static int make_zones(struct rehearsal *r, struct err *err)
 	return 0;
 }
 
+static void add_mailboxes(const struct plan_strings *addresses,
+			  struct buf *script)
+{
+	for (size_t i = 0; i < addresses->count && i < PLAN_REHEARSAL_CANARIES;
+	     i++)
+		buf_addf(script, "have %s\n", addresses->at[i]);
+}
+
+/* Whom canaries go to, beside those whom the lab writes to. */
+static void add_canaries(const struct plan *plan, struct buf *script)
+{
+	if (plan->canary.initial.count + plan->canary.recipients.count == 0)
+		return;
+	buf_adds(script, "have " LAB_SENDER_LOCAL "*\nhave postmaster@*\n");
+	add_mailboxes(&plan->canary.initial, script);
+	add_mailboxes(&plan->canary.recipients, script);
+}
+
 void rehearsal_behave(struct rehearsal *r, enum plan_system_id id,
 		      const char *state)
 {
 	const struct plan_system *system = &r->plan->domains[0].systems[id];
 	const char *provider =
 		system->provider ? system->provider->name : "custom";
-	char *preset = mem_printf("%s%s", provider, state);
+	struct buf script = BUF_INIT;
 
-	lab_mx_play_preset(id == SYSTEM_OLD ? r->old : r->new, preset);
-	free(preset);
+	if (id == SYSTEM_NEW)
+		add_canaries(r->plan, &script);
+	buf_addf(&script, "like %s%s\n", provider, state);
+	if (lab_mx_play(id == SYSTEM_OLD ? r->old : r->new, buf_slice(&script),
+			&r->err) < 0)
+		loop_stop(r->loop);
+	buf_release(&script);
 }
 
 static int make_world(struct rehearsal *r, struct err *err)
@@ -578,6 +601,39 @@ int rehearsal_gate_opens(struct rehearsal *r, const char *gate)
 	return code == EXIT_DONE ? 1 :
 				   err_set(&r->err, "check failed: %s",
 					   buf_text(&r->child_output));
+}
+
+static void show_canaries(struct rehearsal *r)
+{
+	struct slice rest = buf_slice(&r->child_output);
+	struct json *answer = json_parse(slice_split(&rest, '\n'), NULL);
+
+	for (const struct json *it = json_first(json_get(answer, "canaries"));
+	     it; it = json_next(it), r->canaries++)
+		fprintf(r->out, "        canary to %s: %.0f %s %s\n",
+			json_get_text(it, "address"),
+			json_get_number(it, "code", 0),
+			json_get_text(it, "enhanced"),
+			json_get_text(it, "text"));
+	json_free(answer);
+}
+
+int rehearsal_canaries_accepted(struct rehearsal *r)
+{
+	int code;
+
+	if (r->plan->canary.recipients.count == 0 || r->canaries > 0)
+		return 1;
+	if (r->child == 0)
+		return rehearsal_run(r, "canary", r->plan->name, (char *)NULL);
+	code = rehearsal_child(r);
+	if (code < 0 || code == EXIT_BLOCKED)
+		return 0;
+	if (code != EXIT_DONE)
+		return err_set(&r->err, "canary failed: %s",
+			       buf_text(&r->child_output));
+	show_canaries(r);
+	return 1;
 }
 
 void rehearsal_show_status(struct rehearsal *r)

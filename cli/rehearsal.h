@@ -56,6 +56,7 @@ struct rehearsal {
 	char *child_log;
 	struct buf child_output;
 	uint64_t mark;
+	size_t canaries; /* to domains of the plan, accepted */
 	int64_t shown_ms, asked_ms;
 	char shown[256];
 	struct json *status; /* the last one, or NULL */
@@ -85,6 +86,8 @@ int rehearsal_converged(struct rehearsal *r, const char *view, bool horizon);
 uint64_t rehearsal_queued(struct rehearsal *r);
 /* 1 when `tideover check` says the gate is open. */
 int rehearsal_gate_opens(struct rehearsal *r, const char *gate);
+/* 1 when `tideover canary` says that each is accepted, or there is none. */
+int rehearsal_canaries_accepted(struct rehearsal *r);
 void rehearsal_show_status(struct rehearsal *r);
 void rehearsal_show_blocking(struct rehearsal *r);
 /* One line per domain: accepted = waiting + held + ... */

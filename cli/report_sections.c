@@ -573,6 +573,57 @@ static void build_valves(struct report *report)
 	}
 }
 
+/* Canaries: each as it left, and what came of it. */
+
+static void put_canary_reply(struct report_row *row, const struct json *data)
+{
+	const char *state = json_get_text(data, "state");
+	double code = json_get_number(data, "code", 0);
+
+	put(row, 1,
+	    !state			   ? MARK_NONE :
+	    strcmp(state, "accepted") == 0 ? MARK_GOOD :
+					     MARK_BAD,
+	    state ? state : "sent");
+	if (!state)
+		return;
+	row->cells[5].text =
+		code > 0 ? mem_printf("%s: %.0f %s", text_of(data, "stage"),
+				      code, text_of(data, "text")) :
+			   mem_printf("%s: %s", text_of(data, "stage"),
+				      text_of(data, "text"));
+	put(row, 6, MARK_NONE, text_of(data, "tls"));
+}
+
+static void build_canaries(struct report *report)
+{
+	static const char *const columns[] = { "at",  "",	"id",
+					       "to",  "target", "reply",
+					       "TLS", "by",	NULL };
+	const struct json *list = json_get(report->data, "canaries");
+	struct report_section *section;
+	struct report_table *table;
+
+	if (json_count(list) == 0)
+		return;
+	section = add_section(report, "canaries",
+			      "Canaries: messages of our own");
+	table = add_table(section, NULL, columns);
+	for (const struct json *it = json_first(list); it; it = json_next(it)) {
+		struct report_row *row = add_row(table);
+		const char *peer = json_get_text(it, "peer");
+
+		put_time(row, 0, it, "at");
+		put_canary_reply(row, it);
+		put(row, 2, MARK_CODE, text_of(it, "id"));
+		put(row, 3, MARK_NONE, text_of(it, "address"));
+		row->cells[4].text =
+			mem_printf("%s%s%s", text_of(it, "target"),
+				   peer ? "\n" : "", peer ? peer : "");
+		put(row, 7, MARK_NONE, text_of(it, "by"));
+	}
+}
+
 /* Exceptions. */
 
 static void add_order(struct report *report, struct report_section *section)
@@ -785,6 +836,7 @@ void report_build(struct report *report)
 	build_mx(report);
 	build_queue(report);
 	build_valves(report);
+	build_canaries(report);
 	build_actions(report);
 	report->messages_at = report->section_count;
 	add_section(report, "messages", "Messages");

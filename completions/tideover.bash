@@ -5,7 +5,7 @@ _tideover()
 	local command=${COMP_WORDS[1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words="init plan start status check finish rollback waive queue window pause resume report journal spool remove stop rehearse --help --version"
+		words="init plan start status check finish rollback waive canary queue window pause resume report journal spool remove stop rehearse --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
 		return
 	fi
@@ -52,6 +52,7 @@ _tideover()
 		return ;;
 	waive:--by) return ;;
 	waive:--reason) return ;;
+	canary:--by) return ;;
 	queue:--in)
 		COMPREPLY=($(compgen -W "waiting held delivered bounced discarded" -- "$cur"))
 		return ;;
@@ -109,6 +110,7 @@ _tideover()
 	finish) words=" --by --now --detach --wait --timeout --state --json --help" ;;
 	rollback) words=" --by --detach --wait --timeout --state --json --help" ;;
 	waive) words=" --gate --by --reason --attest --state --json --help" ;;
+	canary) words=" --initial --by --state --json --help" ;;
 	queue) words="list show export hold release retry discard bounce resend shred --in --recipient --sender --domain --older-than --reply --since --delivered-to --all --dry-run --output --format --to --relay --by --reason --state --json --help" ;;
 	window) words="add list cancel --from --to --repeat --zone --by --reason --state --json --help" ;;
 	pause) words=" --domain --by --reason --state --json --help" ;;

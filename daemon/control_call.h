@@ -15,7 +15,8 @@ struct call {
 	struct cutover *cutover;
 	struct json *body;
 	char *plan;
-	bool gone; /* the client left a streamed answer */
+	bool gone;	/* the client left a streamed answer */
+	struct job job; /* while it waits for a gate */
 	/* The report's parts. */
 	struct json *uncertain, *replies;
 };
@@ -43,5 +44,8 @@ verb_fn control_post_retry;
 verb_fn control_post_discard;
 verb_fn control_post_bounce;
 verb_fn control_post_resend;
+
+/* control_canary.c */
+verb_fn control_post_canary;
 
 #endif

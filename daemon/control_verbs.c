@@ -261,7 +261,24 @@ static void get_report(struct call *call)
 			call);
 }
 
-/* What needs a gate. */
+/* What needs a gate: it may wait for servers that do not answer. */
+
+static void gate_cancel(void *ctx)
+{
+	struct call *call = ctx;
+
+	job_end(&call->job);
+	call_error(call->request, 503,
+		   "tideoverd ends before the gate was judged");
+	call_free(call);
+}
+
+static struct call *gate_begin(struct call *call)
+{
+	job_begin(&call->daemon->jobs, &call->job, "a gate", call->plan,
+		  gate_cancel, call);
+	return call;
+}
 
 static void gate_done(void *ctx, struct cutover *cutover,
 		      const struct findings *findings, const struct err *err)
@@ -269,6 +286,7 @@ static void gate_done(void *ctx, struct cutover *cutover,
 	struct call *call = ctx;
 	struct json *body;
 
+	job_end(&call->job);
 	if (err) {
 		call_error(call->request, 409, err->text);
 	} else {
@@ -283,18 +301,21 @@ static void gate_done(void *ctx, struct cutover *cutover,
 
 static void post_start(struct call *call)
 {
-	cutover_start(call->cutover, call_by(call), gate_done, call);
+	cutover_start(call->cutover, call_by(call), gate_done,
+		      gate_begin(call));
 }
 
 static void post_finish(struct call *call)
 {
 	cutover_finish(call->cutover, call_by(call),
-		       json_get_bool(call->body, "now"), gate_done, call);
+		       json_get_bool(call->body, "now"), gate_done,
+		       gate_begin(call));
 }
 
 static void post_rollback(struct call *call)
 {
-	cutover_rollback(call->cutover, call_by(call), gate_done, call);
+	cutover_rollback(call->cutover, call_by(call), gate_done,
+			 gate_begin(call));
 }
 
 static void reply_phase(struct call *call, int result, const struct err *err)
@@ -394,6 +415,7 @@ static void check_done(void *ctx, struct cutover *cutover,
 {
 	struct call *call = ctx;
 
+	job_end(&call->job);
 	if (err)
 		call_error(call->request, 409, err->text);
 	else
@@ -426,7 +448,7 @@ static void post_check(struct call *call)
 		call_free(call);
 		return;
 	}
-	cutover_judge(call->cutover, gate, only, check_done, call);
+	cutover_judge(call->cutover, gate, only, check_done, gate_begin(call));
 }
 
 static void waive_done(void *ctx, struct cutover *cutover,
@@ -435,6 +457,7 @@ static void waive_done(void *ctx, struct cutover *cutover,
 	struct call *call = ctx;
 	struct json *body;
 
+	job_end(&call->job);
 	if (err) {
 		call_error(call->request, 409, err->text);
 	} else {
@@ -461,7 +484,8 @@ static void post_waive(struct call *call)
 		return;
 	}
 	cutover_waive(call->cutover, check, gate, call_by(call), reason,
-		      json_get_bool(call->body, "attest"), waive_done, call);
+		      json_get_bool(call->body, "attest"), waive_done,
+		      gate_begin(call));
 }
 
 /* The journal, and the end of a plan. */
@@ -550,6 +574,7 @@ static const struct verb {
 	{ "POST", "rollback", post_rollback },
 	{ "POST", "check", post_check },
 	{ "POST", "waive", post_waive },
+	{ "POST", "canary", control_post_canary },
 	{ "POST", "pause", post_pause },
 	{ "POST", "resume", post_resume },
 	{ "POST", "window", post_window },

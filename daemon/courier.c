@@ -29,7 +29,7 @@ struct courier {
 	bool in_tls, ready, unreachable;
 	struct tls_terms *terms; /* of this session, or NULL */
 	struct trust_waiter waiter;
-	char tls_text[1200];
+	char tls_text[1200], peer[ADDR_TEXT];
 	/* The parcel, from carry to done. */
 	struct courier_parcel parcel;
 	courier_done_fn *done;
@@ -369,6 +369,7 @@ static void connect_next(struct courier *c)
 		return;
 	c->addr_next++;
 	c->tls_text[0] = '\0';
+	addr_format(to, c->peer);
 	c->client =
 		smtp_client_new(&client_owner, c, c->helo, c->spec.tls != NULL);
 	c->stream =
@@ -495,6 +496,26 @@ void courier_carry(struct courier *c, const struct courier_parcel *parcel,
 const char *courier_tls(const struct courier *c)
 {
 	return c->tls_text;
+}
+
+const char *courier_peer(const struct courier *c)
+{
+	return c->peer;
+}
+
+void courier_give_up(struct courier *c, const char *why)
+{
+	enum smtp_stage stage =
+		c->client ? smtp_client_stage(c->client) : SMTP_STAGE_CONNECT;
+
+	list_remove(&c->waiter.link);
+	if (c->token)
+		c->token->courier = NULL;
+	c->token = NULL;
+	c->unreachable = !c->ready;
+	c->ready = c->again = false;
+	c->drop = true;
+	outcome_none(c, stage, why);
 }
 
 bool courier_is_unreachable(const struct courier *c)

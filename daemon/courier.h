@@ -60,5 +60,9 @@ void courier_carry(struct courier *courier, const struct courier_parcel *parcel,
 bool courier_is_unreachable(const struct courier *courier);
 /* Of the last session, as tls_terms_describe() has it; "" in clear text. */
 const char *courier_tls(const struct courier *courier);
+/* The address that was connected to last; "" if none was. */
+const char *courier_peer(const struct courier *courier);
+/* The parcel took too long: its session is dropped, and `done` says so. */
+void courier_give_up(struct courier *courier, const char *why);
 
 #endif

@@ -1,6 +1,7 @@
 #include "daemon/cutover.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/canary_sender.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -111,6 +112,8 @@ static int restore_line(void *ctx, const struct json *line, struct err *err)
 		cutover_vouched(cutover, data);
 	} else if (strcmp(event, "waive") == 0) {
 		restore_waiver(cutover, data, at_ms);
+	} else if (slice_starts(slice(event), "canary")) {
+		canaries_take(&cutover->canaries, event, data, at_ms);
 	} else if (strcmp(event, "window") == 0) {
 		windows_restore(&cutover->windows, data);
 	} else if (strcmp(event, "window-cancel") == 0) {
@@ -383,6 +386,7 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 	struct cutover *cutover = mem_alloc(sizeof(*cutover));
 
 	cutover->env = *env;
+	list_init(&cutover->wishes);
 	cutover->plan = plan;
 	cutover->dir = mem_printf("%s/plans/%s", env->state_dir, plan->name);
 	cutover->since_ms = cutover->loaded_ms = clock_wall_ms();
@@ -392,6 +396,7 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 		mem_alloc(cutover->stop_count * sizeof(*cutover->stops));
 	cutover->vouched =
 		mem_alloc(plan->domain_count * sizeof(*cutover->vouched));
+	canaries_init(&cutover->canaries, plan);
 	if (make_state(cutover, err) < 0 || make_tls(cutover, err) < 0 ||
 	    make_resolver(cutover, err) < 0)
 		goto fail;
@@ -403,6 +408,8 @@ struct cutover *cutover_new(const struct cutover_env *env, struct plan *plan,
 		goto fail;
 	make_trust(cutover);
 	make_domains(cutover);
+	canaries_settle(&cutover->canaries);
+	cutover->canary_sender = canary_sender_new(cutover);
 	cutover->tick = loop_timer_new(env->loop, tick, cutover);
 	cutover_watch_init(cutover);
 	return cutover;
@@ -410,6 +417,26 @@ fail:
 	cutover->plan = NULL; /* stays the caller's */
 	cutover_free(cutover);
 	return NULL;
+}
+
+/* An operator's wish that needs a gate first. */
+struct wish {
+	struct list link;
+	struct cutover *cutover;
+	enum phase next;
+	enum gate gate;
+	bool from_breaker; /* finish again: the breaker reopens */
+	char *by;
+	cutover_gate_fn *done;
+	void *ctx;
+	struct err err;
+};
+
+static void wish_free(struct wish *wish)
+{
+	list_remove(&wish->link);
+	free(wish->by);
+	free(wish);
 }
 
 void cutover_free(struct cutover *cutover)
@@ -421,6 +448,10 @@ void cutover_free(struct cutover *cutover)
 		cutover->recall->cutover = NULL;
 	cutover_count_cancel(cutover);
 	cutover_watch_free(cutover);
+	canary_sender_free(cutover->canary_sender);
+	list_each (it, next, &cutover->wishes)
+		wish_free(list_entry(it, struct wish, link));
+	canaries_release(&cutover->canaries);
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
 		trust_free(cutover->targets[i]->trust);
@@ -608,16 +639,7 @@ int cutover_note(struct cutover *cutover, const char *event, struct json *data,
 	return journal_add(cutover->journal, event, data, err);
 }
 
-/* An operator's wish that needs a gate first. */
-struct wish {
-	struct cutover *cutover;
-	enum phase next;
-	bool from_breaker; /* finish again: the breaker reopens */
-	char *by;
-	cutover_gate_fn *done;
-	void *ctx;
-	struct err err;
-};
+/* Wishes. */
 
 static struct wish *wish_new(struct cutover *cutover, const char *by,
 			     cutover_gate_fn *done, void *ctx)
@@ -628,6 +650,7 @@ static struct wish *wish_new(struct cutover *cutover, const char *by,
 	wish->by = mem_dup(by);
 	wish->done = done;
 	wish->ctx = ctx;
+	list_append(&cutover->wishes, &wish->link);
 	return wish;
 }
 
@@ -635,8 +658,7 @@ static void wish_end(struct wish *wish, const struct findings *findings)
 {
 	wish->done(wish->ctx, wish->cutover, findings,
 		   wish->err.text[0] ? &wish->err : NULL);
-	free(wish->by);
-	free(wish);
+	wish_free(wish);
 }
 
 /* Answers from the loop, as a gate would. */
@@ -690,6 +712,24 @@ static void wish_judged(void *ctx, struct cutover *cutover,
 	wish_end(wish, findings);
 }
 
+static void wish_judge(void *ctx)
+{
+	struct wish *wish = ctx;
+
+	cutover_judge(wish->cutover, wish->gate, NULL, wish_judged, wish);
+}
+
+/* Who goes through a gate sends its canaries before; who only looks does not. */
+static void pass_gate(struct wish *wish, enum gate gate)
+{
+	wish->gate = gate;
+	if (gate == GATE_START || gate == GATE_FINISH)
+		canary_sender_for_gate(wish->cutover->canary_sender, gate,
+				       wish->by, wish_judge, wish);
+	else
+		wish_judge(wish);
+}
+
 static void refuse(struct wish *wish, const char *verb)
 {
 	err_set(&wish->err, "cannot %s: the plan is %s", verb,
@@ -710,7 +750,7 @@ void cutover_start(struct cutover *cutover, const char *by,
 	if (cutover->phase == PHASE_OPENING) {
 		wish->next =
 			cutover->plan->plain ? PHASE_STANDING : PHASE_HOLDING;
-		cutover_judge(cutover, GATE_START, NULL, wish_judged, wish);
+		pass_gate(wish, GATE_START);
 		return;
 	}
 	if (cutover->phase == PHASE_FINISHED) {
@@ -736,17 +776,16 @@ void cutover_finish(struct cutover *cutover, const char *by, bool now,
 	switch (cutover->phase) {
 	case PHASE_HOLDING:
 		wish->next = PHASE_RELEASING;
-		cutover_judge(cutover, GATE_FINISH, NULL, wish_judged, wish);
+		pass_gate(wish, GATE_FINISH);
 		return;
 	case PHASE_RELEASING:
 	case PHASE_RETURNING:
 		if (!breaker_is_closed(cutover))
 			break;
 		wish->from_breaker = true;
-		cutover_judge(cutover,
-			      cutover->phase == PHASE_RELEASING ? GATE_FINISH :
-								  GATE_ROLLBACK,
-			      NULL, wish_judged, wish);
+		pass_gate(wish, cutover->phase == PHASE_RELEASING ?
+					GATE_FINISH :
+					GATE_ROLLBACK);
 		return;
 	case PHASE_TRAILING:
 	case PHASE_RETURNED:
@@ -756,7 +795,7 @@ void cutover_finish(struct cutover *cutover, const char *by, bool now,
 			cutover_enter(cutover, PHASE_FINISHED, by, &wish->err);
 			break;
 		}
-		cutover_judge(cutover, GATE_CLOSE, NULL, wish_judged, wish);
+		pass_gate(wish, GATE_CLOSE);
 		return;
 	case PHASE_FINISHED:
 		break;
@@ -784,7 +823,7 @@ void cutover_rollback(struct cutover *cutover, const char *by,
 		return;
 	}
 	wish->next = PHASE_RETURNING;
-	cutover_judge(cutover, GATE_ROLLBACK, NULL, wish_judged, wish);
+	pass_gate(wish, GATE_ROLLBACK);
 }
 
 int cutover_abort(struct cutover *cutover, const char *by, struct err *err)
@@ -934,7 +973,7 @@ static int waive_found(struct waive *waive, const struct findings *findings,
 		return err_set(err, "the gate %s does not ask the check %s",
 			       gate_name(waive->gate), waive->check);
 	finding = &findings->at[0];
-	if (check_waivable(finding, err) < 0)
+	if (waiver_may(&waiver, finding, err) < 0)
 		return -1;
 	snprintf(waiver.check, sizeof(waiver.check), "%s", waive->check);
 	finding_fingerprint(finding, waiver.fingerprint);

@@ -17,6 +17,7 @@
 #ifndef DAEMON_CUTOVER_H
 #define DAEMON_CUTOVER_H
 
+#include "cutover/canary.h"
 #include "cutover/check.h"
 #include "cutover/journal.h"
 #include "cutover/survey.h"
@@ -122,11 +123,15 @@ struct cutover {
 	struct loop_timer *tick;
 	struct cutover_recall *recall; /* under way, or NULL */
 	struct cutover_count *count;   /* the same */
+	struct list wishes;	       /* that wait for a gate */
 	struct gate_run *gates;	       /* waiting to be judged */
 	struct gate_run *closing;      /* they wait for the index as well */
 	struct map views;	       /* vantage -> view + 1 */
 	struct findings last_gate;     /* what blocks, for the status */
 	struct watch watch;
+
+	struct canaries canaries;
+	struct canary_sender *canary_sender;
 
 	struct windows windows; /* of a standby plan */
 	struct waiver *waivers;

@@ -359,7 +359,7 @@ struct json *cutover_status(struct cutover *cutover, struct json *replies)
 /* The journal's lines, sorted into the report's sections. */
 struct sections {
 	struct json *phases, *gates, *waivers, *actions, *observations, *valves,
-		*ledgers, *starts;
+		*ledgers, *starts, *canaries;
 };
 
 static int sort_line(void *ctx, const struct json *line)
@@ -386,12 +386,17 @@ static int sort_line(void *ctx, const struct json *line)
 		section = to->valves;
 	else if (strcmp(event, "ledger") == 0)
 		section = to->ledgers;
+	else if (slice_starts(slice(event), "canary"))
+		section = to->canaries;
 	else if (strcmp(event, "loaded") == 0 ||
 		 strcmp(event, "recovered") == 0 ||
 		 strcmp(event, "damage") == 0)
 		section = to->starts;
 	else
 		section = to->actions;
+	/* By a digest somebody could guess what --redact hides. */
+	if (section == to->canaries)
+		json_put(data, "for", NULL);
 	json_put_text(data, "at", json_get_text(line, "at"));
 	json_put_text(data, "event", event);
 	json_add(section, data);
@@ -454,6 +459,7 @@ struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
 		.valves = json_array(),
 		.ledgers = json_array(),
 		.starts = json_array(),
+		.canaries = json_array(),
 	};
 	char *path = mem_printf("%s/journal.ndjson", cutover->dir);
 	struct json *json = json_object(), *journal = json_object();
@@ -478,6 +484,7 @@ struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
 	json_put(json, "valves", to.valves);
 	json_put(json, "ledger_totals", to.ledgers);
 	json_put(json, "daemon_starts", to.starts);
+	json_put(json, "canaries", to.canaries);
 	json_put_text(json, "sandbox", cutover->env.sandbox);
 	json_put(json, "samples", samples_json(cutover));
 	json_put(json, "ledger", ledger);

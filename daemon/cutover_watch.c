@@ -210,6 +210,7 @@ static void fill_facts(struct cutover *cutover)
 	facts->window_active = windows_active(&cutover->windows,
 					      clock_wall_ms(), &until) != NULL;
 	facts->listed_at_ms = cutover->recipients.changed_ms;
+	facts->canaries = &cutover->canaries;
 	facts->waivers = cutover->waivers;
 	facts->waiver_count = cutover->waiver_count;
 	dns_now(&facts->now);

@@ -270,6 +270,27 @@ int check_waivable(const struct finding *finding, struct err *err)
 	return 0;
 }
 
+static int check_attestable(const struct finding *finding, struct err *err)
+{
+	enum verdict verdict = before_waiver(finding);
+
+	if (verdict == VERDICT_WARN)
+		return 0;
+	if (verdict == VERDICT_FAIL && finding->check->waivable)
+		return err_set(err,
+			       "%s fails, and an attestation answers only "
+			       "what is not known: %s",
+			       finding->check->id, finding->remedy);
+	return check_waivable(finding, err);
+}
+
+int waiver_may(const struct waiver *waiver, const struct finding *finding,
+	       struct err *err)
+{
+	return waiver->attest ? check_attestable(finding, err) :
+				check_waivable(finding, err);
+}
+
 /* Gates. */
 
 static bool waiver_fits(const struct waiver *waiver, enum gate gate,
@@ -289,12 +310,13 @@ static void apply_waivers(const struct facts *facts, enum gate gate,
 {
 	char fingerprint[DIGEST_TEXT];
 
-	if (check_waivable(finding, NULL) < 0)
+	if (finding->verdict == VERDICT_PASS)
 		return;
 	finding_fingerprint(finding, fingerprint);
 	for (size_t i = count; i-- > 0;) {
 		if (!waiver_fits(&waivers[i], gate, finding, fingerprint,
-				 facts->now.wall_ms))
+				 facts->now.wall_ms) ||
+		    waiver_may(&waivers[i], finding, NULL) < 0)
 			continue;
 		finding->before_waiver = finding->verdict;
 		finding->verdict = VERDICT_WAIVED;

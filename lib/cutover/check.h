@@ -100,6 +100,13 @@ void finding_fingerprint(const struct finding *finding, char text[DIGEST_TEXT]);
 /* 0 if a waiver for it may be given; else err says why not.  What does not
  * block needs none. */
 int check_waivable(const struct finding *finding, struct err *err);
+/*
+ * Whether this one may be: as above.  One that attests answers what is not
+ * known, or was not seen (a warning); it does not make good what was found to
+ * be bad.
+ */
+int waiver_may(const struct waiver *waiver, const struct finding *finding,
+	       struct err *err);
 struct json *finding_json(const struct finding *finding);
 /* {"gate":..,"open":..,"at":..,"findings":[..],"blocking":[ids],"asked":..},
  * as docs/control.md has it */

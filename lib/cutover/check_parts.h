@@ -119,8 +119,13 @@ bool check_shown(const struct facts *facts, size_t i, struct shown *shown);
 /* Evidence of it: the probe, or the file. */
 struct json *check_shown_json(const struct facts *facts, size_t i);
 /* check_tenant.c */
-check_run_fn check_queue_reachable, check_source_blockers, check_canary_initial,
-	check_canary_domain, check_target_trust, check_domain_verified,
-	check_accepted_type;
+check_run_fn check_queue_reachable, check_source_blockers, check_target_trust,
+	check_domain_verified, check_accepted_type;
+/* What only a person can see: `unknown`, and what to `look` at to attest it. */
+void check_attest(const struct facts *facts, enum gate gate,
+		  struct finding *finding, const char *unknown,
+		  const char *look);
+/* check_canary.c */
+check_run_fn check_canary_initial, check_canary_domain;
 
 #endif

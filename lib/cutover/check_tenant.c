@@ -11,9 +11,9 @@
 #define SETTLE_MS (24 * HOUR_MS) /* trust is told to every front end */
 #define STALE_MS  (7 * 24 * HOUR_MS)
 
-static void attest(const struct facts *facts, enum gate gate,
-		   struct finding *finding, const char *unknown,
-		   const char *look)
+void check_attest(const struct facts *facts, enum gate gate,
+		  struct finding *finding, const char *unknown,
+		  const char *look)
 {
 	struct json *json = json_object();
 
@@ -31,42 +31,24 @@ static void attest(const struct facts *facts, enum gate gate,
 void check_queue_reachable(const struct facts *facts, enum gate gate,
 			   struct finding *finding)
 {
-	attest(facts, gate, finding,
-	       "whether port 25 can be reached from outside cannot be seen "
-	       "from here",
-	       "connect from another network: 220, a known RCPT 250, an "
-	       "unknown one not 250");
+	check_attest(
+		facts, gate, finding,
+		"whether port 25 can be reached from outside cannot be seen "
+		"from here",
+		"connect from another network: 220, a known RCPT 250, an "
+		"unknown one not 250");
 }
 
 void check_source_blockers(const struct facts *facts, enum gate gate,
 			   struct finding *finding)
 {
-	attest(facts, gate, finding,
-	       "what still refers to the domain in the old tenant is not "
-	       "known",
-	       "list domainNameReferences and deletedItems (users, groups, "
-	       "contacts, applications, soft-deleted mailboxes) and clear "
-	       "them; above 1,000 a forced removal fails");
-}
-
-void check_canary_initial(const struct facts *facts, enum gate gate,
-			  struct finding *finding)
-{
-	attest(facts, gate, finding,
-	       "no message through the queue's address is known to have "
-	       "reached the new tenant",
-	       "send one to a mailbox at the tenant's initial domain from the "
-	       "queue's IP, and look for it: inbox, not junk, with "
-	       "X-MS-Exchange-SkipListedInternetSender");
-}
-
-void check_canary_domain(const struct facts *facts, enum gate gate,
-			 struct finding *finding)
-{
-	attest(facts, gate, finding,
-	       "no message to the sampled mailboxes is known to have arrived",
-	       "send one to each sampled mailbox through deliver_to, and look "
-	       "for it in the inbox within 15 minutes");
+	check_attest(
+		facts, gate, finding,
+		"what still refers to the domain in the old tenant is not "
+		"known",
+		"list domainNameReferences and deletedItems (users, groups, "
+		"contacts, applications, soft-deleted mailboxes) and clear "
+		"them; above 1,000 a forced removal fails");
 }
 
 /* Evidence files. */

@@ -93,6 +93,7 @@ struct facts_domain {
 };
 
 struct waiver;
+struct canaries;
 
 /* A listener of the queue, asked about recipients that are not its own. */
 struct facts_listener {
@@ -132,6 +133,10 @@ struct facts {
 	struct facts_listener *listeners;
 	size_t listener_count;
 	struct facts_certificate certificate;
+
+	/* Messages of our own that the daemon sends; borrowed, NULL: none
+	 * sends any. */
+	const struct canaries *canaries;
 
 	bool space_known;
 	struct file_space space;

@@ -271,6 +271,9 @@ static void finish(struct timeline *timeline, const char *after,
 				 "migration engineer", timeline->at_ms);
 
 	json_put_text(json, "after", after);
+	/* To look into the inbox before everything goes there. */
+	if (timeline->plan->canary.recipients.count > 0)
+		command(timeline, json, "canary");
 	command(timeline, json, "finish");
 	json_put_text(json, "confirm", "rcpt-probe");
 	json_put_text(json, "way_back", way_back);

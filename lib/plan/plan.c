@@ -181,6 +181,8 @@ void plan_free(struct plan *plan)
 	free(plan->bounce.host);
 	free(plan->bounce.from);
 	plan_strings_release(&plan->probe_recipients);
+	plan_strings_release(&plan->canary.initial);
+	plan_strings_release(&plan->canary.recipients);
 	plan_strings_release(&plan->clocks);
 	plan_strings_release(&plan->evidence);
 	free(plan);

@@ -85,6 +85,8 @@ struct plan_timing {	       /* milliseconds; defaults as in docs/checks.md */
 	int64_t stuck_after;	      /* 4 h */
 	int64_t data_reply;	      /* wait after the dot: 10 min */
 	int64_t capacity;	      /* queue-capacity looks ahead: 72 h */
+	int64_t canary_valid;	      /* an accepted canary stands: 24 h */
+	int64_t canary_wait; /* none accepted for so long fails: 15 min */
 };
 
 struct plan {
@@ -141,6 +143,11 @@ struct plan {
 		enum plan_tls tls;
 	} bounce;
 	struct plan_strings probe_recipients;
+	/* Who gets messages of our own, to prove the way to the new system. */
+	struct {
+		struct plan_strings initial;	/* in no domain of the plan */
+		struct plan_strings recipients; /* each in one of them */
+	} canary;
 	struct plan_strings clocks;   /* https URLs: plan_https_parse() */
 	struct plan_strings evidence; /* files, absolute: cutover/tenant.h */
 	struct plan_timing timing;
@@ -191,6 +198,10 @@ void plan_diff(const struct plan *before, const struct plan *after,
  * encrypted, as nobody gives it a master key.  Addresses
  * are "ip:port".  A valid plan, which the caller frees.
  */
+/* So many canaries of a kind: the lab's new system can be told of no more
+ * mailboxes (lab_script.h). */
+#define PLAN_REHEARSAL_CANARIES 12
+
 struct plan_rehearsal {
 	const char *listen;    /* the queue */
 	const char *authority; /* DNS */

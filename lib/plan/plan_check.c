@@ -1,6 +1,7 @@
 /* Sense: every value is well formed; do they fit together? */
 #include "plan/plan_parse.h"
 
+#include "base/map.h"
 #include "plan/plan_host.h"
 #include "smtp/smtp_path.h"
 #include <stdio.h>
@@ -365,6 +366,51 @@ static void check_probe(struct check *c)
 	}
 }
 
+/* `given`: the mailboxes so far, each of which gets one message. */
+static void check_canary_list(struct check *c, const char *key,
+			      const struct plan_strings *list,
+			      struct map *given)
+{
+	bool initial = list == &c->plan->canary.initial;
+
+	for (size_t i = 0; i < list->count; i++) {
+		struct buf mailbox_key = BUF_INIT;
+		struct smtp_mailbox mailbox;
+		char path[PATH_MAX_BYTES], domain[SMTP_DOMAIN] = "";
+		bool inside;
+
+		snprintf(path, sizeof(path), "canary.%s[%zu]", key, i);
+		smtp_mailbox_key(slice(list->at[i]), &mailbox_key);
+		if (map_put(given, buf_slice(&mailbox_key), list->at[i]))
+			say(c, path, "is the same mailbox as another one");
+		buf_release(&mailbox_key);
+		if (smtp_mailbox_parse(slice(list->at[i]), &mailbox, NULL) == 0)
+			smtp_domain_normal(mailbox.domain, domain);
+		check_exists(c, path, domain);
+		inside = plan_domain(c->plan, slice(domain)) != NULL;
+		if (initial && inside)
+			say(c, path,
+			    "is in a domain of the plan: name a mailbox that "
+			    "the new tenant has already, at its initial "
+			    "domain");
+		if (!initial && !inside)
+			say(c, path, "is in no domain of the plan");
+	}
+}
+
+static void check_canary(struct check *c)
+{
+	struct map given = MAP_INIT;
+
+	if (c->plan->plain && json_get(c->root, "canary"))
+		say(c, "canary",
+		    "is for a plan with old and new: no gate of a primary "
+		    "waits for one");
+	check_canary_list(c, "initial", &c->plan->canary.initial, &given);
+	check_canary_list(c, "recipients", &c->plan->canary.recipients, &given);
+	map_release(&given);
+}
+
 static void check_clocks(struct check *c)
 {
 	if (c->plan->rehearsal && c->plan->clocks.count > 0)
@@ -413,6 +459,7 @@ void plan_check(const struct plan *plan, const struct json *root,
 	check_bounce(&c);
 	check_recipients(&c);
 	check_probe(&c);
+	check_canary(&c);
 	check_clocks(&c);
 	check_times(&c);
 }

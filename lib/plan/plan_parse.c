@@ -386,6 +386,14 @@ static const struct plan_field probe_fields[] = {
 	{ .name = NULL }
 };
 
+static const struct plan_field canary_fields[] = {
+	{ KEY("initial", value_strings), TO(plan, canary.initial), .min = 1,
+	  .max = PLAN_LIST_MAX, .item = item_mailbox },
+	{ KEY("recipients", value_strings), TO(plan, canary.recipients),
+	  .min = 1, .max = PLAN_MAX_DOMAINS, .item = item_mailbox },
+	{ .name = NULL }
+};
+
 static void read_evidence(struct plan_reader *r, const struct json *value,
 			  void *into, const struct plan_field *field)
 {
@@ -416,7 +424,8 @@ static const struct plan_field timing_fields[] = {
 	TIMING(trail, 0),	  TIMING(drained_age, 0),
 	TIMING(retry_min, 1),	  TIMING(retry_max, 1),
 	TIMING(stuck_after, 1),	  TIMING(data_reply, 1),
-	TIMING(capacity, 1),	  { .name = NULL }
+	TIMING(capacity, 1),	  TIMING(canary_valid, 1),
+	TIMING(canary_wait, 1),	  { .name = NULL }
 };
 
 static const char *const strategy_words[] = {
@@ -455,6 +464,7 @@ static const struct plan_field plan_fields[] = {
 	{ KEY("bounce", value_object), .members = bounce_fields },
 	{ KEY("encrypt", value_bool), TO(plan, encrypt) },
 	{ KEY("probe", value_object), .members = probe_fields },
+	{ KEY("canary", value_object), .members = canary_fields },
 	{ KEY("clock", value_strings), TO(plan, clocks), .min = 1, .max = 8,
 	  .item = item_https },
 	{ KEY("evidence", read_evidence), TO(plan, evidence), .min = 1,
@@ -494,6 +504,8 @@ static void defaults(struct plan *plan)
 		.stuck_after = 4 * hour,
 		.data_reply = 10 * minute,
 		.capacity = 72 * hour,
+		.canary_valid = 24 * hour,
+		.canary_wait = 15 * minute,
 	};
 }
 

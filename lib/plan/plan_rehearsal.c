@@ -14,6 +14,7 @@ static const struct {
 	{ "rcpt_probe_span", "1s" }, { "trail", "2s" },
 	{ "drained_age", "2s" },     { "retry_min", "500ms" },
 	{ "retry_max", "2s" },	     { "capacity", "1h" },
+	{ "canary_wait", "10s" },
 };
 
 #define TTL_S 2
@@ -178,6 +179,31 @@ static struct json *replay_json(const struct plan *plan,
 	return object;
 }
 
+static struct json *first_strings(const struct plan_strings *from)
+{
+	struct plan_strings first = *from;
+
+	if (first.count > PLAN_REHEARSAL_CANARIES)
+		first.count = PLAN_REHEARSAL_CANARIES;
+	return strings(&first);
+}
+
+static void put_canary(struct json *root, const struct plan *plan)
+{
+	struct json *object;
+
+	if (plan->canary.initial.count + plan->canary.recipients.count == 0)
+		return;
+	object = json_object();
+	if (plan->canary.initial.count > 0)
+		json_put(object, "initial",
+			 first_strings(&plan->canary.initial));
+	if (plan->canary.recipients.count > 0)
+		json_put(object, "recipients",
+			 first_strings(&plan->canary.recipients));
+	json_put(root, "canary", object);
+}
+
 char *plan_rehearsal_text(const struct plan *plan,
 			  const struct plan_rehearsal *rehearsal)
 {
@@ -218,6 +244,7 @@ char *plan_rehearsal_text(const struct plan *plan,
 		json_put(part, "recipients", strings(&plan->probe_recipients));
 		json_put(root, "probe", part);
 	}
+	put_canary(root, plan);
 	for (size_t i = 0; i < COUNT(timings); i++)
 		json_put_text(timing, timings[i].key, timings[i].duration);
 	json_put(root, "timing", timing);

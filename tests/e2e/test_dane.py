@@ -594,6 +594,38 @@ def moving_case(tap):
         end(tap, world)
 
 
+def canary_case(tap):
+    """A canary leaves on the terms of the replay, or it does not."""
+    world = Moving("dane")
+    try:
+        target, zones = world.target, world.zones
+        with open(world.plan, encoding="ascii") as file:
+            plan = json.load(file)
+        plan["canary"] = {"recipients": [f"box0@{DOMAIN}"]}
+        with open(world.plan, "w", encoding="ascii") as out:
+            json.dump(plan, out)
+        target.pair = world.self_signed
+        zones.tlsa(target.port, "3 1 1 " + 64 * "0")
+        world.start("holding")
+        said = world.must(3, "canary", "acme")["canaries"][0]
+        tap.ok(said["state"] == "deferred" and said["code"] == 0 and
+               f"TLSA of _{target.port}._tcp.{HOST}" in said["text"] and
+               not target.mails,
+               f"no canary leaves for another key: {said['text']}")
+        zones.tlsa(target.port, ee(target.pair[1]))
+        # Until the caches have let the old record go.
+        wait_for("a canary is accepted", lambda: world.tideover(
+            "canary", "acme")[0] == 0)
+        said = world.must(0, "canary", "acme")["canaries"][0]
+        seen = target.mails[-1]
+        tap.ok("verified by dane-ee" in said["tls"] and seen["sni"] == HOST
+               and QUEUE in json.dumps(seen["client"]),
+               "with the right one it is verified, and shows the client's "
+               f"certificate: {said['tls']}")
+    finally:
+        end(tap, world)
+
+
 def postfix_case(tap):
     """A real server that asks for the client's certificate."""
     world = Dane("dane", peers.free_port())
@@ -651,6 +683,7 @@ def main():
     finally:
         end(tap, world)
     moving_case(tap)
+    canary_case(tap)
     sts(tap)
     if os.geteuid() == 0 and not peers.missing("postfix"):
         postfix_case(tap)

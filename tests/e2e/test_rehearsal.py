@@ -12,6 +12,12 @@ PLANS = ["plans/acme-to-m365.json", "plans/onprem-to-m365.json",
 VARIANT = os.environ.get("VARIANT", "asan")
 
 
+def canaries(plan):
+    """How many mailboxes of its domains get a canary."""
+    with open(plan, encoding="utf-8") as file:
+        return len(json.load(file).get("canary", {}).get("recipients", ()))
+
+
 def main():
     plans = sys.argv[1:] or PLANS
     print(f"1..{len(plans)}")
@@ -28,6 +34,7 @@ def main():
             said = {}
         good = (run.returncode == 0 and said.get("passed") is True
                 and said.get("lost") == 0 and said.get("sent", 0) > 50
+                and said.get("canaries") == canaries(plan)
                 and said.get("through_queue", 0) > 20)
         bad += not good
         print(f"{'ok' if good else 'not ok'} {number} - {plan}: "

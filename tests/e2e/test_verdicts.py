@@ -362,6 +362,15 @@ class Play:
         self.world.daemon.close()
         self.world.start_daemon()
 
+    def do_stored(self, rest):
+        """Somebody changed the plan in the state folder."""
+        self.world.daemon.close()
+        kept = f"{self.world.state}/plans/acme/plan.json"
+        self.do_plan(rest)
+        self.world.write_plan()
+        shutil.copy(self.world.path, kept)
+        self.world.start_daemon()
+
     def do_command(self, rest):
         """$ tideover ARGS [=> STATUS]; {+4h} is a time"""
         self.ready()

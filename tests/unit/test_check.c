@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "cutover/canary.h"
 #include "cutover/check.h"
 #include "cutover/check_parts.h"
 #include "cutover/timeline.h"
@@ -32,6 +33,21 @@ static const char park_text[] =
 	"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300,\"old_ttl\":86400},"
 	"\"expected\":{\"messages_per_day\":24000,\"mean_bytes\":100000},"
 	"\"recipients\":{\"policy\":\"any\"}}";
+
+/* A mailbox of one domain, and none of the other, which has its own tenant. */
+static const char canary_text[] =
+	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"park\","
+	"\"domains\":[{\"name\":\"acme.example\"},"
+	"{\"name\":\"acme.example.net\","
+	"\"new\":{\"deliver_to\":\"other.example.org:25\"}}],"
+	"\"old\":{\"provider\":\"workspace\",\"mx\":[\"" OLD "\"],"
+	"\"deliver_to\":\"old.example.net:25\"},"
+	"\"new\":{\"provider\":\"m365\",\"mx\":[\"" NEW "\"],"
+	"\"deliver_to\":\"tenant.example.org:25\"},"
+	"\"queue_mx\":{\"host\":\"" QUEUE "\",\"priority\":20,"
+	"\"listen\":[\"127.0.0.1:2525\"]},"
+	"\"canary\":{\"initial\":[\"pilot@tenant.example\"],"
+	"\"recipients\":[\"a@acme.example\"]}}";
 
 static const char standby_text[] =
 	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"standby\","
@@ -233,10 +249,13 @@ static void world_make(struct world *world, const char *text)
 
 /* The plan's list: anna and bert. */
 static struct map listed;
+/* Of canary_text. */
+static struct canaries canaries;
 
 static void world_release(struct world *world)
 {
 	map_release(&listed);
+	canaries_release(&canaries);
 	facts_free(world->facts);
 	plan_free(world->plan);
 }
@@ -832,6 +851,95 @@ static void in_public(struct world *w)
 	w->plan->rehearsal = false;
 	snprintf(w->plan->queue_mx.listen.at[0],
 		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
+}
+
+/* Messages of our own; their plan is canary_text. */
+
+static void canary_unsent(struct world *w)
+{
+	canaries_init(&canaries, w->plan);
+	w->facts->canaries = &canaries;
+}
+
+/* Each of the plan's got one so long ago, and this was said to it. */
+static void canary_said(struct world *w, int64_t ago_ms, enum smtp_stage stage,
+			int code, const char *enhanced, const char *text)
+{
+	struct smtp_reply reply;
+
+	if (!w->facts->canaries)
+		canary_unsent(w);
+	good_reply(&reply, code, enhanced, text);
+	for (size_t i = 0; i < canaries.count; i++) {
+		struct id id = id_new(NOW_MS - ago_ms);
+		struct canary *canary = &canaries.at[i];
+		struct json *sent = canary_sent_json(canary, &id, "anna");
+		struct json *answer;
+
+		canaries_take(&canaries, "canary", sent, NOW_MS - ago_ms);
+		answer = canary_reply_json(canary, stage, &reply,
+					   "192.0.2.3:25", "TLSv1.3");
+		canaries_take(&canaries, "canary-reply", answer,
+			      NOW_MS - ago_ms);
+		json_free(sent);
+		json_free(answer);
+	}
+}
+
+static void canary_under_way(struct world *w)
+{
+	canary_said(w, HOUR_MS, SMTP_STAGE_DOT, 250, "2.0.0", "queued");
+	for (size_t i = 0; i < canaries.count; i++) {
+		canaries.at[i].state = CANARY_UNDER_WAY;
+		canaries.at[i].accepted_ms = 0;
+	}
+}
+static void canary_accepted(struct world *w)
+{
+	canary_said(w, HOUR_MS, SMTP_STAGE_DOT, 250, "2.0.0", "queued");
+}
+static void canary_of_the_day_before(struct world *w)
+{
+	canary_said(w, DAY_MS, SMTP_STAGE_DOT, 250, "2.0.0", "queued");
+}
+static void canary_refused(struct world *w)
+{
+	canary_said(w, HOUR_MS, SMTP_STAGE_RCPT, 550, "5.4.1",
+		    "Recipient address rejected: Access denied");
+}
+static void canary_accepted_then_refused(struct world *w)
+{
+	canary_said(w, 2 * HOUR_MS, SMTP_STAGE_DOT, 250, "2.0.0", "queued");
+	canary_refused(w);
+}
+static void canary_deferred(struct world *w)
+{
+	canary_said(w, 1000, SMTP_STAGE_DOT, 451, "4.7.1", "later");
+}
+static void canary_accepted_then_deferred(struct world *w)
+{
+	canary_accepted(w);
+	canary_deferred(w);
+}
+static void canary_deferred_for_long(struct world *w)
+{
+	canary_said(w, HOUR_MS / 4, SMTP_STAGE_DOT, 451, "4.7.1", "later");
+	canary_deferred(w);
+}
+static void canary_in_clear(struct world *w)
+{
+	canary_said(w, 1000, SMTP_STAGE_STARTTLS, 0, "",
+		    "the host does not offer STARTTLS, which the plan "
+		    "requires");
+}
+static void canary_in_public(struct world *w)
+{
+	in_public(w);
+	canary_accepted(w);
+}
+static void canary_without_daemon(struct world *w)
+{
+	in_public(w);
 }
 
 static void low_lately(struct world *w)
@@ -2162,6 +2270,40 @@ static const struct {
 	{ "canary-domain", PARK, F, in_public, VERDICT_UNKNOWN, "--attest" },
 	{ "canary-domain", PARK, F, nothing, VERDICT_WARN, "rehearsal" },
 
+#define CANARY canary_text
+	{ "canary-initial", CANARY, S, canary_unsent, VERDICT_UNKNOWN,
+	  "tideover canary PLAN --initial" },
+	{ "canary-initial", CANARY, S, canary_accepted, VERDICT_WARN,
+	  "look into the inbox of pilot@tenant.example (not junk)" },
+	{ "canary-initial", CANARY, S, canary_refused, VERDICT_FAIL,
+	  "550 5.4.1" },
+	{ "canary-initial", CANARY, S, canary_in_public, VERDICT_UNKNOWN,
+	  "acme.example.net: no canary goes to its new system" },
+	{ "canary-initial", CANARY, S, canary_without_daemon, VERDICT_UNKNOWN,
+	  "--attest" },
+	{ "canary-domain", CANARY, F, canary_unsent, VERDICT_UNKNOWN,
+	  "no canary was sent to a@acme.example yet" },
+	{ "canary-domain", CANARY, F, canary_under_way, VERDICT_UNKNOWN,
+	  "has not answered" },
+	{ "canary-domain", CANARY, F, canary_accepted, VERDICT_WARN,
+	  "nobody has said that it arrived" },
+	{ "canary-domain", CANARY, F, canary_of_the_day_before, VERDICT_UNKNOWN,
+	  "more than 1d" },
+	{ "canary-domain", CANARY, F, canary_refused, VERDICT_FAIL,
+	  "directory-based edge blocking" },
+	{ "canary-domain", CANARY, F, canary_accepted_then_refused,
+	  VERDICT_FAIL, "tideover finish sends it again" },
+	{ "canary-domain", CANARY, F, canary_deferred, VERDICT_UNKNOWN,
+	  "451 4.7.1" },
+	{ "canary-domain", CANARY, F, canary_deferred_for_long, VERDICT_FAIL,
+	  "none was accepted in 15m" },
+	{ "canary-domain", CANARY, F, canary_accepted_then_deferred,
+	  VERDICT_WARN, NULL },
+	{ "canary-domain", CANARY, F, canary_in_clear, VERDICT_UNKNOWN,
+	  "does not offer STARTTLS" },
+	{ "canary-domain", CANARY, F, canary_in_public, VERDICT_UNKNOWN,
+	  "acme.example.net: no canary goes to a mailbox of it" },
+
 	{ "target-trust", PARK, S, trusted, VERDICT_PASS, NULL },
 	{ "target-trust", PARK, S, trusted_by_certificate, VERDICT_PASS, NULL },
 	{ "target-trust", PARK, S, certificate_unshown, VERDICT_FAIL,
@@ -2617,6 +2759,61 @@ static void what_passes_needs_no_waiver(void **state)
 	world_release(&world);
 }
 
+static struct waiver attest(struct world *world)
+{
+	struct waiver waiver;
+
+	give(world, "canary-domain", GATE_FINISH, &waiver);
+	waiver.attest = true;
+	return waiver;
+}
+
+static void a_quarter_later(struct world *w)
+{
+	w->facts->now.wall_ms += HOUR_MS / 4;
+}
+
+static void an_attestation_answers_what_was_not_seen(void **state)
+{
+	static const struct {
+		void (*before)(struct world *), (*now)(struct world *);
+		enum verdict want;
+	} seen[] = {
+		{ canary_accepted, canary_accepted, VERDICT_WAIVED },
+		{ canary_accepted, canary_deferred, VERDICT_WAIVED },
+		/* That is another message. */
+		{ canary_accepted, canary_accepted_then_deferred,
+		  VERDICT_WARN },
+		{ canary_accepted, canary_accepted_then_refused, VERDICT_FAIL },
+		{ canary_unsent, canary_unsent, VERDICT_WAIVED },
+		{ canary_unsent, canary_refused, VERDICT_FAIL },
+		{ canary_deferred, a_quarter_later, VERDICT_FAIL },
+		/* It does not make good what is bad. */
+		{ canary_refused, canary_refused, VERDICT_FAIL },
+	};
+
+	for (size_t i = 0; i < COUNT(seen); i++) {
+		struct world world;
+		struct findings found;
+		struct waiver waiver;
+
+		world_make(&world, canary_text);
+		seen[i].before(&world);
+		waiver = attest(&world);
+		if (seen[i].now != seen[i].before)
+			seen[i].now(&world);
+		check_gate(world.facts, GATE_FINISH, "canary-domain", &waiver,
+			   1, &found);
+		if (found.at[0].verdict != seen[i].want)
+			fail_msg("case %zu: %s", i,
+				 verdict_name(found.at[0].verdict));
+		if (seen[i].want == VERDICT_WAIVED)
+			assert_string_equal(found.at[0].waived_by, "alice");
+		findings_release(&found);
+		world_release(&world);
+	}
+}
+
 static void a_gate_document_names_what_blocks(void **state)
 {
 	struct world world;
@@ -2761,6 +2958,7 @@ int main(void)
 		cmocka_unit_test(a_waived_finding_keeps_its_fingerprint),
 		cmocka_unit_test(a_finding_does_not_change_with_the_time),
 		cmocka_unit_test(what_passes_needs_no_waiver),
+		cmocka_unit_test(an_attestation_answers_what_was_not_seen),
 		cmocka_unit_test(a_gate_document_names_what_blocks),
 		cmocka_unit_test(gate_names_go_there_and_back),
 		cmocka_unit_test(

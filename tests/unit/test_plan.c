@@ -135,6 +135,9 @@ static void what_is_not_said_has_its_default(void **state)
 	assert_int_equal(plan->timing.recover_after, 60000);
 	assert_int_equal(plan->timing.data_reply, 600000);
 	assert_int_equal(plan->timing.trail, 72LL * 3600 * 1000);
+	assert_int_equal(plan->timing.canary_valid, 24LL * 3600 * 1000);
+	assert_int_equal(plan->timing.canary_wait, 15LL * 60 * 1000);
+	assert_int_equal(plan->canary.initial.count, 0);
 	assert_int_equal(plan->keep_copies_ms, 72LL * 3600 * 1000);
 	assert_null(plan->bounce.host);
 	plan_free(plan);
@@ -412,6 +415,13 @@ static void rehearses(const char *path)
 	assert_int_equal(twin->dns.ttl, 2);
 	assert_int_equal(twin->timing.watch_every, 300);
 	assert_int_equal(twin->timing.retry_max, 2000);
+	assert_int_equal(twin->canary.initial.count,
+			 plan->canary.initial.count);
+	assert_int_equal(twin->canary.recipients.count,
+			 plan->canary.recipients.count);
+	for (size_t i = 0; i < plan->canary.recipients.count; i++)
+		assert_string_equal(twin->canary.recipients.at[i],
+				    plan->canary.recipients.at[i]);
 	free(text);
 	plan_free(twin);
 	plan_free(plan);
