@@ -176,7 +176,7 @@ static void use_courier(struct lane *lane)
 		return;
 	lane->courier = courier_new(&(struct courier_spec){
 		.loop = cutover->env.loop,
-		.spool = cutover->env.store->spool,
+		.reader = cutover->env.store->reader,
 		.resolver = cutover->resolver,
 		.tls = cutover->tls,
 		.policy = cutover->plan->replay.tls,

@@ -223,8 +223,6 @@ def drained(s):
 
 
 def attempts(s):
-    rows = cutover.listed(s.world)
-    for r in rows:
     return sum(row["attempts"] for row in cutover.listed(s.world))
 
 
