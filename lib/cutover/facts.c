@@ -1,5 +1,6 @@
 #include "cutover/facts.h"
 #include "base/clock.h"
+#include "dns/dns_validator.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,15 +25,24 @@ void facts_free(struct facts *facts)
 	for (size_t i = 0; i < facts->plan->domain_count; i++) {
 		dns_domain_release(&facts->domains[i].dns);
 		free(facts->domains[i].sts.policy);
+		free(facts->domains[i].dnssec);
 	}
 	tenant_release(&facts->tenant);
 	records_free(facts->records);
 	json_free(facts->asked);
 	json_free(facts->exceptions);
 	tls_client_free(facts->probe_tls);
+	dns_validator_free(facts->validator);
 	free(facts->listeners);
 	free(facts->domains);
 	free(facts);
+}
+
+const char *facts_zone(const struct facts *facts, size_t domain)
+{
+	const char *zone = facts->domains[domain].dns.delegation.zone;
+
+	return *zone ? zone : facts->plan->domains[domain].name;
 }
 
 void facts_read_certificate(struct facts *facts)

@@ -9,11 +9,14 @@ import tempfile
 
 import peers
 from cutover import ROOT, VARIANT, Tap
-from peers import wait_for
+from peers import run, wait_for
 
 DOMAIN = "acme.example"
 QUEUE = "hold.hosts.example"
 MX = "acme-example.k-v1.mx.microsoft"
+# A build with libunbound is tested with a resolver that validates nothing.
+OWN = "libunbound" in run(f"{ROOT}/build/{VARIANT}/tideoverd",
+                          "--version").stdout
 SOA = "@ 300 SOA ns.hosts.example. admin.example. %d 60 60 3600 60\n" \
       "@ 300 NS ns.hosts.example.\n"
 
@@ -85,6 +88,20 @@ zone:
         wait_for(f"{name} {kind}", lambda: len(
             peers.answers(self.port, name, kind)) == want)
 
+    def unbound_conf(self, more=""):
+        """What libunbound is to trust, and where it finds it."""
+        path = f"{self.folder}/own.conf"
+        anchor = self.signed[0]
+        with open(path, "w", encoding="ascii") as out:
+            out.write("server:\n    do-not-query-localhost: no\n"
+                      "    do-ip6: no\n" + more)
+            for ds in self.ds(anchor):
+                out.write(f'    trust-anchor: "{anchor}. DS {ds}"\n')
+            for zone in self.zones:
+                out.write(f'stub-zone:\n    name: "{zone}"\n    stub-addr: '
+                          f"127.0.0.1@{self.port}\n    stub-prime: no\n")
+        return path
+
     def ds(self, zone):
         """The DS set of a zone's key, as text after the type."""
         said = peers.run("keymgr", "-c", self.conf, zone, "ds").stdout
@@ -137,8 +154,10 @@ server:
         self.child.close()
 
 
-def findings(folder, knot, strategy="standby", validates=True):
+def findings(folder, knot, strategy="standby", validates=not OWN):
     """Of the gate plan, by the check's id."""
+    if OWN:
+        os.environ["TIDEOVER_UNBOUND_CONFIG"] = knot.unbound_conf()
     resolver = Validator(folder, knot, validates)
     path = f"{folder}/plan.json"
     with open(path, "w", encoding="ascii") as out:
@@ -187,19 +206,30 @@ def signing(tap, folder, knot):
     lines = "".join(f"{DOMAIN}. 300 DS {ds}\n" for ds in right)
     knot.publish("example", delegation + lines, DOMAIN, "DS", len(right))
     found = findings(folder, knot)
+    expect(tap, found, "dnssec", "pass",
+           f'"of": "{"libunbound" if OWN else "127.0.0.1"}',
+           "with the right DS")
     expect(tap, found, "dnssec", "pass", '"ad": true', "with the right DS")
     expect(tap, found, "dnssec", "pass", "signed_until",
            "with the end of its signatures in the evidence")
-    found = findings(folder, knot, validates=False)
-    expect(tap, found, "dnssec", "unknown", "validating resolver",
-           "where no resolver validates")
+    if not OWN:
+        found = findings(folder, knot, validates=False)
+        expect(tap, found, "dnssec", "unknown", "UNBOUND=1",
+               "where no resolver validates")
     wrong = right[-1].split()
     wrong[-1] = ("0" if wrong[-1][0] != "0" else "1") + wrong[-1][1:]
     knot.publish("example", f"{delegation}{DOMAIN}. 300 DS {' '.join(wrong)}\n",
                  DOMAIN, "DS", 1)
     found = findings(folder, knot)
-    expect(tap, found, "dnssec", "fail", '"answers_unchecked": true',
+    expect(tap, found, "dnssec", "fail",
+           '"error": "bogus' if OWN else '"answers_unchecked": true',
            "with the DS of another key")
+    if OWN:
+        found = findings(folder, knot, validates=True)
+        expect(tap, found, "dnssec", "fail", '"answers_unchecked": true',
+               "a resolver that validates is enough")
+        tap.ok("libunbound" not in json.dumps(found["dnssec"]),
+               "where one does, libunbound is not asked")
     knot.publish("example", delegation, DOMAIN, "DS", 0)
 
 

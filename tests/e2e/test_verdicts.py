@@ -150,6 +150,11 @@ class Play:
             knot.out_of_order = False
         elif rest == "answers SERVFAIL":
             knot.knotc("-b", "-f", "zone-purge", "+expire", DOMAIN)
+        elif rest == "has no signatures":
+            self.world.copies[name] = ""
+        elif rest.startswith("is signed for "):
+            self.world.copies[name] = \
+                self.world.sign(int(rest.split()[-1].rstrip("d")))[0]
         elif rest.startswith("lags "):
             self.world.lag[name] = int(rest[5:])
             self.world.served.pop((name, DOMAIN), None)
@@ -164,12 +169,20 @@ class Play:
 
     def do_signed(self, rest):
         """signed, and the DS is right | of another key | absent"""
-        ds = self.world.sign()[-1]
+        self.world.signed, ds = self.world.sign()
+        ds = ds[-1]
         if rest == "with the DS of another key":
             words = ds.split()
             words[-1] = ("0" if words[-1][0] != "0" else "1") + words[-1][1:]
             ds = " ".join(words)
         self.do_parent(f"acme 300 DS {ds}")
+
+    def do_edited(self, rest):
+        """edited MX DATA: in the signed zone, and nobody signed it again"""
+        kind, data = rest.split(None, 1)
+        self.world.signed = re.sub(rf"(?m)^(\S+ \d+ {kind} ).*$",
+                                   lambda m: m.group(1) + data,
+                                   self.world.signed)
 
     def do_resolvers(self, rest):
         """resolvers do not validate | are silent | ask MX"""

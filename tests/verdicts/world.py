@@ -125,10 +125,11 @@ class Zone:
 class Knot:
     """knotd at one address, with zones that it may sign."""
 
-    def __init__(self, folder, name, address, zones, signed=(), port=53):
+    def __init__(self, folder, name, address, zones, signed=(), port=53,
+                 days=14):
         self.folder, self.name = f"{folder}/{name}", name
         self.address, self.port = address, port
-        os.makedirs(self.folder)
+        os.makedirs(self.folder, exist_ok=True)
         self.conf = f"{self.folder}/knot.conf"
         self.control = f"{self.folder}/knot.sock"
         self.child, self.out_of_order = None, False
@@ -152,8 +153,8 @@ policy:
     algorithm: ecdsap256sha256
     single-type-signing: on
     cds-cdnskey-publish: none
-    rrsig-lifetime: 14d
-    rrsig-refresh: 7d
+    rrsig-lifetime: {days}d
+    rrsig-refresh: {days * 12}h
 template:
   - id: default
     storage: "{self.folder}"
@@ -450,12 +451,16 @@ class World:
             ("ns8", DOMAIN): Zone(own),
             # Somebody else's server, which has never heard of the domain.
             ("ns9", "elsewhere.example"): Zone(["@ 300 NS ns9.dns.example."])}
-        self.signed, self.lag = None, {}
+        # What the signer left, and what one server has instead ("": the
+        # zone without signatures).
+        self.signed, self.copies, self.lag = None, {}, {}
+
+    def signed_text(self, server, zone):
+        return self.copies.get(server, self.signed) if zone == DOMAIN else None
 
     def text_of(self, server, zone):
-        if self.signed and zone == DOMAIN:
-            return self.signed
-        return self.zones[server, zone].text(0)
+        return self.signed_text(server, zone) or \
+            self.zones[server, zone].text(0)
 
     def write_zones(self, server):
         """The files of a server; the zones that have changed."""
@@ -469,8 +474,7 @@ class World:
             serial = self.serial - self.lag.get(server, 0)
             with open(self.knots[at].path(zone), "w",
                       encoding="ascii") as out:
-                out.write(self.signed if self.signed and zone == DOMAIN
-                          else content.text(serial))
+                out.write(self.signed_text(at, zone) or content.text(serial))
         return changed
 
     def publish(self):
@@ -487,11 +491,13 @@ class World:
                 if knot.child and not knot.out_of_order:
                     knot.knotc("-b", "zone-reload", zone)
 
-    def sign(self):
-        """The zone as a signer leaves it, for both authorities; its DS."""
-        self.signed = None
+    def sign(self, days=14):
+        """The zone as a signer leaves it, and its DS; with the same key
+        whenever it is asked."""
         signer = Knot(self.here, "signer", "127.0.0.1", [DOMAIN], [DOMAIN],
-                      port=peers.free_port())
+                      port=peers.free_port(), days=days)
+        # Its key stays, the signatures before do not.
+        shutil.rmtree(f"{signer.folder}/journal", ignore_errors=True)
         self.serial += 10
         with open(signer.path(DOMAIN), "w", encoding="ascii") as out:
             out.write(self.zones["ns1", DOMAIN].text(self.serial))
@@ -503,10 +509,9 @@ class World:
             ds = signer.ds(DOMAIN)
         finally:
             signer.close()
-        self.signed = "".join(
+        return "".join(
             line.split("] ", 1)[1] + "\n" for line in said.splitlines()
-            if line.startswith("["))
-        return ds
+            if line.startswith("[")), ds
 
     # The programs.
 
