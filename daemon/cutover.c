@@ -934,7 +934,8 @@ static int waive_found(struct waive *waive, const struct findings *findings,
 		return err_set(err, "the gate %s does not ask the check %s",
 			       gate_name(waive->gate), waive->check);
 	finding = &findings->at[0];
-	if (check_waivable(finding, err) < 0)
+	if ((waive->attest ? check_attestable(finding, err) :
+			     check_waivable(finding, err)) < 0)
 		return -1;
 	snprintf(waiver.check, sizeof(waiver.check), "%s", waive->check);
 	finding_fingerprint(finding, waiver.fingerprint);

@@ -270,6 +270,19 @@ int check_waivable(const struct finding *finding, struct err *err)
 	return 0;
 }
 
+int check_attestable(const struct finding *finding, struct err *err)
+{
+	if (check_waivable(finding, err) < 0)
+		return -1;
+	if (before_waiver(finding) != VERDICT_UNKNOWN)
+		return err_set(err,
+			       "%s is known, and fails: %s; what is attested "
+			       "answers what is not known: to let the gate "
+			       "pass all the same, waive it without --attest",
+			       finding->check->id, finding->summary);
+	return 0;
+}
+
 /* Gates. */
 
 static bool waiver_fits(const struct waiver *waiver, enum gate gate,

@@ -100,6 +100,9 @@ void finding_fingerprint(const struct finding *finding, char text[DIGEST_TEXT]);
 /* 0 if a waiver for it may be given; else err says why not.  What does not
  * block needs none. */
 int check_waivable(const struct finding *finding, struct err *err);
+/* The same of an attestation, which answers what is not known.  What was found
+ * to be wrong nobody can have seen to be right. */
+int check_attestable(const struct finding *finding, struct err *err);
 struct json *finding_json(const struct finding *finding);
 /* {"gate":..,"open":..,"at":..,"findings":[..],"blocking":[ids],"asked":..},
  * as docs/control.md has it */

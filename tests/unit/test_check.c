@@ -2585,6 +2585,37 @@ static void a_waived_finding_keeps_its_fingerprint(void **state)
 	world_release(&world);
 }
 
+static const struct {
+	const char *check;
+	enum gate gate;
+	const char *refused; /* NULL: it may be attested */
+} attested[] = {
+	{ "straggler-rate", GATE_DETACH, NULL },
+	{ "mx-not-old", GATE_FINISH, "waive it without --attest" },
+	{ "mx-horizon", GATE_DETACH, "is never waived" },
+	{ "clock", GATE_START, "nothing to waive" },
+};
+
+static void what_is_attested_was_not_known(void **state)
+{
+	for (size_t i = 0; i < COUNT(attested); i++) {
+		struct err err = ERR_INIT;
+		struct findings found;
+		struct world world;
+
+		world_make(&world, park_text);
+		set_all(&world, OLD, NULL);
+		check_gate(world.facts, attested[i].gate, attested[i].check,
+			   NULL, 0, &found);
+		assert_int_equal(check_attestable(&found.at[0], &err),
+				 attested[i].refused ? -1 : 0);
+		if (attested[i].refused)
+			assert_non_null(strstr(err.text, attested[i].refused));
+		findings_release(&found);
+		world_release(&world);
+	}
+}
+
 static void a_finding_does_not_change_with_the_time(void **state)
 {
 	struct world world;
@@ -2759,6 +2790,7 @@ int main(void)
 		cmocka_unit_test(
 			a_waiver_covers_no_sentence_that_was_not_there),
 		cmocka_unit_test(a_waived_finding_keeps_its_fingerprint),
+		cmocka_unit_test(what_is_attested_was_not_known),
 		cmocka_unit_test(a_finding_does_not_change_with_the_time),
 		cmocka_unit_test(what_passes_needs_no_waiver),
 		cmocka_unit_test(a_gate_document_names_what_blocks),
