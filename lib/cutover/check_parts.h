@@ -73,9 +73,12 @@ check_run_fn check_dns_authority, check_mx_baseline, check_mx_sanity,
 check_run_fn check_rcpt_probe, check_rollback_target, check_no_open_relay;
 /* check_queue.c */
 check_run_fn check_queue_capacity, check_ledger_balance, check_held_empty;
+/* check_straggler.c */
+check_run_fn check_straggler_rate;
 /* check_window.c */
-check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
-	check_daemon_supervised;
+check_run_fn check_detach_safe, check_stragglers_end, check_daemon_supervised;
+/* Evidence of the queue's own arrivals. */
+struct json *check_arrivals_json(const struct facts *facts);
 /* check_mail.c */
 check_run_fn check_negative_cache, check_verify_txt, check_spf, check_dkim,
 	check_autodiscover;
@@ -100,6 +103,8 @@ check_run_fn check_clock;
 check_run_fn check_dnssec, check_queue_tlsa, check_dane_standby;
 /* check_host.c */
 check_run_fn check_caa, check_queue_identity;
+/* Evidence of the old system's trace. */
+struct json *check_trace_json(const struct trace *trace);
 /*
  * How many listed recipients the new tenant's export lacks; 0 where either is
  * not known.  The first few go to `names`, all as objects to `all` (or NULL).

@@ -163,7 +163,7 @@ static struct json *listed_json(const struct facts *facts, size_t at)
 	return json;
 }
 
-static struct json *trace_json(const struct trace *trace)
+struct json *check_trace_json(const struct trace *trace)
 {
 	struct json *json = json_object();
 
@@ -171,11 +171,11 @@ static struct json *trace_json(const struct trace *trace)
 	json_put_bool(json, "read", trace->read);
 	json_put_time(json, "at", trace->at_ms);
 	json_put_number(json, "rows", (double)trace->rows);
-	json_put_number(json, "undated", (double)trace->undated);
+	json_put_number(json, "undated", (double)trace->delivered.undated);
 	json_put_number(json, "strange", (double)trace->strange);
 	json_put_number(json, "addresses", (double)trace->addresses.count);
-	json_put_time(json, "first", trace->first_ms);
-	json_put_time(json, "last", trace->last_ms);
+	json_put_time(json, "first", trace->delivered.first_ms);
+	json_put_time(json, "last", trace->delivered.last_ms);
 	return json;
 }
 
@@ -310,17 +310,17 @@ static void judge_span(const struct facts *facts, const size_t *seen,
 				  mem_printf("%s: the trace has no mail for it",
 					     facts->plan->domains[i].name),
 				  mem_dup(trace_remedy));
-	if (trace->undated > 0 || trace->last_ms == 0)
+	if (trace->delivered.undated > 0 || trace->delivered.last_ms == 0)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("of which days the trace is, is not known"),
 			  mem_dup(trace_remedy));
-	else if (trace->last_ms > now + HOUR_MS)
+	else if (trace->delivered.last_ms > now + HOUR_MS)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("the trace is of days to come"),
 			  mem_dup("compare the clocks; write its times in "
 				  "UTC"));
-	else if (trace->last_ms < now - 2 * DAY_MS ||
-		 trace->first_ms > now - TRACE_MS + DAY_MS)
+	else if (trace->delivered.last_ms < now - 2 * DAY_MS ||
+		 trace->delivered.first_ms > now - TRACE_MS + DAY_MS)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("the trace is not of the last 14 days"),
 			  mem_dup(trace_remedy));
@@ -331,7 +331,7 @@ static void judge_trace(const struct facts *facts, struct tally *tally)
 	const struct trace *trace = &facts->tenant.trace;
 	struct unlisted unlisted = { .facts = facts, .all = tally->evidence };
 
-	json_add(tally->evidence, trace_json(trace));
+	json_add(tally->evidence, check_trace_json(trace));
 	if (facts->tenant.error[0]) {
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("an evidence file cannot be read"),

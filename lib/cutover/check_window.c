@@ -6,7 +6,7 @@ enum {
 	FRESH_MS = 60000 /* CHECKS: asked within so long */
 };
 
-static struct json *arrivals_json(const struct facts *facts)
+struct json *check_arrivals_json(const struct facts *facts)
 {
 	struct json *json = json_object();
 
@@ -16,60 +16,6 @@ static struct json *arrivals_json(const struct facts *facts)
 	json_put_time(json, "phase_since", facts->since_ms);
 	json_put_number(json, "trail_ms", (double)facts->plan->timing.trail);
 	return json;
-}
-
-/*
- * A trace that was read while somebody still saw the old set says nothing of
- * the time after: what is attested lapses when the set is seen again.
- */
-static char *sightings(const struct facts *facts)
-{
-	struct buf text = BUF_INIT;
-
-	for (size_t i = 0; i < facts->plan->domain_count; i++)
-		buf_addf(&text, "old set of %s seen at %lld\n",
-			 facts->plan->domains[i].name,
-			 (long long)facts->domains[i].horizon.old_seen_ms);
-	return buf_take(&text);
-}
-
-static int64_t last_sighting(const struct facts *facts)
-{
-	int64_t last = 0;
-
-	for (size_t i = 0; i < facts->plan->domain_count; i++)
-		if (facts->domains[i].horizon.old_seen_ms > last)
-			last = facts->domains[i].horizon.old_seen_ms;
-	return last;
-}
-
-/*
- * Only the old system's own trace tells who still delivers there.  Without an
- * API that is for a person to read and to attest.
- */
-void check_straggler_rate(const struct facts *facts, enum gate gate,
-			  struct finding *finding)
-{
-	char when[CLOCK_TEXT];
-
-	finding->evidence = json_array();
-	json_add(finding->evidence, arrivals_json(facts));
-	finding_set(finding, VERDICT_UNKNOWN,
-		    "what still arrives at the old system cannot be asked "
-		    "from here");
-	finding->blocks = sightings(facts);
-	finding_remedy(finding,
-		       "look at the old system's message trace: if nothing "
-		       "came since the old MX set was last seen (%s), and for "
-		       "one TTL (%lld s), tideover waive PLAN "
-		       "straggler-rate --gate detach --attest --by NAME "
-		       "--reason \"trace of HH:MM\"",
-		       last_sighting(facts) ?
-			       check_time(last_sighting(facts), when) :
-			       "not at all",
-		       (long long)(facts->plan->dns.old_ttl > 0 ?
-					   facts->plan->dns.old_ttl :
-					   facts->plan->dns.ttl));
 }
 
 /* The oldest answer of an authority or resolver; 0 when one was not asked. */
@@ -101,14 +47,16 @@ static struct json *answers_json(const struct facts *facts, int64_t oldest)
 
 /*
  * The point of no return wants fresh answers, and passes alone: a warning is
- * good enough for other gates.  The trace of the old system is a row of its
- * own at this gate.
+ * good enough for other gates.  Where the old system's trace is not known, its
+ * own row shuts this gate until somebody attests.
  */
 void check_detach_safe(const struct facts *facts, enum gate gate,
 		       struct finding *finding)
 {
-	static check_run_fn *const parts[] = { check_mx_horizon, check_parked };
-	static const char *const names[] = { "mx-horizon", "parked" };
+	static check_run_fn *const parts[] = { check_mx_horizon, check_parked,
+					       check_straggler_rate };
+	static const char *const names[] = { "mx-horizon", "parked",
+					     "straggler-rate" };
 	int64_t oldest = oldest_answer(facts);
 	struct tally tally;
 
@@ -117,7 +65,9 @@ void check_detach_safe(const struct facts *facts, enum gate gate,
 		struct finding part = { 0 };
 
 		parts[i](facts, gate, &part);
-		if (part.verdict != VERDICT_PASS)
+		if (part.verdict != VERDICT_PASS &&
+		    !(part.verdict == VERDICT_UNKNOWN &&
+		      parts[i] == check_straggler_rate))
 			tally_add(&tally,
 				  part.verdict == VERDICT_UNKNOWN ?
 					  VERDICT_UNKNOWN :
@@ -164,7 +114,7 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 	char text[CLOCK_TEXT], span[CLOCK_TEXT];
 
 	finding->evidence = json_array();
-	json_add(finding->evidence, arrivals_json(facts));
+	json_add(finding->evidence, check_arrivals_json(facts));
 	if (!facts->ledger_known) {
 		finding_set(finding, VERDICT_UNKNOWN,
 			    "no daemon: its arrivals are not known");

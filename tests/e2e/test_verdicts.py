@@ -107,7 +107,8 @@ class Play:
         elif rest.startswith("is "):
             text = rest[3:]
             self.world.evidence[name] = \
-                json.loads(text) if text[0] in "[{" else text
+                json.loads(text) if text[0] in "[{" else \
+                text.replace("\\n", "\n")
         else:
             key, _, value = rest.partition(" = ")
             self.world.evidence[name][0][key] = json.loads(value)

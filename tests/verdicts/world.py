@@ -547,8 +547,9 @@ class World:
             path = f"{self.here}/{name}"
             names.append(name)
             with open(path, "w", encoding="utf-8") as out:
-                out.write(content if isinstance(content, str) else
-                          self.with_times(json.dumps(content)))
+                out.write(self.with_times(
+                    content if isinstance(content, str) else
+                    json.dumps(content)))
             at = self.now() - self.evidence_at
             os.utime(path, (at, at))
         self.plan["evidence"] = names
@@ -568,10 +569,11 @@ class World:
             json.dump(self.plan, out, indent=1)
 
     def with_times(self, text):
-        """ "AGO 30h" becomes a time."""
-        return re.sub(r"AGO (\d+)h", lambda m: time.strftime(
-            "%Y-%m-%dT%H:%M:%SZ",
-            time.gmtime(self.now() - int(m.group(1)) * HOUR)), text)
+        """ "AGO 30h" and "AGO 5m" become times."""
+        return re.sub(r"AGO (\d+)([hm])", lambda m: time.strftime(
+            "%Y-%m-%dT%H:%M:%SZ", time.gmtime(
+                self.now() - int(m.group(1)) * (
+                    HOUR if m.group(2) == "h" else 60))), text)
 
     def tideover(self, *args, wait=120):
         done = subprocess.run(
