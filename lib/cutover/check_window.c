@@ -3,7 +3,8 @@
 #include "cutover/check_parts.h"
 
 enum {
-	FRESH_MS = 60000 /* CHECKS: asked within so long */
+	FRESH_MS = 60000, /* CHECKS: asked within so long */
+	PEERS_NAMED = 8
 };
 
 struct json *check_arrivals_json(const struct facts *facts)
@@ -103,6 +104,51 @@ static int64_t quiet_ms(const struct facts *facts, int64_t from_ms)
 	return by_boot < by_wall ? by_boot : by_wall;
 }
 
+int64_t check_trail_from(const struct facts *facts)
+{
+	int64_t from_ms = facts->now.wall_ms - facts->plan->timing.trail;
+
+	return from_ms > facts->since_ms ? from_ms : facts->since_ms;
+}
+
+/* Who brought it: a person acknowledges them by name, and another peer makes
+ * another finding of it. */
+static void name_peers(const struct facts *facts, const char *span,
+		       struct finding *finding)
+{
+	const struct json *late = json_get(facts->exceptions, "stragglers");
+	struct buf names = BUF_INIT, all = BUF_INIT;
+	size_t count = 0;
+
+	for (const struct json *it = json_first(json_get(late, "named")); it;
+	     it = json_next(it)) {
+		const char *peer = json_get_text(it, "peer");
+
+		if (count++ < PEERS_NAMED)
+			buf_addf(&names, "%s%s", count > 1 ? ", " : "", peer);
+		buf_addf(&all, "%s\n", peer);
+	}
+	if (count > 0) {
+		finding_set(finding, VERDICT_FAIL,
+			    "mail still came to the queue within %s, from %.0f "
+			    "peers: %s%s",
+			    span, json_get_number(late, "peers", 0),
+			    buf_text(&names),
+			    count > PEERS_NAMED ? ", ..." : "");
+		buf_addf(&all, "%.0f peers within %s",
+			 json_get_number(late, "peers", 0), span);
+		finding->blocks = buf_take(&all);
+		json_add(finding->evidence, json_copy(late));
+	}
+	buf_release(&names);
+	buf_release(&all);
+}
+
+/*
+ * What comes after the last cache has let go comes from senders with a route
+ * that somebody wrote down, and from spammers.  Which of them matter a person
+ * says; the queue passes on what they bring as long as it is asked.
+ */
 void check_stragglers_end(const struct facts *facts, enum gate gate,
 			  struct finding *finding)
 {
@@ -126,16 +172,26 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 			    "no mail has come to the queue for %s", span);
 		return;
 	}
+	check_time(facts->now.wall_ms + trail - quiet, text);
+	if (quiet_ms(facts, facts->since_ms) < trail) {
+		finding_set(finding, VERDICT_FAIL,
+			    "the trail of %s is not over", span);
+		finding_remedy(finding,
+			       "keep accepting and passing it on until %s; "
+			       "tideover finish --now ends without this gate",
+			       text);
+		return;
+	}
 	finding_set(finding, VERDICT_FAIL,
-		    from == facts->since_ms ?
-			    "the trail of %s is not over" :
-			    "mail still came to the queue within %s",
-		    span);
+		    "mail still came to the queue within %s", span);
+	name_peers(facts, span, finding);
 	finding_remedy(finding,
-		       "keep accepting and passing it on until %s; tideover "
-		       "queue list PLAN names who sent it; tideover finish "
-		       "--now ends without this gate",
-		       check_time(facts->now.wall_ms + trail - quiet, text));
+		       "keep accepting and passing it on until %s; or find out "
+		       "who they are (tideover queue list PLAN), tell those "
+		       "that matter, and sign for the others: tideover waive "
+		       "PLAN stragglers-end --gate close --by NAME --reason "
+		       "TEXT, which lapses when another comes",
+		       text);
 }
 
 static struct json *supervisor_json(const struct facts *facts)

@@ -154,7 +154,9 @@ struct facts {
 	char ledger_why[256]; /* why not */
 	bool journal_intact;
 	/* For the gate close: {"uncertain","overtaken","named":[{"kind","id",
-	 * "envelope"}]}; NULL: not known. */
+	 * "envelope"}],"stragglers":{"messages","peers","named":[{"peer",
+	 * "messages"}]}}, the latter since check_trail_from(); NULL: not
+	 * known. */
 	struct json *exceptions;
 	uint64_t damaged; /* ranges of the spool that could not be read again */
 

@@ -389,10 +389,10 @@ class Play:
             f"{line}: exit {status}: {json.dumps(document)[:600]}"
 
     def do_mail(self, rest):
-        """mail COUNT to ADDRESS: to the queue, that takes it"""
+        """mail COUNT to ADDRESS [from IP]: to the queue, that takes it"""
         self.ready()
-        count, _, address = rest.split()
-        client = QueueClient()
+        count, _, address, *source = rest.split()
+        client = QueueClient(source[-1] if source else QUEUE_IP)
         for _ in range(int(count)):
             client.send([address.split("@")[0]], b"Subject: x\r\n\r\nx\r\n")
         client.close()
@@ -518,8 +518,8 @@ class Play:
 class QueueClient(Client):
     """At the queue's public address."""
 
-    def __init__(self):
-        self.sock = socket.create_connection((QUEUE_IP, 25), 10)
+    def __init__(self, source):
+        self.sock = socket.create_connection((QUEUE_IP, 25), 10, (source, 0))
         self.sock.settimeout(60)
         self.buffer = self.offers = b""
         self.expect(220)
