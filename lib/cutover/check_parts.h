@@ -103,6 +103,17 @@ check_run_fn check_clock;
 check_run_fn check_dnssec, check_queue_tlsa, check_dane_standby;
 /* check_host.c */
 check_run_fn check_caa, check_queue_identity;
+/* The initial domain of the tenant that a system's deliver_to is of,
+ * "acmenew.onmicrosoft.com"; false: that host is of no tenant. */
+bool check_initial(const struct plan_system *system, char name[DNS_NAME]);
+/* Whose recipients the export under `evidence` has, as far as their addresses
+ * in initial domains tell. */
+enum check_whose {
+	WHOSE_NEW,
+	WHOSE_OLD,
+	WHOSE_UNCLEAR
+};
+enum check_whose check_whose_recipients(const struct facts *facts);
 /* Evidence of the old system's trace. */
 struct json *check_trace_json(const struct trace *trace);
 /*
@@ -123,9 +134,10 @@ struct shown {
 bool check_shown(const struct facts *facts, size_t i, struct shown *shown);
 /* Evidence of it: the probe, or the file. */
 struct json *check_shown_json(const struct facts *facts, size_t i);
+/* check_source.c */
+check_run_fn check_source_blockers;
 /* check_tenant.c */
-check_run_fn check_queue_reachable, check_source_blockers, check_canary_initial,
-	check_canary_domain, check_target_trust, check_domain_verified,
-	check_accepted_type;
+check_run_fn check_queue_reachable, check_canary_initial, check_canary_domain,
+	check_target_trust, check_domain_verified, check_accepted_type;
 
 #endif

@@ -54,6 +54,37 @@ size_t check_missing(const struct facts *facts, struct buf *names,
 	return missing.count;
 }
 
+static bool has_initial(const struct facts *facts, enum plan_system_id id,
+			bool *known)
+{
+	bool has = false;
+	char name[DNS_NAME];
+
+	*known = false;
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		if (check_initial(&facts->plan->domains[i].systems[id], name)) {
+			*known = true;
+			has |= map_get(&facts->tenant.domains, slice(name)) !=
+			       NULL;
+		}
+	return has;
+}
+
+/*
+ * The old tenant has everybody on its own list.  Either tenant may forward to
+ * addresses of the other, so that both in one export tell nothing.
+ */
+enum check_whose check_whose_recipients(const struct facts *facts)
+{
+	bool known, old_known;
+	bool is_new = has_initial(facts, SYSTEM_NEW, &known);
+	bool is_old = has_initial(facts, SYSTEM_OLD, &old_known);
+
+	if (is_old && !is_new)
+		return WHOSE_OLD;
+	return is_old || (known && !is_new) ? WHOSE_UNCLEAR : WHOSE_NEW;
+}
+
 static struct json *list_json(const struct facts *facts)
 {
 	struct json *json = json_object();
@@ -93,6 +124,11 @@ static void judge_list(const struct facts *facts, struct finding *finding)
 		finding_set(finding, VERDICT_FAIL,
 			    "the list of recipients is older than 7 days");
 		finding_remedy(finding, "export it again");
+	} else if (check_whose_recipients(facts) == WHOSE_OLD) {
+		check_not_known(facts, finding,
+				"the recipients under \"evidence\" are those "
+				"of the old tenant");
+		finding_remedy(finding, "export Get-Recipient in the new one");
 	} else if (missing > 0) {
 		finding_set(finding, VERDICT_FAIL,
 			    "%zu listed recipients are missing in the new "
@@ -106,6 +142,13 @@ static void judge_list(const struct facts *facts, struct finding *finding)
 			    "the list was not compared with the new system");
 		finding_remedy(finding, "name the JSON of Get-Recipient under "
 					"\"evidence\" in the plan");
+	} else if (check_whose_recipients(facts) == WHOSE_UNCLEAR) {
+		finding_set(finding, VERDICT_WARN,
+			    "of which tenant the recipients under \"evidence\" "
+			    "are, cannot be told");
+		finding_remedy(finding,
+			       "export all recipients of the new one: their "
+			       "addresses in its initial domain tell");
 	} else if (age_ms > DAY_MS) {
 		finding_set(finding, VERDICT_WARN,
 			    "the list of recipients is older than a day");

@@ -5,6 +5,7 @@
 
 #include "cutover/check_parts.h"
 #include "dns/dns_vantage.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HOUR_MS	  ((int64_t)3600 * 1000)
@@ -36,17 +37,6 @@ void check_queue_reachable(const struct facts *facts, enum gate gate,
 	       "from here",
 	       "connect from another network: 220, a known RCPT 250, an "
 	       "unknown one not 250");
-}
-
-void check_source_blockers(const struct facts *facts, enum gate gate,
-			   struct finding *finding)
-{
-	attest(facts, gate, finding,
-	       "what still refers to the domain in the old tenant is not "
-	       "known",
-	       "list domainNameReferences and deletedItems (users, groups, "
-	       "contacts, applications, soft-deleted mailboxes) and clear "
-	       "them; above 1,000 a forced removal fails");
 }
 
 void check_canary_initial(const struct facts *facts, enum gate gate,
@@ -150,30 +140,25 @@ static bool is_usable(struct judge *judge, enum tenant_kind kind,
 	return true;
 }
 
-/* "acmenew" of acmenew.mail.protection.outlook.com, to which the tenant's
- * initial domain acmenew.onmicrosoft.com belongs; empty: it is no such host. */
-static struct slice initial_of(const struct judge *judge,
-			       enum plan_system_id id)
+bool check_initial(const struct plan_system *system, char name[DNS_NAME])
 {
 	static const char suffix[] = ".mail.protection.outlook.com";
-	const char *host = judge->domain->systems[id].deliver_host;
+	const char *host = system->deliver_host;
 
 	if (!host || !slice_ends_nocase(slice(host), suffix))
-		return slice_of("", 0);
-	return slice_of(host, strlen(host) - strlen(suffix));
+		return false;
+	snprintf(name, DNS_NAME, "%.*s.onmicrosoft.com",
+		 (int)(strlen(host) - strlen(suffix)), host);
+	return true;
 }
 
 static bool has_initial(const struct judge *judge, enum tenant_kind kind,
 			enum plan_system_id id)
 {
-	struct slice label = initial_of(judge, id);
-	char *name =
-		mem_printf("%.*s.onmicrosoft.com", (int)label.len, label.p);
-	bool has = label.len > 0 &&
-		   tenant_domain(&judge->facts->tenant, kind, name);
+	char name[DNS_NAME];
 
-	free(name);
-	return has;
+	return check_initial(&judge->domain->systems[id], name) &&
+	       tenant_domain(&judge->facts->tenant, kind, name);
 }
 
 /*
@@ -182,7 +167,7 @@ static bool has_initial(const struct judge *judge, enum tenant_kind kind,
  */
 static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
 {
-	struct slice wanted = initial_of(judge, SYSTEM_NEW);
+	char wanted[DNS_NAME];
 	bool strange = tenant_has_initial(&judge->facts->tenant, kind);
 
 	if (has_initial(judge, kind, SYSTEM_OLD)) {
@@ -192,21 +177,20 @@ static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
 			       "alone"));
 		return false;
 	}
-	if (wanted.len == 0 || has_initial(judge, kind, SYSTEM_NEW))
+	if (!check_initial(&judge->domain->systems[SYSTEM_NEW], wanted) ||
+	    has_initial(judge, kind, SYSTEM_NEW))
 		return true;
 	if (strange) {
 		say(judge, VERDICT_UNKNOWN,
 		    "the evidence file is of another tenant than deliver_to",
-		    mem_printf("export it in the tenant of %.*s"
-			       ".onmicrosoft.com",
-			       (int)wanted.len, wanted.p));
+		    mem_printf("export it in the tenant of %s", wanted));
 		return false;
 	}
 	say(judge, VERDICT_WARN,
 	    "of which tenant the evidence file is, cannot be told",
-	    mem_printf("export every domain of it, not this one alone: "
-		       "%.*s.onmicrosoft.com is among them",
-		       (int)wanted.len, wanted.p));
+	    mem_printf("export every domain of it, not this one alone: %s is "
+		       "among them",
+		       wanted));
 	return true;
 }
 
@@ -587,7 +571,12 @@ static void judge_type(struct judge *judge)
 	else if (strcmp(type, "Authoritative") == 0) {
 		size_t missing = check_missing(facts, NULL, NULL);
 
-		if (missing > 0)
+		if (check_whose_recipients(facts) == WHOSE_OLD)
+			say(judge, VERDICT_UNKNOWN,
+			    "it is authoritative, and the recipients are those "
+			    "of the old tenant",
+			    mem_printf("export Get-Recipient in the new one"));
+		else if (missing > 0)
 			say(judge, VERDICT_FAIL,
 			    "it is authoritative while listed recipients are "
 			    "missing",

@@ -173,7 +173,7 @@ struct facts {
 	char listed_why[256];	  /* why it was not read, or "" */
 
 	/* What the plan's evidence files say: facts_read_evidence(). */
-	struct tenant tenant;
+	struct tenant tenant, old_tenant;
 
 	/* Where MTA-STS policies and dates come from; 0 and NULL: port 443,
 	 * and whom the system trusts. */

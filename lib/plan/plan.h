@@ -143,6 +143,7 @@ struct plan {
 	struct plan_strings probe_recipients;
 	struct plan_strings clocks;   /* https URLs: plan_https_parse() */
 	struct plan_strings evidence; /* files, absolute: cutover/tenant.h */
+	struct plan_strings old_evidence; /* the same of the old tenant */
 	struct plan_timing timing;
 	/* What was given, is well formed, and has no effect in this version:
 	 * sentences of static text. */

@@ -459,6 +459,8 @@ static const struct plan_field plan_fields[] = {
 	  .item = item_https },
 	{ KEY("evidence", read_evidence), TO(plan, evidence), .min = 1,
 	  .max = PLAN_LIST_MAX },
+	{ KEY("old_evidence", read_evidence), TO(plan, old_evidence), .min = 1,
+	  .max = PLAN_LIST_MAX },
 	{ KEY("timing", value_object), TO(plan, timing),
 	  .members = timing_fields },
 	{ KEY("notify", value_shapes), .max = PLAN_LIST_MAX,

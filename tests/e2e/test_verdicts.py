@@ -113,6 +113,17 @@ class Play:
             key, _, value = rest.partition(" = ")
             self.world.evidence[name][0][key] = json.loads(value)
 
+    def do_old_evidence(self, rest):
+        """The same of the old tenant; "FILE is N references": so many"""
+        name, _, text = rest.partition(" is ")
+        words = text.split()
+        if words[1:] == ["references"]:
+            text = json.dumps({"value": [
+                {"@odata.type": "#microsoft.graph.user", "id": str(n),
+                 "userPrincipalName": f"user{n}@{DOMAIN}"}
+                for n in range(int(words[0]))]})
+        self.world.old_evidence[name] = json.loads(text)
+
     def do_recipients(self, rest):
         word, *addresses = rest.split()
         if word == "age":

@@ -2299,7 +2299,8 @@ static bool is_of_records(const char *id)
 	return false;
 }
 
-/* These a person attests: no facts let them pass. */
+/* These a person attests; what files tell is in tests/verdicts, and in
+ * test_check_straggler.c. */
 static bool is_for_a_person(const char *id)
 {
 	static const char *const ids[] = { "straggler-rate", "queue-reachable",

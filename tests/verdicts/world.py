@@ -410,6 +410,7 @@ class World:
         self.plan["queue_mx"]["tls"] = {"certificate_file": cert,
                                         "key_file": key}
         self.evidence = copy.deepcopy(self.usual["evidence"])
+        self.old_evidence = {}
         self.recipients = list(self.usual["recipients"])
         self.recipients_at = self.evidence_at = 0
         self.supervised = True
@@ -542,17 +543,19 @@ class World:
 
     def write_plan(self):
         """The plan and the files that it names, as they are now."""
-        names = []
-        for name, content in self.evidence.items():
+        for key, files in (("evidence", self.evidence),
+                           ("old_evidence", self.old_evidence)):
+            self.plan.pop(key, None)
+            if files:
+                self.plan[key] = list(files)
+        for name, content in (self.evidence | self.old_evidence).items():
             path = f"{self.here}/{name}"
-            names.append(name)
             with open(path, "w", encoding="utf-8") as out:
                 out.write(self.with_times(
                     content if isinstance(content, str) else
                     json.dumps(content)))
             at = self.now() - self.evidence_at
             os.utime(path, (at, at))
-        self.plan["evidence"] = names
         path = f"{self.here}/recipients.csv"
         with open(path, "w", encoding="ascii") as out:
             out.write("".join(f"{address}\n" for address in self.recipients))
