@@ -134,10 +134,12 @@ struct shown {
 bool check_shown(const struct facts *facts, size_t i, struct shown *shown);
 /* Evidence of it: the probe, or the file. */
 struct json *check_shown_json(const struct facts *facts, size_t i);
+/* check_outside.c */
+check_run_fn check_queue_reachable;
 /* check_source.c */
 check_run_fn check_source_blockers;
 /* check_tenant.c */
-check_run_fn check_queue_reachable, check_canary_initial, check_canary_domain,
-	check_target_trust, check_domain_verified, check_accepted_type;
+check_run_fn check_canary_initial, check_canary_domain, check_target_trust,
+	check_domain_verified, check_accepted_type;
 
 #endif

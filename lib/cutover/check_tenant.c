@@ -29,16 +29,6 @@ static void attest(const struct facts *facts, enum gate gate,
 		       look, finding->check->id, gate_name(gate));
 }
 
-void check_queue_reachable(const struct facts *facts, enum gate gate,
-			   struct finding *finding)
-{
-	attest(facts, gate, finding,
-	       "whether port 25 can be reached from outside cannot be seen "
-	       "from here",
-	       "connect from another network: 220, a known RCPT 250, an "
-	       "unknown one not 250");
-}
-
 void check_canary_initial(const struct facts *facts, enum gate gate,
 			  struct finding *finding)
 {

@@ -74,6 +74,10 @@ static const struct member gateway[] = {
 	{ NULL, 0 },
 };
 
+static const struct member outside[] = {
+	{ "greeting", TEXT }, { "from", TEXT },	      { "to", TEXT },
+	{ "at", TEXT },	      { "recipients", LIST }, { NULL, 0 },
+};
 static const struct member reference[] = {
 	{ "@odata.type", TEXT },
 	{ "id", TEXT },
@@ -99,6 +103,7 @@ static const struct {
 	[TENANT_GRAPH] = { graph, "a Graph domain", "id" },
 	[TENANT_GOOGLE] = { google, "a Directory API domain", "domainName" },
 	[TENANT_GATEWAY] = { gateway, "an inbound gateway", NULL },
+	[TENANT_OUTSIDE] = { outside, "a dialogue with the queue", NULL },
 	[TENANT_REFERENCE] = { reference, "a domain name reference", NULL },
 	[TENANT_REFERENCE_PS] = { reference_ps, "Get-MgDomainNameReference",
 				  NULL },
@@ -234,11 +239,11 @@ static int take(struct json *fresh, int *kind, const struct json *object,
 }
 
 /* What wraps the objects: Graph's "value", the Directory API's "domains", our
- * "inbound_gateway", or nothing. */
+ * "inbound_gateway" and "queue_seen", or nothing. */
 static const struct json *unwrapped(const struct json *root)
 {
 	static const char *const wraps[] = { "value", "domains",
-					     "inbound_gateway" };
+					     "inbound_gateway", "queue_seen" };
 
 	if (json_type(root) != JSON_OBJECT)
 		return root;

@@ -11,7 +11,8 @@
  *   GET /domains/ID/domainNameReferences, or Get-MgDomainNameReference -All
  *
  * print, and {"inbound_gateway": {...}}, written by hand after the page of
- * Google's Admin console (docs/checks.md).  An object is known by its members,
+ * Google's Admin console, and {"queue_seen": [...]}, what the queue said to
+ * somebody elsewhere (docs/checks.md).  An object is known by its members,
  * one alone or several in an array.  What is read of it must have its type;
  * members that nobody here reads are skipped, as these documents have dozens.
  *
@@ -33,6 +34,7 @@ enum tenant_kind {
 	TENANT_GRAPH,	     /* a domain of Microsoft Graph */
 	TENANT_GOOGLE,	     /* a domain of the Directory API */
 	TENANT_GATEWAY,	     /* an inbound gateway of Gmail */
+	TENANT_OUTSIDE,	     /* a dialogue with the queue from elsewhere */
 	TENANT_REFERENCE,    /* an object that refers to a domain, of Graph */
 	TENANT_REFERENCE_PS, /* the same, as Graph PowerShell prints it */
 	TENANT_KINDS
