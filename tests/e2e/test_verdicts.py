@@ -32,7 +32,7 @@ import peers  # noqa: E402
 from cutover import ROOT, Client, Tap  # noqa: E402
 from peers import wait_for  # noqa: E402
 from situation import Judgement, read_rows, read_situations  # noqa: E402
-from world import DOMAIN, NOWHERE, QUEUE, QUEUE_IP, World  # noqa: E402
+from world import DOMAIN, NOWHERE, QUEUE, QUEUE_IP, Relay, World  # noqa: E402
 
 WORLDS = int(os.environ.get("VERDICT_WORLDS", "4"))
 UNITS = {"s": 1000, "m": 60000, "h": 3600000, "d": 86400000}
@@ -298,6 +298,11 @@ class Play:
     def do_room(self, rest):
         """room TIMES: the disk has so many times what is expected"""
         self.world.room = float(rest)
+
+    def do_address(self, rest):
+        """address leads to a relay: the queue's, to another machine"""
+        assert rest == "leads to a relay", rest
+        self.world.relay = Relay()
 
     def do_unsupervised(self, _):
         self.world.supervised = False
