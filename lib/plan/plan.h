@@ -65,6 +65,7 @@ struct plan_system {
 	char *deliver_host;		 /* NULL: not given */
 	int deliver_port;		 /* 25 by default */
 	uint64_t max_bytes;		 /* largest message it takes */
+	char *verify_txt; /* the TXT that its tenant wants; NULL: not given */
 };
 
 struct plan_domain {

@@ -80,6 +80,7 @@ static const struct plan_field system_fields[] = {
 	{ KEY("spf_include", value_text), TO(plan_words, spf_include) },
 	{ KEY("dkim_selectors", value_strings), TO(plan_words, dkim_selectors),
 	  .min = 1, .max = 16, .item = item_selector },
+	{ KEY("verify_txt", value_text), TO(plan_words, verify_txt) },
 	{ .name = NULL }
 };
 
