@@ -25,6 +25,7 @@ void facts_free(struct facts *facts)
 	for (size_t i = 0; i < facts->plan->domain_count; i++) {
 		dns_domain_release(&facts->domains[i].dns);
 		free(facts->domains[i].sts.policy);
+		sts_kept_release(&facts->domains[i].sts.kept);
 		free(facts->domains[i].dnssec);
 	}
 	tenant_release(&facts->tenant);

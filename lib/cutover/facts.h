@@ -11,6 +11,7 @@
 #include "cutover/phase.h"
 #include "cutover/probe.h"
 #include "cutover/records.h"
+#include "cutover/sts_kept.h"
 #include "cutover/tenant.h"
 #include "dns/dns_propagation.h"
 #include "mail/mta_sts.h"
@@ -25,7 +26,7 @@ struct facts_sts {
 	char error[256];	/* why not */
 	char from[300];		/* "mta-sts.acme.example at 192.0.2.7" */
 	int64_t at_ms;
-	int64_t seen_ms;       /* wall, this id was seen first; 0: not kept */
+	struct sts_kept kept;  /* over surveys and restarts */
 	struct http_date date; /* of the answer that had the policy, or none */
 };
 

@@ -254,8 +254,13 @@ class Play:
         self.system("new", rest)
 
     def do_policy(self, rest):
-        """policy status 404 | certificate of its own | a line of it"""
+        """policy status 404 | certificate of its own | is taken away | a line
+        of it"""
         word, _, value = rest.partition(" ")
+        if word == "is":
+            self.do_zone("- _mta-sts TXT")
+            self.do_zone("- mta-sts A")
+            return
         if word == "status":
             self.world.policy.status = int(value)
             return

@@ -1689,13 +1689,13 @@ static void policy(struct world *w, enum mta_sts_mode mode, const char *third)
 
 	in_public(w);
 	sts->records = 1;
-	sts->seen_ms = NOW_MS - 30 * DAY_MS;
 	sts->policy = mem_alloc(sizeof(*sts->policy));
 	sts->policy->mode = mode;
 	sts->policy->max_age_s = 7 * 24 * 3600;
 	for (size_t i = 0; i < COUNT(mx); i++)
 		snprintf(sts->policy->mx[sts->policy->mx_count++], DNS_NAME,
 			 "%s", mx[i]);
+	sts_kept_see(&sts->kept, sts->policy, "1", NOW_MS - 30 * DAY_MS);
 }
 
 static void sts_whole(struct world *w)
@@ -1706,13 +1706,44 @@ static void sts_whole(struct world *w)
 static void sts_young(struct world *w)
 {
 	sts_whole(w);
-	w->domain->sts.seen_ms = NOW_MS - HOUR_MS;
+	w->domain->sts.kept.since_ms = NOW_MS - HOUR_MS;
 }
 
 static void sts_unseen(struct world *w)
 {
 	sts_whole(w);
-	w->domain->sts.seen_ms = 0;
+	sts_kept_release(&w->domain->sts.kept);
+}
+
+/* Seen an hour ago; what is served since has the same id. */
+static void sts_changed(struct world *w)
+{
+	struct sts_kept *kept = &w->domain->sts.kept;
+	struct mta_sts now;
+
+	sts_whole(w);
+	sts_kept_release(kept);
+	now = *w->domain->sts.policy;
+	snprintf(now.mx[1], DNS_NAME, "other.example");
+	sts_kept_see(kept, &now, "1", NOW_MS - HOUR_MS);
+	sts_kept_see(kept, w->domain->sts.policy, "1", NOW_MS);
+}
+
+static void sts_taken_away(struct world *w)
+{
+	sts_changed(w);
+	sts_kept_release(&w->domain->sts.kept);
+	snprintf(w->domain->sts.policy->mx[1], DNS_NAME, "other.example");
+	sts_kept_see(&w->domain->sts.kept, w->domain->sts.policy, "1",
+		     NOW_MS - HOUR_MS);
+	sts_kept_see(&w->domain->sts.kept, NULL, "", NOW_MS);
+	w->domain->sts.records = 0;
+}
+
+static void sts_taken_away_a_week_ago(struct world *w)
+{
+	sts_taken_away(w);
+	w->domain->sts.kept.before_ms = NOW_MS - 8 * DAY_MS;
 }
 
 static void sts_lacks_queue(struct world *w)
@@ -2155,6 +2186,12 @@ static const struct {
 	{ "mta-sts-union", PARK, S, sts_off, VERDICT_PASS, NULL },
 	{ "mta-sts-union", PLAIN, S, sts_whole, VERDICT_PASS, NULL },
 	{ "mta-sts-union", PARK, S, sts_young, VERDICT_WARN, "younger" },
+	{ "mta-sts-union", PARK, S, sts_changed, VERDICT_FAIL,
+	  "bump the id of _mta-sts.acme.example" },
+	{ "mta-sts-union", PARK, S, sts_taken_away, VERDICT_FAIL,
+	  "senders may hold the policy of before" },
+	{ "mta-sts-union", PARK, S, sts_taken_away_a_week_ago, VERDICT_PASS,
+	  NULL },
 	{ "mta-sts-union", PARK, S, sts_unseen, VERDICT_WARN, "younger" },
 	{ "mta-sts-union", PARK, S, sts_tests, VERDICT_WARN, "testing" },
 	{ "mta-sts-union", PARK, S, sts_tests_without_queue, VERDICT_WARN,
