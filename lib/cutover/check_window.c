@@ -199,8 +199,8 @@ static struct json *supervisor_json(const struct facts *facts)
 	struct json *json = json_object();
 
 	json_put_text(json, "asked",
-		      "the environment of tideoverd: NOTIFY_SOCKET, "
-		      "INVOCATION_ID");
+		      "the environment of tideoverd: SYSTEMD_EXEC_PID, "
+		      "NOTIFY_SOCKET");
 	json_put_bool(json, "supervised", facts->supervised);
 	return json;
 }

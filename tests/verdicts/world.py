@@ -586,10 +586,9 @@ class World:
 
     def env(self, role):
         env = dict(os.environ)
-        for name in ("INVOCATION_ID", "NOTIFY_SOCKET"):
-            env.pop(name, None)
-        if self.supervised:
-            env["INVOCATION_ID"] = "0" * 32
+        env.pop("NOTIFY_SOCKET", None)
+        # As in whatever a service has started, a terminal for one.
+        env["INVOCATION_ID"], env["SYSTEMD_EXEC_PID"] = "0" * 32, "1"
         asan = env.get("ASAN_OPTIONS", "")
         return env | {
             "SKEW_FILE": f"{self.here}/{role}.skew",
@@ -662,7 +661,8 @@ class World:
             return {}
 
     def start_daemon(self):
-        self.daemon = Daemon(self.here, self.env("ours"), self.state)
+        self.daemon = Daemon(self.here, self.env("ours"), self.state,
+                             self.supervised)
         wait_for("tideoverd answers",
                  lambda: self.daemon.process.poll() is not None or
                  self.status(), 20)
@@ -677,11 +677,14 @@ class World:
 class Daemon:
     """tideoverd with an environment of its own."""
 
-    def __init__(self, folder, env, state):
+    def __init__(self, folder, env, state, supervised):
         self.log = open(f"{folder}/tideoverd.log", "ab")
+        # A service is told that it is one by its own number.
+        own = "SYSTEMD_EXEC_PID=$$ " if supervised else ""
         self.process = subprocess.Popen(
-            [f"{BUILD}/tideoverd", "--state", state], stdout=self.log,
-            stderr=self.log, stdin=subprocess.DEVNULL, env=env)
+            ["sh", "-c", f'{own}exec "$@"', "sh", f"{BUILD}/tideoverd",
+             "--state", state], stdout=self.log, stderr=self.log,
+            stdin=subprocess.DEVNULL, env=env)
 
     close = peers.Child.close
 
