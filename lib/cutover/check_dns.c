@@ -592,6 +592,15 @@ static void sane_host(const struct view *view, const struct dns_host *host,
 			  mem_printf("publish '%s. A ADDRESS'; a dot may be "
 				     "missing behind the host of the MX",
 				     host->name));
+	else if (check_is_private(host->first) && !view->plan->rehearsal)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: the host %s has the private address "
+				     "%s, as asked from here",
+				     name, host->name, host->first),
+			  mem_printf("see what the world is told: publish an "
+				     "address of %s that can be reached from "
+				     "outside",
+				     host->name));
 	else if (host->addresses == 1)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: the host %s has one address only",

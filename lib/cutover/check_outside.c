@@ -20,8 +20,8 @@ struct seen {
 	bool known, unknown; /* a listed recipient was tried, another one */
 };
 
-/* RFC 1918, 6598, 3927, 4193, 4291: nobody is outside there. */
-static bool is_inside(const char *ip)
+/* RFC 1918, 6598, 3927, 4193, 4291. */
+bool check_is_private(const char *ip)
 {
 	static const char *const ranges[] = {
 		"10.0.0.0/8",	 "172.16.0.0/12",  "192.168.0.0/16",
@@ -90,7 +90,7 @@ static const char *unusable(const struct seen *seen)
 	const char *at = json_text(tenant_get(seen->object, "at"));
 	int64_t at_ms, now_ms = seen->facts->now.wall_ms;
 
-	if (!plan_is_ip(from) || is_inside(from) ||
+	if (!plan_is_ip(from) || check_is_private(from) ||
 	    is_queue_address(seen->facts, from))
 		return "it was not asked from outside";
 	if (!is_queue_address(seen->facts, seen->to))

@@ -136,6 +136,8 @@ bool check_shown(const struct facts *facts, size_t i, struct shown *shown);
 struct json *check_shown_json(const struct facts *facts, size_t i);
 /* check_outside.c */
 check_run_fn check_queue_reachable;
+/* Nobody outside of its own network reaches such an address. */
+bool check_is_private(const char *ip);
 /* check_source.c */
 check_run_fn check_source_blockers;
 /* check_tenant.c */
