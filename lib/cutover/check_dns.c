@@ -427,6 +427,14 @@ static void authority_one(const struct view *view, enum gate gate,
 			  mem_printf("look at the zone transfer of %s: the "
 				     "evidence has each server's serial",
 				     name));
+	if (view->plan->dns.authorities.count > 0 && !view->plan->rehearsal)
+		tally_add(
+			tally, VERDICT_WARN,
+			mem_printf("%s: the servers that the plan names were "
+				   "asked, and not those that the world asks",
+				   name),
+			mem_dup("take dns.authorities out of the plan, unless "
+				"all of the NS set are among them"));
 	if (view->skip_ipv6)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: asked over IPv4 alone, as no IPv6 "

@@ -111,7 +111,8 @@ bool check_initial(const struct plan_system *system, char name[DNS_NAME]);
 enum check_whose {
 	WHOSE_NEW,
 	WHOSE_OLD,
-	WHOSE_UNCLEAR
+	WHOSE_BOTH,
+	WHOSE_NEITHER
 };
 enum check_whose check_whose_recipients(const struct facts *facts);
 /* Evidence of the old system's trace. */

@@ -82,7 +82,29 @@ enum check_whose check_whose_recipients(const struct facts *facts)
 
 	if (is_old && !is_new)
 		return WHOSE_OLD;
-	return is_old || (known && !is_new) ? WHOSE_UNCLEAR : WHOSE_NEW;
+	if (is_old)
+		return WHOSE_BOTH;
+	return known && !is_new ? WHOSE_NEITHER : WHOSE_NEW;
+}
+
+static void whose_is_unclear(const struct facts *facts, struct finding *finding)
+{
+	static const char what[] = "of which tenant the recipients under "
+				   "\"evidence\" are, cannot be told";
+	bool any_old = false;
+
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		any_old |= strcmp(facts->plan->domains[i]
+					  .systems[SYSTEM_OLD]
+					  .provider->name,
+				  "m365") == 0;
+	/* Only a tenant of the same kind exports the same. */
+	if (any_old && check_whose_recipients(facts) == WHOSE_NEITHER)
+		check_not_known(facts, finding, "%s", what);
+	else
+		finding_set(finding, VERDICT_WARN, "%s", what);
+	finding_remedy(finding, "export all recipients of the new one: their "
+				"addresses in its initial domain tell");
 }
 
 static struct json *list_json(const struct facts *facts)
@@ -142,13 +164,8 @@ static void judge_list(const struct facts *facts, struct finding *finding)
 			    "the list was not compared with the new system");
 		finding_remedy(finding, "name the JSON of Get-Recipient under "
 					"\"evidence\" in the plan");
-	} else if (check_whose_recipients(facts) == WHOSE_UNCLEAR) {
-		finding_set(finding, VERDICT_WARN,
-			    "of which tenant the recipients under \"evidence\" "
-			    "are, cannot be told");
-		finding_remedy(finding,
-			       "export all recipients of the new one: their "
-			       "addresses in its initial domain tell");
+	} else if (check_whose_recipients(facts) != WHOSE_NEW) {
+		whose_is_unclear(facts, finding);
 	} else if (age_ms > DAY_MS) {
 		finding_set(finding, VERDICT_WARN,
 			    "the list of recipients is older than a day");

@@ -157,8 +157,13 @@ static bool has_initial(const struct judge *judge, enum tenant_kind kind,
  */
 static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
 {
-	char wanted[DNS_NAME];
+	const struct plan_system *systems = judge->domain->systems;
+	/* Only a tenant of the same kind exports the same. */
+	bool alike = strcmp(systems[SYSTEM_OLD].provider->name,
+			    systems[SYSTEM_NEW].provider->name) == 0;
 	bool strange = tenant_has_initial(&judge->facts->tenant, kind);
+	char wanted[DNS_NAME];
+	bool known;
 
 	if (has_initial(judge, kind, SYSTEM_OLD)) {
 		say(judge, VERDICT_UNKNOWN,
@@ -167,21 +172,24 @@ static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
 			       "alone"));
 		return false;
 	}
-	if (!check_initial(&judge->domain->systems[SYSTEM_NEW], wanted) ||
-	    has_initial(judge, kind, SYSTEM_NEW))
+	if (has_initial(judge, kind, SYSTEM_NEW))
 		return true;
-	if (strange) {
+	known = check_initial(&judge->domain->systems[SYSTEM_NEW], wanted);
+	if (known && strange) {
 		say(judge, VERDICT_UNKNOWN,
 		    "the evidence file is of another tenant than deliver_to",
 		    mem_printf("export it in the tenant of %s", wanted));
 		return false;
 	}
-	say(judge, VERDICT_WARN,
+	if (!known && !alike)
+		return true;
+	say(judge, alike ? VERDICT_UNKNOWN : VERDICT_WARN,
 	    "of which tenant the evidence file is, cannot be told",
-	    mem_printf("export every domain of it, not this one alone: %s is "
-		       "among them",
-		       wanted));
-	return true;
+	    known ? mem_printf("export every domain of it, not this one alone: "
+			       "%s is among them",
+			       wanted) :
+		    mem_printf("look at it in the new one, and attest"));
+	return !alike;
 }
 
 static bool flag(const struct json *object, const char *name)

@@ -1351,16 +1351,29 @@ static void graph_without_mail(struct world *w)
 	graph(w, "true", "");
 }
 
-static void google_verified(struct world *w)
+static void google_to_google(struct world *w)
 {
 	to_workspace(w);
+	export_of(w, "{\"domainName\":\"acme.example\",\"verified\":true}");
+}
+
+static void microsoft_to_google(struct world *w)
+{
+	to_workspace(w);
+	w->plan->domains[0].systems[SYSTEM_OLD].provider =
+		provider_find("m365");
+}
+
+static void google_verified(struct world *w)
+{
+	microsoft_to_google(w);
 	export_of(w, "{\"kind\":\"admin#directory#domains\",\"domains\":[{"
 		     "\"domainName\":\"acme.example\",\"verified\":true}]}");
 }
 
 static void google_unverified(struct world *w)
 {
-	to_workspace(w);
+	microsoft_to_google(w);
 	export_of(w, "{\"domainName\":\"acme.example\",\"verified\":false}");
 }
 
@@ -2261,6 +2274,8 @@ static const struct {
 	{ "accepted-type", PARK, F, of_the_old_tenant, VERDICT_UNKNOWN, NULL },
 	{ "domain-verified", PARK, F, graph_good, VERDICT_PASS, NULL },
 	{ "domain-verified", PARK, F, google_verified, VERDICT_PASS, NULL },
+	{ "domain-verified", PARK, F, google_to_google, VERDICT_UNKNOWN,
+	  "of which tenant" },
 	{ "domain-verified", PARK, F, accepted_other, VERDICT_FAIL,
 	  "does not have it" },
 	{ "domain-verified", PARK, F, pending_removal, VERDICT_FAIL,
