@@ -154,11 +154,19 @@ server:
         self.child.close()
 
 
-def findings(folder, knot, strategy="standby", validates=not OWN):
-    """Of the gate plan, by the check's id."""
-    if OWN:
-        os.environ["TIDEOVER_UNBOUND_CONFIG"] = knot.unbound_conf()
-    resolver = Validator(folder, knot, validates)
+def tideover(folder, *args):
+    """The exit status, and the document that a command prints."""
+    done = subprocess.run(
+        [f"{ROOT}/build/{VARIANT}/tideover", args[0], "--json", "--state",
+         f"{folder}/state", *args[1:]], capture_output=True, text=True,
+        check=False, timeout=120)
+    try:
+        return done.returncode, json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise AssertionError(done.stdout + done.stderr) from error
+
+
+def write_plan(folder, knot, resolver, strategy):
     path = f"{folder}/plan.json"
     with open(path, "w", encoding="ascii") as out:
         json.dump({
@@ -169,23 +177,43 @@ def findings(folder, knot, strategy="standby", validates=not OWN):
             "new": {"provider": "m365", "mx": [MX],
                     "deliver_to": "127.0.0.1:2"},
             "queue_mx": {"host": QUEUE, "priority": 20,
-                         "listen": ["192.0.2.9:25"]},
+                         "listen": [f"127.0.0.1:{peers.free_port()}"]},
             "dns": {"resolvers": [f"127.0.0.1:{resolver.port}"],
                     "authorities": [f"127.0.0.1:{knot.port}"],
                     "ttl": 300, "old_ttl": 300},
             "recipients": {"policy": "any"}}, out)
+    return path
+
+
+def findings(folder, knot, strategy="standby", validates=not OWN):
+    """Of the gate plan, by the check's id."""
+    if OWN:
+        os.environ["TIDEOVER_UNBOUND_CONFIG"] = knot.unbound_conf()
+    resolver = Validator(folder, knot, validates)
     try:
-        done = subprocess.run(
-            [f"{ROOT}/build/{VARIANT}/tideover", "plan", "--json", "--state",
-             f"{folder}/state", path], capture_output=True, text=True,
-            check=False, timeout=120)
+        _, said = tideover(folder, "plan", write_plan(folder, knot, resolver,
+                                                      strategy))
+        return {f["check"]: f for f in said["gate"]["findings"]}
     finally:
         resolver.close()
+
+
+def watched(tap, folder, knot):
+    """tideoverd says the same, look after look, and ends cleanly."""
+    resolver = Validator(folder, knot, not OWN)
     try:
-        said = json.loads(done.stdout.splitlines()[-1])
-        return {f["check"]: f for f in said["gate"]["findings"]}
-    except (IndexError, KeyError, ValueError) as error:
-        raise AssertionError(done.stdout + done.stderr) from error
+        status, said = tideover(folder, "start", write_plan(
+            folder, knot, resolver, "standby"))
+        assert status in (0, 3), said
+        for look in ("first", "second"):
+            _, said = tideover(folder, "check", "acme", "--gate", "finish",
+                               "--only", "dnssec")
+            expect(tap, {"dnssec": said["findings"][0]}, "dnssec", "pass",
+                   '"ad": true', f"tideoverd, at its {look} look")
+        status, _ = tideover(folder, "stop")
+        tap.ok(status == 0, f"and ends: {status}")
+    finally:
+        resolver.close()
 
 
 def expect(tap, found, check, verdict, says, what):
@@ -212,6 +240,7 @@ def signing(tap, folder, knot):
     expect(tap, found, "dnssec", "pass", '"ad": true', "with the right DS")
     expect(tap, found, "dnssec", "pass", "signed_until",
            "with the end of its signatures in the evidence")
+    watched(tap, folder, knot)
     if not OWN:
         found = findings(folder, knot, validates=False)
         expect(tap, found, "dnssec", "unknown", "UNBOUND=1",
