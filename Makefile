@@ -12,8 +12,8 @@ O := build/$(VARIANT)
 PKGS := libevent libevent_openssl openssl libcares libcurl libcjson libidn2 \
 	sqlite3
 
-# UNBOUND=1: a validating resolver of our own, for DANE where the machine has
-# none.  Its objects lie apart.
+# UNBOUND=1: a validating resolver of our own, for DNSSEC and DANE where there
+# is none.  Its objects lie apart.
 DEFS :=
 ifneq ($(UNBOUND),)
 O := build/$(VARIANT)-unbound
@@ -163,7 +163,7 @@ help:
 	@echo 'make soak       ten minutes at half the rate: memory and files stay flat'
 	@echo 'make bench      beside Postfix, in turns: the table of docs/durability.md'
 	@echo 'VARIANT=asan|tsan|release'
-	@echo 'UNBOUND=1       with libunbound (libunbound-dev), for DANE'
+	@echo 'UNBOUND=1       with libunbound (libunbound-dev): DNSSEC, DANE'
 
 # kill -9 while mail flows in and out; faults; whole cutovers with ten kills.
 CRASH_ROUNDS ?= 3000

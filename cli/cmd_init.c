@@ -145,6 +145,11 @@ static struct json *new_system(const struct init *init)
 	json_add_text(mx, host);
 	json_put(system, "mx", mx);
 	json_put_text(system, "deliver_to", deliver);
+	/* The old tenant's record looks the same. */
+	if (init->to == init->from && strcmp(init->to->name, "custom") != 0)
+		json_put_text(
+			system, "verify_txt",
+			"the TXT that the new tenant shows, to the letter");
 	return system;
 }
 
@@ -163,14 +168,22 @@ static struct json *queue_mx(const struct init *init, bool park)
 	return queue;
 }
 
-static struct json *dns(const struct init *init)
+static struct json *dns(const struct init *init, bool park)
 {
+	/* Of Cloudflare, Google and Quad9: whom many senders ask. */
+	static const char *const others[] = { "1.1.1.1", "8.8.8.8", "9.9.9.9" };
 	struct json *dns = json_object(), *resolvers = json_array();
 	uint32_t ttl = largest_ttl(init);
 
-	comment(dns, "old_ttl: what the MX records were served with when this "
-		     "was written. More resolvers see more.");
+	comment(dns,
+		park ? "old_ttl: what the MX records were served with when "
+		       "this was written. Before the detach three resolvers "
+		       "have to answer: take out whom you do not want to ask." :
+		       "old_ttl: what the MX records were served with when "
+		       "this was written. More resolvers see more.");
 	json_add_text(resolvers, init->resolver);
+	for (size_t i = 0; park && i < COUNT(others); i++)
+		json_add_text(resolvers, others[i]);
 	json_put(dns, "resolvers", resolvers);
 	json_put_number(dns, "ttl",
 			init->to && ttl > LOW_TTL_S ? LOW_TTL_S :
@@ -252,7 +265,7 @@ static struct json *make_plan(const struct init *init,
 	if (init->to)
 		json_put(plan, "new", new_system(init));
 	json_put(plan, "queue_mx", queue_mx(init, park));
-	json_put(plan, "dns", dns(init));
+	json_put(plan, "dns", dns(init, park));
 	comment(expected, "How much mail comes: for the check of the disk.");
 	json_put_number(expected, "messages_per_day", 1000);
 	json_put_number(expected, "mean_bytes", 75000);

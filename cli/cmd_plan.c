@@ -118,13 +118,11 @@ static void read_files(struct facts *facts, struct recipients *recipients)
 		 err.text);
 }
 
-static int ask(struct command_call *call, struct facts *facts, struct err *err)
+static int ask(struct command_call *call, struct facts *facts,
+	       struct loop *loop, struct err *err)
 {
-	struct loop *loop = loop_new(err);
 	struct survey *survey;
 
-	if (!loop)
-		return -1;
 	facts->space_known =
 		file_space(file_exists(call->state_dir) ? call->state_dir : "/",
 			   &facts->space, NULL) == 0;
@@ -133,10 +131,10 @@ static int ask(struct command_call *call, struct facts *facts, struct err *err)
 			      SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD |
 				      (facts->plan->plain ? 0 : SURVEY_NEW),
 			      stop, loop, err);
-	if (survey)
-		loop_run(loop);
-	loop_free(loop);
-	return survey ? 0 : -1;
+	if (!survey)
+		return -1;
+	loop_run(loop);
+	return 0;
 }
 
 static void print_lines(const struct json *list, const char *mark)
@@ -218,6 +216,7 @@ int cmd_plan(struct command_call *call)
 	struct err err = ERR_INIT;
 	struct plan *plan = NULL;
 	struct facts *facts = NULL;
+	struct loop *loop = NULL;
 	struct recipients recipients = { .known = MAP_INIT };
 	int status = EXIT_USAGE;
 
@@ -236,7 +235,8 @@ int cmd_plan(struct command_call *call)
 	facts = facts_new(plan);
 	load_horizons(call, facts);
 	read_files(facts, &recipients);
-	if (ask(call, facts, &err) < 0) {
+	loop = loop_new(&err);
+	if (!loop || ask(call, facts, loop, &err) < 0) {
 		status = output_error(call, EXIT_FAILED, "%s", err.text);
 		goto out;
 	}
@@ -250,6 +250,7 @@ int cmd_plan(struct command_call *call)
 	status = judge(call, facts);
 out:
 	facts_free(facts);
+	loop_free(loop);
 	recipients_release(&recipients);
 	plan_free(plan);
 	buf_release(&text);

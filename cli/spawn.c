@@ -75,6 +75,8 @@ static void become_daemon(const char *path, const char *state, const char *log,
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	setsid();
+	/* Whose service this command runs in does not restart what it leaves. */
+	unsetenv("NOTIFY_SOCKET");
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);

@@ -65,7 +65,7 @@ complete -c tideover -n '__fish_seen_subcommand_from rollback' -l help -d 'this 
 complete -c tideover -n '__fish_seen_subcommand_from waive' -l gate -r -f -a 'plan start detach finish close rollback' -d 'which gate'
 complete -c tideover -n '__fish_seen_subcommand_from waive' -l by -r -d 'who does this, for the journal (default\: the login name)'
 complete -c tideover -n '__fish_seen_subcommand_from waive' -l reason -r -d 'why, for the journal'
-complete -c tideover -n '__fish_seen_subcommand_from waive' -l attest -d 'vouch for what could not be asked'
+complete -c tideover -n '__fish_seen_subcommand_from waive' -l attest -d 'vouch for what is unknown, not for what fails'
 complete -c tideover -n '__fish_seen_subcommand_from waive' -l state -r -d 'where the daemon keeps everything (or TIDEOVER_STATE)'
 complete -c tideover -n '__fish_seen_subcommand_from waive' -l json -d 'one JSON document on stdout'
 complete -c tideover -n '__fish_seen_subcommand_from waive' -l help -d 'this text'

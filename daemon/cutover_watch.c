@@ -347,7 +347,8 @@ static void judge_or_ask(struct cutover *cutover, struct gate_run *run)
 	run->next = cutover->closing;
 	cutover->closing = run;
 	index_exceptions(cutover->env.store->index, cutover->plan->name,
-			 exceptions_came, run);
+			 check_trail_from(cutover->facts), exceptions_came,
+			 run);
 }
 
 void cutover_judge(struct cutover *cutover, enum gate gate, const char *only,

@@ -669,10 +669,12 @@ void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 	query(index, INDEX_UNCERTAIN, plan, NULL, done, ctx);
 }
 
-void index_exceptions(struct index *index, const char *plan,
+void index_exceptions(struct index *index, const char *plan, int64_t since_ms,
 		      index_json_fn *done, void *ctx)
 {
-	query(index, INDEX_EXCEPTIONS, plan, NULL, done, ctx);
+	query(index, INDEX_EXCEPTIONS, plan,
+	      &(struct index_select){ .accepted_since_ms = since_ms }, done,
+	      ctx);
 }
 
 void index_remove_plan(struct index *index, const char *plan)

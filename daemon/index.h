@@ -128,8 +128,9 @@ struct index_select {
 	const char *targets;	    /* a JSON array: delivered to one of them */
 	int64_t accepted_before_ms; /* wall */
 	int64_t ended_since_ms;	    /* wall: final then or later */
-	bool is_live;		    /* waiting or held */
-	uint64_t after_sequence;    /* paging */
+	int64_t accepted_since_ms;
+	bool is_live;		 /* waiting or held */
+	uint64_t after_sequence; /* paging */
 	uint32_t after_envelope;
 	unsigned limit;
 	bool attempts; /* with every attempt of each */
@@ -161,8 +162,10 @@ void index_replies(struct index *index, const char *plan, index_json_fn *done,
 void index_uncertain(struct index *index, const char *plan, index_json_fn *done,
 		     void *ctx);
 /* What whoever signs must see: {"uncertain","overtaken","named":[{"kind","id",
- * "envelope"}]}, the first few of each by name.  Looks through all of a plan. */
-void index_exceptions(struct index *index, const char *plan,
+ * "envelope"}],"stragglers":{"messages","peers","named":[{"peer","messages"}]}},
+ * the first few of each by name; stragglers are what was accepted since then,
+ * by the address that brought it.  Looks through all of a plan. */
+void index_exceptions(struct index *index, const char *plan, int64_t since_ms,
 		      index_json_fn *done, void *ctx);
 /* What was delivered since then, or perhaps, of the messages after a sequence:
  * [{"target","forward_path","reverse_path","at_ms","sequence"}], by sequence.

@@ -6,6 +6,7 @@
 enum {
 	LIST_MAX = 10000,
 	NAMED_MAX = 20,
+	PEERS_MAX = 200,
 	REPLIES_MAX = 200
 };
 
@@ -587,6 +588,66 @@ static struct json *uncertain(sqlite3 *db, const struct index_select *select,
 	return finish(db, stmt, step, all, err);
 }
 
+/* "192.0.2.7" of "192.0.2.7:25"; what does not open is one peer. */
+static struct slice peer_address(const char *peer)
+{
+	const char *colon = strrchr(peer, ':');
+
+	return colon ? slice_of(peer, (size_t)(colon - peer)) : slice(peer);
+}
+
+static void end_peer(struct json *named, struct slice peer, double messages)
+{
+	struct json *one;
+
+	if (messages == 0 || json_count(named) == PEERS_MAX)
+		return;
+	one = json_object();
+	json_put_slice(one, "peer", peer);
+	json_put_number(one, "messages", messages);
+	json_add(named, one);
+}
+
+/* Who still brings mail, in the order of their addresses. */
+static struct json *stragglers(sqlite3 *db, const struct index_select *select,
+			       struct err *err)
+{
+	static const char sql[] = "SELECT " OR_SEALED(
+		PEER) " AS peer FROM message m WHERE"
+		      " m.plan = ?1 AND m.accepted >= ?2 ORDER BY peer";
+	sqlite3_stmt *stmt = NULL;
+	struct json *result, *named;
+	struct buf before = BUF_INIT;
+	double messages = 0, of_one = 0, peers = 0;
+	int step;
+
+	if (prepare(db, sql, &stmt, err) < 0)
+		return NULL;
+	result = json_object();
+	named = json_array();
+	sqlite3_bind_text(stmt, 1, select->plan, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 2, select->accepted_since_ms);
+	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct slice peer = peer_address(text_at(stmt, 0));
+
+		if (of_one == 0 || !slice_equal(peer, buf_slice(&before))) {
+			end_peer(named, buf_slice(&before), of_one);
+			buf_clear(&before);
+			buf_add(&before, peer);
+			of_one = 0;
+			peers++;
+		}
+		of_one++;
+		messages++;
+	}
+	end_peer(named, buf_slice(&before), of_one);
+	buf_release(&before);
+	json_put_number(result, "messages", messages);
+	json_put_number(result, "peers", peers);
+	json_put(result, "named", named);
+	return finish(db, stmt, step, result, err);
+}
+
 /*
  * What the report calls an exception, counted, and the first few by name:
  * perhaps delivered twice, and delivered after a later one of its mailbox.
@@ -606,7 +667,7 @@ static struct json *exceptions(sqlite3 *db, const struct index_select *select,
 		" WHERE e.plan = ?1 AND e.state = 2) WHERE mailbox IS NOT NULL)"
 		" WHERE later < ended";
 	sqlite3_stmt *stmt = NULL;
-	struct json *result, *named;
+	struct json *result, *named, *late;
 	double uncertain = 0, overtaken = 0;
 	int step;
 
@@ -631,7 +692,14 @@ static struct json *exceptions(sqlite3 *db, const struct index_select *select,
 	json_put_number(result, "uncertain", uncertain);
 	json_put_number(result, "overtaken", overtaken);
 	json_put(result, "named", named);
-	return finish(db, stmt, step, result, err);
+	late = stragglers(db, select, err);
+	json_put(result, "stragglers", late);
+	result = finish(db, stmt, step, result, err);
+	if (result && !late) {
+		json_free(result);
+		return NULL;
+	}
+	return result;
 }
 
 static struct json *recent(sqlite3 *db, const struct index_select *select,

@@ -133,8 +133,10 @@ done
 
 echo "== with libunbound"
 build CC=gcc VARIANT=asan UNBOUND=1 -- all
-run "test_dane.py (libunbound)" env VARIANT=asan-unbound \
-	python3 tests/e2e/test_dane.py &
+for name in dane dnssec; do
+	run "test_$name.py (libunbound)" env VARIANT=asan-unbound \
+		python3 "tests/e2e/test_$name.py" &
+done
 
 echo "== fuzzers, a minute in all"
 run fuzzers tests/fuzz/run.sh 60

@@ -278,9 +278,10 @@ static int check_attestable(const struct finding *finding, struct err *err)
 		return 0;
 	if (verdict == VERDICT_FAIL && finding->check->waivable)
 		return err_set(err,
-			       "%s fails, and an attestation answers only "
-			       "what is not known: %s",
-			       finding->check->id, finding->remedy);
+			       "%s is known, and fails: %s; what is attested "
+			       "answers what is not known: to let the gate "
+			       "pass all the same, waive it without --attest",
+			       finding->check->id, finding->summary);
 	return check_waivable(finding, err);
 }
 

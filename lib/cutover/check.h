@@ -112,6 +112,10 @@ struct json *finding_json(const struct finding *finding);
  * as docs/control.md has it */
 struct json *findings_json(const struct findings *findings);
 
+/* Since when mail that came to the queue keeps the gate close shut: the trail
+ * goes back so far, but not before the phase began. */
+int64_t check_trail_from(const struct facts *facts);
+
 /* For the check functions. */
 void finding_set(struct finding *finding, enum verdict verdict,
 		 const char *format, ...) __attribute__((format(printf, 3, 4)));

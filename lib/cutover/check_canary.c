@@ -226,20 +226,38 @@ static void look_at(const struct facts *facts, enum gate gate,
 	buf_release(&look.accepted);
 }
 
+/* What only a person can see: `unknown`, and what to `look` at. */
+static void attest(const struct facts *facts, enum gate gate,
+		   struct finding *finding, const char *unknown,
+		   const char *look)
+{
+	struct json *json = json_object();
+
+	json_put_text(json, "asked", "nobody: it cannot be seen from here");
+	json_put_time(json, "at", facts->now.wall_ms);
+	finding->evidence = json_array();
+	json_add(finding->evidence, json);
+	check_not_known(facts, finding, "%s", unknown);
+	finding_remedy(finding,
+		       "%s; then tideover waive PLAN %s --gate %s --attest "
+		       "--by NAME --reason \"what was seen, when\"",
+		       look, finding->check->id, gate_name(gate));
+}
+
 void check_canary_initial(const struct facts *facts, enum gate gate,
 			  struct finding *finding)
 {
 	if (facts->canaries && facts->plan->canary.initial.count > 0)
 		look_at(facts, gate, finding, true);
 	else
-		check_attest(facts, gate, finding,
-			     "no message through the queue's address is known "
-			     "to have reached the new tenant",
-			     "send one to a mailbox at the tenant's initial "
-			     "domain from the queue's IP (tideoverd does, if "
-			     "the plan names it in canary.initial), and look "
-			     "for it: inbox, not junk, with "
-			     "X-MS-Exchange-SkipListedInternetSender");
+		attest(facts, gate, finding,
+		       "no message through the queue's address is known "
+		       "to have reached the new tenant",
+		       "send one to a mailbox at the tenant's initial "
+		       "domain from the queue's IP (tideoverd does, if "
+		       "the plan names it in canary.initial), and look "
+		       "for it: inbox, not junk, with "
+		       "X-MS-Exchange-SkipListedInternetSender");
 }
 
 void check_canary_domain(const struct facts *facts, enum gate gate,
@@ -248,11 +266,11 @@ void check_canary_domain(const struct facts *facts, enum gate gate,
 	if (facts->canaries && facts->plan->canary.recipients.count > 0)
 		look_at(facts, gate, finding, false);
 	else
-		check_attest(facts, gate, finding,
-			     "no message to the sampled mailboxes is known to "
-			     "have arrived",
-			     "send one to each sampled mailbox through "
-			     "deliver_to (tideoverd does, if the plan names "
-			     "them in canary.recipients), and look for it in "
-			     "the inbox within 15 minutes");
+		attest(facts, gate, finding,
+		       "no message to the sampled mailboxes is known to "
+		       "have arrived",
+		       "send one to each sampled mailbox through "
+		       "deliver_to (tideoverd does, if the plan names "
+		       "them in canary.recipients), and look for it in "
+		       "the inbox within 15 minutes");
 }

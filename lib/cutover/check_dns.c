@@ -427,6 +427,14 @@ static void authority_one(const struct view *view, enum gate gate,
 			  mem_printf("look at the zone transfer of %s: the "
 				     "evidence has each server's serial",
 				     name));
+	if (view->plan->dns.authorities.count > 0 && !view->plan->rehearsal)
+		tally_add(
+			tally, VERDICT_WARN,
+			mem_printf("%s: the servers that the plan names were "
+				   "asked, and not those that the world asks",
+				   name),
+			mem_dup("take dns.authorities out of the plan, unless "
+				"all of the NS set are among them"));
 	if (view->skip_ipv6)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: asked over IPv4 alone, as no IPv6 "
@@ -591,6 +599,15 @@ static void sane_host(const struct view *view, const struct dns_host *host,
 				     host->name),
 			  mem_printf("publish '%s. A ADDRESS'; a dot may be "
 				     "missing behind the host of the MX",
+				     host->name));
+	else if (check_is_private(host->first) && !view->plan->rehearsal)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: the host %s has the private address "
+				     "%s, as asked from here",
+				     name, host->name, host->first),
+			  mem_printf("see what the world is told: publish an "
+				     "address of %s that can be reached from "
+				     "outside",
 				     host->name));
 	else if (host->addresses == 1)
 		tally_add(tally, VERDICT_WARN,

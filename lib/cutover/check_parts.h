@@ -73,9 +73,12 @@ check_run_fn check_dns_authority, check_mx_baseline, check_mx_sanity,
 check_run_fn check_rcpt_probe, check_rollback_target, check_no_open_relay;
 /* check_queue.c */
 check_run_fn check_queue_capacity, check_ledger_balance, check_held_empty;
+/* check_straggler.c */
+check_run_fn check_straggler_rate;
 /* check_window.c */
-check_run_fn check_straggler_rate, check_detach_safe, check_stragglers_end,
-	check_daemon_supervised;
+check_run_fn check_detach_safe, check_stragglers_end, check_daemon_supervised;
+/* Evidence of the queue's own arrivals. */
+struct json *check_arrivals_json(const struct facts *facts);
 /* check_mail.c */
 check_run_fn check_negative_cache, check_verify_txt, check_spf, check_dkim,
 	check_autodiscover;
@@ -100,6 +103,20 @@ check_run_fn check_clock;
 check_run_fn check_dnssec, check_queue_tlsa, check_dane_standby;
 /* check_host.c */
 check_run_fn check_caa, check_queue_identity;
+/* The initial domain of the tenant that a system's deliver_to is of,
+ * "acmenew.onmicrosoft.com"; false: that host is of no tenant. */
+bool check_initial(const struct plan_system *system, char name[DNS_NAME]);
+/* Whose recipients the export under `evidence` has, as far as their addresses
+ * in initial domains tell. */
+enum check_whose {
+	WHOSE_NEW,
+	WHOSE_OLD,
+	WHOSE_BOTH,
+	WHOSE_NEITHER
+};
+enum check_whose check_whose_recipients(const struct facts *facts);
+/* Evidence of the old system's trace. */
+struct json *check_trace_json(const struct trace *trace);
 /*
  * How many listed recipients the new tenant's export lacks; 0 where either is
  * not known.  The first few go to `names`, all as objects to `all` (or NULL).
@@ -118,13 +135,14 @@ struct shown {
 bool check_shown(const struct facts *facts, size_t i, struct shown *shown);
 /* Evidence of it: the probe, or the file. */
 struct json *check_shown_json(const struct facts *facts, size_t i);
+/* check_outside.c */
+check_run_fn check_queue_reachable;
+/* Nobody outside of its own network reaches such an address. */
+bool check_is_private(const char *ip);
+/* check_source.c */
+check_run_fn check_source_blockers;
 /* check_tenant.c */
-check_run_fn check_queue_reachable, check_source_blockers, check_target_trust,
-	check_domain_verified, check_accepted_type;
-/* What only a person can see: `unknown`, and what to `look` at to attest it. */
-void check_attest(const struct facts *facts, enum gate gate,
-		  struct finding *finding, const char *unknown,
-		  const char *look);
+check_run_fn check_target_trust, check_domain_verified, check_accepted_type;
 /* check_canary.c */
 check_run_fn check_canary_initial, check_canary_domain;
 

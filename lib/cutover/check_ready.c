@@ -142,6 +142,7 @@ static struct json *sts_json(const struct facts *facts, size_t at)
 			json_add_text(mx, sts->policy->mx[i]);
 		json_put(json, "mx", mx);
 	}
+	json_put(json, "kept", sts_kept_json(&sts->kept));
 	return json;
 }
 
@@ -153,16 +154,49 @@ static void add_unlisted(const struct mta_sts *policy, const char *host,
 }
 
 /* Old, queue and new, as caches of the policy outlive every MX change. */
-static void unlisted(const struct facts *facts, size_t at, struct buf *names)
+static void unlisted(const struct facts *facts, size_t at,
+		     const struct mta_sts *policy, struct buf *names)
 {
 	const struct plan_domain *domain = &facts->plan->domains[at];
-	const struct mta_sts *policy = facts->domains[at].sts.policy;
 
 	add_unlisted(policy, facts->plan->queue_mx.host, names);
 	for (int s = 0; s < (facts->plan->plain ? 1 : 2); s++)
 		for (size_t i = 0; i < domain->systems[s].mx.count; i++)
 			add_unlisted(policy, domain->systems[s].mx.at[i],
 				     names);
+}
+
+/* What was published before, and senders may enforce yet. */
+static void judge_before(const struct facts *facts, size_t at,
+			 struct tally *tally)
+{
+	const struct sts_kept *kept = &facts->domains[at].sts.kept;
+	const struct mta_sts *before = kept->before;
+	const char *name = facts->plan->domains[at].name;
+	struct buf names = BUF_INIT;
+	int64_t until_ms;
+	char when[CLOCK_TEXT];
+
+	if (!before || before->mode != MTA_STS_ENFORCE)
+		return;
+	until_ms = kept->before_ms + before->max_age_s * SECOND_MS;
+	unlisted(facts, at, before, &names);
+	if (names.len > 0 && until_ms > facts->now.wall_ms)
+		tally_add(
+			tally, VERDICT_FAIL,
+			mem_printf("%s: senders may hold the policy of before, "
+				   "which enforces and does not list %s",
+				   name, buf_text(&names)),
+			kept->policy ?
+				mem_printf("bump the id of _mta-sts.%s: it "
+					   "was left at '%s' when the policy "
+					   "changed",
+					   name, kept->id) :
+				mem_printf("publish _mta-sts.%s again with "
+					   "another id and a policy that "
+					   "lists them, or wait until %s",
+					   name, check_time(until_ms, when)));
+	buf_release(&names);
 }
 
 static void judge_sts(const struct facts *facts, size_t at, struct tally *tally)
@@ -180,6 +214,7 @@ static void judge_sts(const struct facts *facts, size_t at, struct tally *tally)
 				     sts->error[0] ? sts->error : "ask again"));
 		return;
 	}
+	judge_before(facts, at, tally);
 	if (sts->records == 0)
 		return;
 	if (sts->records > 1) {
@@ -200,7 +235,7 @@ static void judge_sts(const struct facts *facts, size_t at, struct tally *tally)
 	}
 	if (sts->policy->mode == MTA_STS_NONE)
 		return;
-	unlisted(facts, at, &names);
+	unlisted(facts, at, sts->policy, &names);
 	if (names.len && sts->policy->mode == MTA_STS_ENFORCE)
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: the policy enforces and does not "
@@ -221,8 +256,8 @@ static void judge_sts(const struct facts *facts, size_t at, struct tally *tally)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: the policy is in testing mode", name),
 			  NULL);
-	else if (sts->seen_ms == 0 ||
-		 facts->now.wall_ms - sts->seen_ms <
+	else if (!sts->kept.policy ||
+		 facts->now.wall_ms - sts->kept.since_ms <
 			 sts->policy->max_age_s * SECOND_MS)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("%s: the policy is younger than its "

@@ -54,6 +54,59 @@ size_t check_missing(const struct facts *facts, struct buf *names,
 	return missing.count;
 }
 
+static bool has_initial(const struct facts *facts, enum plan_system_id id,
+			bool *known)
+{
+	bool has = false;
+	char name[DNS_NAME];
+
+	*known = false;
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		if (check_initial(&facts->plan->domains[i].systems[id], name)) {
+			*known = true;
+			has |= map_get(&facts->tenant.domains, slice(name)) !=
+			       NULL;
+		}
+	return has;
+}
+
+/*
+ * The old tenant has everybody on its own list.  Either tenant may forward to
+ * addresses of the other, so that both in one export tell nothing.
+ */
+enum check_whose check_whose_recipients(const struct facts *facts)
+{
+	bool known, old_known;
+	bool is_new = has_initial(facts, SYSTEM_NEW, &known);
+	bool is_old = has_initial(facts, SYSTEM_OLD, &old_known);
+
+	if (is_old && !is_new)
+		return WHOSE_OLD;
+	if (is_old)
+		return WHOSE_BOTH;
+	return known && !is_new ? WHOSE_NEITHER : WHOSE_NEW;
+}
+
+static void whose_is_unclear(const struct facts *facts, struct finding *finding)
+{
+	static const char what[] = "of which tenant the recipients under "
+				   "\"evidence\" are, cannot be told";
+	bool any_old = false;
+
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		any_old |= strcmp(facts->plan->domains[i]
+					  .systems[SYSTEM_OLD]
+					  .provider->name,
+				  "m365") == 0;
+	/* Only a tenant of the same kind exports the same. */
+	if (any_old && check_whose_recipients(facts) == WHOSE_NEITHER)
+		check_not_known(facts, finding, "%s", what);
+	else
+		finding_set(finding, VERDICT_WARN, "%s", what);
+	finding_remedy(finding, "export all recipients of the new one: their "
+				"addresses in its initial domain tell");
+}
+
 static struct json *list_json(const struct facts *facts)
 {
 	struct json *json = json_object();
@@ -93,6 +146,11 @@ static void judge_list(const struct facts *facts, struct finding *finding)
 		finding_set(finding, VERDICT_FAIL,
 			    "the list of recipients is older than 7 days");
 		finding_remedy(finding, "export it again");
+	} else if (check_whose_recipients(facts) == WHOSE_OLD) {
+		check_not_known(facts, finding,
+				"the recipients under \"evidence\" are those "
+				"of the old tenant");
+		finding_remedy(finding, "export Get-Recipient in the new one");
 	} else if (missing > 0) {
 		finding_set(finding, VERDICT_FAIL,
 			    "%zu listed recipients are missing in the new "
@@ -106,6 +164,8 @@ static void judge_list(const struct facts *facts, struct finding *finding)
 			    "the list was not compared with the new system");
 		finding_remedy(finding, "name the JSON of Get-Recipient under "
 					"\"evidence\" in the plan");
+	} else if (check_whose_recipients(facts) != WHOSE_NEW) {
+		whose_is_unclear(facts, finding);
 	} else if (age_ms > DAY_MS) {
 		finding_set(finding, VERDICT_WARN,
 			    "the list of recipients is older than a day");
@@ -163,7 +223,7 @@ static struct json *listed_json(const struct facts *facts, size_t at)
 	return json;
 }
 
-static struct json *trace_json(const struct trace *trace)
+struct json *check_trace_json(const struct trace *trace)
 {
 	struct json *json = json_object();
 
@@ -171,11 +231,11 @@ static struct json *trace_json(const struct trace *trace)
 	json_put_bool(json, "read", trace->read);
 	json_put_time(json, "at", trace->at_ms);
 	json_put_number(json, "rows", (double)trace->rows);
-	json_put_number(json, "undated", (double)trace->undated);
+	json_put_number(json, "undated", (double)trace->delivered.undated);
 	json_put_number(json, "strange", (double)trace->strange);
 	json_put_number(json, "addresses", (double)trace->addresses.count);
-	json_put_time(json, "first", trace->first_ms);
-	json_put_time(json, "last", trace->last_ms);
+	json_put_time(json, "first", trace->delivered.first_ms);
+	json_put_time(json, "last", trace->delivered.last_ms);
 	return json;
 }
 
@@ -310,17 +370,17 @@ static void judge_span(const struct facts *facts, const size_t *seen,
 				  mem_printf("%s: the trace has no mail for it",
 					     facts->plan->domains[i].name),
 				  mem_dup(trace_remedy));
-	if (trace->undated > 0 || trace->last_ms == 0)
+	if (trace->delivered.undated > 0 || trace->delivered.last_ms == 0)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("of which days the trace is, is not known"),
 			  mem_dup(trace_remedy));
-	else if (trace->last_ms > now + HOUR_MS)
+	else if (trace->delivered.last_ms > now + HOUR_MS)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("the trace is of days to come"),
 			  mem_dup("compare the clocks; write its times in "
 				  "UTC"));
-	else if (trace->last_ms < now - 2 * DAY_MS ||
-		 trace->first_ms > now - TRACE_MS + DAY_MS)
+	else if (trace->delivered.last_ms < now - 2 * DAY_MS ||
+		 trace->delivered.first_ms > now - TRACE_MS + DAY_MS)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("the trace is not of the last 14 days"),
 			  mem_dup(trace_remedy));
@@ -331,7 +391,7 @@ static void judge_trace(const struct facts *facts, struct tally *tally)
 	const struct trace *trace = &facts->tenant.trace;
 	struct unlisted unlisted = { .facts = facts, .all = tally->evidence };
 
-	json_add(tally->evidence, trace_json(trace));
+	json_add(tally->evidence, check_trace_json(trace));
 	if (facts->tenant.error[0]) {
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("an evidence file cannot be read"),

@@ -61,9 +61,20 @@ static bool takes_mail(const struct facts *facts, const char *domain,
 
 /*
  * RFC 7489 section 7.1: who gets reports of others must have said so.  Whose
- * they are goes by the organizational domain, which the names alone do not
- * tell; one inside the other is the same for sure.
+ * they are goes by the organizational domain (section 3.2), a public suffix and
+ * a label, which names alone do not tell: one inside the other is the same, and
+ * two that share a top-level domain at most are not.
  */
+static bool may_be_one(const char *domain, const char *to)
+{
+	const char *dot = strchr(domain, '.');
+
+	for (; dot && strchr(dot + 1, '.'); dot = strchr(dot + 1, '.'))
+		if (dns_name_is_in(to, dot + 1))
+			return true;
+	return false;
+}
+
 static bool has_agreed(const struct facts *facts, const char *domain,
 		       const char *to, struct tally *tally)
 {
@@ -104,12 +115,17 @@ static void judge_rua(const struct facts *facts, const char *domain,
 		else if (!has_agreed(facts, domain, to, tally))
 			tally_add(tally, VERDICT_WARN,
 				  mem_printf("%s has not said that it takes "
-					     "DMARC reports about %s",
-					     to, domain),
+					     "DMARC reports about %s%s",
+					     to, domain,
+					     may_be_one(domain, to) ?
+						     ", and need not if both "
+						     "have one organizational "
+						     "domain, which was not "
+						     "looked up" :
+						     ""),
 				  mem_printf("have %s._report._dmarc.%s. TXT "
 					     "\"v=DMARC1;\" published there "
-					     "(RFC 7489 section 7.1), unless "
-					     "both are one organization's",
+					     "(RFC 7489 section 7.1)",
 					     domain, to));
 	}
 }

@@ -5,51 +5,12 @@
 
 #include "cutover/check_parts.h"
 #include "dns/dns_vantage.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HOUR_MS	  ((int64_t)3600 * 1000)
 #define SETTLE_MS (24 * HOUR_MS) /* trust is told to every front end */
 #define STALE_MS  (7 * 24 * HOUR_MS)
-
-void check_attest(const struct facts *facts, enum gate gate,
-		  struct finding *finding, const char *unknown,
-		  const char *look)
-{
-	struct json *json = json_object();
-
-	json_put_text(json, "asked", "nobody: it cannot be seen from here");
-	json_put_time(json, "at", facts->now.wall_ms);
-	finding->evidence = json_array();
-	json_add(finding->evidence, json);
-	check_not_known(facts, finding, "%s", unknown);
-	finding_remedy(finding,
-		       "%s; then tideover waive PLAN %s --gate %s --attest "
-		       "--by NAME --reason \"what was seen, when\"",
-		       look, finding->check->id, gate_name(gate));
-}
-
-void check_queue_reachable(const struct facts *facts, enum gate gate,
-			   struct finding *finding)
-{
-	check_attest(
-		facts, gate, finding,
-		"whether port 25 can be reached from outside cannot be seen "
-		"from here",
-		"connect from another network: 220, a known RCPT 250, an "
-		"unknown one not 250");
-}
-
-void check_source_blockers(const struct facts *facts, enum gate gate,
-			   struct finding *finding)
-{
-	check_attest(
-		facts, gate, finding,
-		"what still refers to the domain in the old tenant is not "
-		"known",
-		"list domainNameReferences and deletedItems (users, groups, "
-		"contacts, applications, soft-deleted mailboxes) and clear "
-		"them; above 1,000 a forced removal fails");
-}
 
 /* Evidence files. */
 
@@ -132,30 +93,25 @@ static bool is_usable(struct judge *judge, enum tenant_kind kind,
 	return true;
 }
 
-/* "acmenew" of acmenew.mail.protection.outlook.com, to which the tenant's
- * initial domain acmenew.onmicrosoft.com belongs; empty: it is no such host. */
-static struct slice initial_of(const struct judge *judge,
-			       enum plan_system_id id)
+bool check_initial(const struct plan_system *system, char name[DNS_NAME])
 {
 	static const char suffix[] = ".mail.protection.outlook.com";
-	const char *host = judge->domain->systems[id].deliver_host;
+	const char *host = system->deliver_host;
 
 	if (!host || !slice_ends_nocase(slice(host), suffix))
-		return slice_of("", 0);
-	return slice_of(host, strlen(host) - strlen(suffix));
+		return false;
+	snprintf(name, DNS_NAME, "%.*s.onmicrosoft.com",
+		 (int)(strlen(host) - strlen(suffix)), host);
+	return true;
 }
 
 static bool has_initial(const struct judge *judge, enum tenant_kind kind,
 			enum plan_system_id id)
 {
-	struct slice label = initial_of(judge, id);
-	char *name =
-		mem_printf("%.*s.onmicrosoft.com", (int)label.len, label.p);
-	bool has = label.len > 0 &&
-		   tenant_domain(&judge->facts->tenant, kind, name);
+	char name[DNS_NAME];
 
-	free(name);
-	return has;
+	return check_initial(&judge->domain->systems[id], name) &&
+	       tenant_domain(&judge->facts->tenant, kind, name);
 }
 
 /*
@@ -164,8 +120,13 @@ static bool has_initial(const struct judge *judge, enum tenant_kind kind,
  */
 static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
 {
-	struct slice wanted = initial_of(judge, SYSTEM_NEW);
+	const struct plan_system *systems = judge->domain->systems;
+	/* Only a tenant of the same kind exports the same. */
+	bool alike = strcmp(systems[SYSTEM_OLD].provider->name,
+			    systems[SYSTEM_NEW].provider->name) == 0;
 	bool strange = tenant_has_initial(&judge->facts->tenant, kind);
+	char wanted[DNS_NAME];
+	bool known;
 
 	if (has_initial(judge, kind, SYSTEM_OLD)) {
 		say(judge, VERDICT_UNKNOWN,
@@ -174,22 +135,24 @@ static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
 			       "alone"));
 		return false;
 	}
-	if (wanted.len == 0 || has_initial(judge, kind, SYSTEM_NEW))
+	if (has_initial(judge, kind, SYSTEM_NEW))
 		return true;
-	if (strange) {
+	known = check_initial(&judge->domain->systems[SYSTEM_NEW], wanted);
+	if (known && strange) {
 		say(judge, VERDICT_UNKNOWN,
 		    "the evidence file is of another tenant than deliver_to",
-		    mem_printf("export it in the tenant of %.*s"
-			       ".onmicrosoft.com",
-			       (int)wanted.len, wanted.p));
+		    mem_printf("export it in the tenant of %s", wanted));
 		return false;
 	}
-	say(judge, VERDICT_WARN,
+	if (!known && !alike)
+		return true;
+	say(judge, alike ? VERDICT_UNKNOWN : VERDICT_WARN,
 	    "of which tenant the evidence file is, cannot be told",
-	    mem_printf("export every domain of it, not this one alone: "
-		       "%.*s.onmicrosoft.com is among them",
-		       (int)wanted.len, wanted.p));
-	return true;
+	    known ? mem_printf("export every domain of it, not this one alone: "
+			       "%s is among them",
+			       wanted) :
+		    mem_printf("look at it in the new one, and attest"));
+	return !alike;
 }
 
 static bool flag(const struct json *object, const char *name)
@@ -569,7 +532,12 @@ static void judge_type(struct judge *judge)
 	else if (strcmp(type, "Authoritative") == 0) {
 		size_t missing = check_missing(facts, NULL, NULL);
 
-		if (missing > 0)
+		if (check_whose_recipients(facts) == WHOSE_OLD)
+			say(judge, VERDICT_UNKNOWN,
+			    "it is authoritative, and the recipients are those "
+			    "of the old tenant",
+			    mem_printf("export Get-Recipient in the new one"));
+		else if (missing > 0)
 			say(judge, VERDICT_FAIL,
 			    "it is authoritative while listed recipients are "
 			    "missing",

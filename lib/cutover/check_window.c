@@ -3,10 +3,11 @@
 #include "cutover/check_parts.h"
 
 enum {
-	FRESH_MS = 60000 /* CHECKS: asked within so long */
+	FRESH_MS = 60000, /* CHECKS: asked within so long */
+	PEERS_NAMED = 8
 };
 
-static struct json *arrivals_json(const struct facts *facts)
+struct json *check_arrivals_json(const struct facts *facts)
 {
 	struct json *json = json_object();
 
@@ -16,60 +17,6 @@ static struct json *arrivals_json(const struct facts *facts)
 	json_put_time(json, "phase_since", facts->since_ms);
 	json_put_number(json, "trail_ms", (double)facts->plan->timing.trail);
 	return json;
-}
-
-/*
- * A trace that was read while somebody still saw the old set says nothing of
- * the time after: what is attested lapses when the set is seen again.
- */
-static char *sightings(const struct facts *facts)
-{
-	struct buf text = BUF_INIT;
-
-	for (size_t i = 0; i < facts->plan->domain_count; i++)
-		buf_addf(&text, "old set of %s seen at %lld\n",
-			 facts->plan->domains[i].name,
-			 (long long)facts->domains[i].horizon.old_seen_ms);
-	return buf_take(&text);
-}
-
-static int64_t last_sighting(const struct facts *facts)
-{
-	int64_t last = 0;
-
-	for (size_t i = 0; i < facts->plan->domain_count; i++)
-		if (facts->domains[i].horizon.old_seen_ms > last)
-			last = facts->domains[i].horizon.old_seen_ms;
-	return last;
-}
-
-/*
- * Only the old system's own trace tells who still delivers there.  Without an
- * API that is for a person to read and to attest.
- */
-void check_straggler_rate(const struct facts *facts, enum gate gate,
-			  struct finding *finding)
-{
-	char when[CLOCK_TEXT];
-
-	finding->evidence = json_array();
-	json_add(finding->evidence, arrivals_json(facts));
-	finding_set(finding, VERDICT_UNKNOWN,
-		    "what still arrives at the old system cannot be asked "
-		    "from here");
-	finding->blocks = sightings(facts);
-	finding_remedy(finding,
-		       "look at the old system's message trace: if nothing "
-		       "came since the old MX set was last seen (%s), and for "
-		       "one TTL (%lld s), tideover waive PLAN "
-		       "straggler-rate --gate detach --attest --by NAME "
-		       "--reason \"trace of HH:MM\"",
-		       last_sighting(facts) ?
-			       check_time(last_sighting(facts), when) :
-			       "not at all",
-		       (long long)(facts->plan->dns.old_ttl > 0 ?
-					   facts->plan->dns.old_ttl :
-					   facts->plan->dns.ttl));
 }
 
 /* The oldest answer of an authority or resolver; 0 when one was not asked. */
@@ -101,14 +48,16 @@ static struct json *answers_json(const struct facts *facts, int64_t oldest)
 
 /*
  * The point of no return wants fresh answers, and passes alone: a warning is
- * good enough for other gates.  The trace of the old system is a row of its
- * own at this gate.
+ * good enough for other gates.  Where the old system's trace is not known, its
+ * own row shuts this gate until somebody attests.
  */
 void check_detach_safe(const struct facts *facts, enum gate gate,
 		       struct finding *finding)
 {
-	static check_run_fn *const parts[] = { check_mx_horizon, check_parked };
-	static const char *const names[] = { "mx-horizon", "parked" };
+	static check_run_fn *const parts[] = { check_mx_horizon, check_parked,
+					       check_straggler_rate };
+	static const char *const names[] = { "mx-horizon", "parked",
+					     "straggler-rate" };
 	int64_t oldest = oldest_answer(facts);
 	struct tally tally;
 
@@ -117,7 +66,9 @@ void check_detach_safe(const struct facts *facts, enum gate gate,
 		struct finding part = { 0 };
 
 		parts[i](facts, gate, &part);
-		if (part.verdict != VERDICT_PASS)
+		if (part.verdict != VERDICT_PASS &&
+		    !(part.verdict == VERDICT_UNKNOWN &&
+		      parts[i] == check_straggler_rate))
 			tally_add(&tally,
 				  part.verdict == VERDICT_UNKNOWN ?
 					  VERDICT_UNKNOWN :
@@ -153,6 +104,51 @@ static int64_t quiet_ms(const struct facts *facts, int64_t from_ms)
 	return by_boot < by_wall ? by_boot : by_wall;
 }
 
+int64_t check_trail_from(const struct facts *facts)
+{
+	int64_t from_ms = facts->now.wall_ms - facts->plan->timing.trail;
+
+	return from_ms > facts->since_ms ? from_ms : facts->since_ms;
+}
+
+/* Who brought it: a person acknowledges them by name, and another peer makes
+ * another finding of it. */
+static void name_peers(const struct facts *facts, const char *span,
+		       struct finding *finding)
+{
+	const struct json *late = json_get(facts->exceptions, "stragglers");
+	struct buf names = BUF_INIT, all = BUF_INIT;
+	size_t count = 0;
+
+	for (const struct json *it = json_first(json_get(late, "named")); it;
+	     it = json_next(it)) {
+		const char *peer = json_get_text(it, "peer");
+
+		if (count++ < PEERS_NAMED)
+			buf_addf(&names, "%s%s", count > 1 ? ", " : "", peer);
+		buf_addf(&all, "%s\n", peer);
+	}
+	if (count > 0) {
+		finding_set(finding, VERDICT_FAIL,
+			    "mail still came to the queue within %s, from %.0f "
+			    "peers: %s%s",
+			    span, json_get_number(late, "peers", 0),
+			    buf_text(&names),
+			    count > PEERS_NAMED ? ", ..." : "");
+		buf_addf(&all, "%.0f peers within %s",
+			 json_get_number(late, "peers", 0), span);
+		finding->blocks = buf_take(&all);
+		json_add(finding->evidence, json_copy(late));
+	}
+	buf_release(&names);
+	buf_release(&all);
+}
+
+/*
+ * What comes after the last cache has let go comes from senders with a route
+ * that somebody wrote down, and from spammers.  Which of them matter a person
+ * says; the queue passes on what they bring as long as it is asked.
+ */
 void check_stragglers_end(const struct facts *facts, enum gate gate,
 			  struct finding *finding)
 {
@@ -164,7 +160,7 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 	char text[CLOCK_TEXT], span[CLOCK_TEXT];
 
 	finding->evidence = json_array();
-	json_add(finding->evidence, arrivals_json(facts));
+	json_add(finding->evidence, check_arrivals_json(facts));
 	if (!facts->ledger_known) {
 		finding_set(finding, VERDICT_UNKNOWN,
 			    "no daemon: its arrivals are not known");
@@ -176,16 +172,26 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 			    "no mail has come to the queue for %s", span);
 		return;
 	}
+	check_time(facts->now.wall_ms + trail - quiet, text);
+	if (quiet_ms(facts, facts->since_ms) < trail) {
+		finding_set(finding, VERDICT_FAIL,
+			    "the trail of %s is not over", span);
+		finding_remedy(finding,
+			       "keep accepting and passing it on until %s; "
+			       "tideover finish --now ends without this gate",
+			       text);
+		return;
+	}
 	finding_set(finding, VERDICT_FAIL,
-		    from == facts->since_ms ?
-			    "the trail of %s is not over" :
-			    "mail still came to the queue within %s",
-		    span);
+		    "mail still came to the queue within %s", span);
+	name_peers(facts, span, finding);
 	finding_remedy(finding,
-		       "keep accepting and passing it on until %s; tideover "
-		       "queue list PLAN names who sent it; tideover finish "
-		       "--now ends without this gate",
-		       check_time(facts->now.wall_ms + trail - quiet, text));
+		       "keep accepting and passing it on until %s; or find out "
+		       "who they are (tideover queue list PLAN), tell those "
+		       "that matter, and sign for the others: tideover waive "
+		       "PLAN stragglers-end --gate close --by NAME --reason "
+		       "TEXT, which lapses when another comes",
+		       text);
 }
 
 static struct json *supervisor_json(const struct facts *facts)
@@ -193,8 +199,8 @@ static struct json *supervisor_json(const struct facts *facts)
 	struct json *json = json_object();
 
 	json_put_text(json, "asked",
-		      "the environment of tideoverd: NOTIFY_SOCKET, "
-		      "INVOCATION_ID");
+		      "the environment of tideoverd: SYSTEMD_EXEC_PID, "
+		      "NOTIFY_SOCKET");
 	json_put_bool(json, "supervised", facts->supervised);
 	return json;
 }

@@ -1,5 +1,6 @@
 #include "cutover/facts.h"
 #include "base/clock.h"
+#include "dns/dns_validator.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,15 +25,26 @@ void facts_free(struct facts *facts)
 	for (size_t i = 0; i < facts->plan->domain_count; i++) {
 		dns_domain_release(&facts->domains[i].dns);
 		free(facts->domains[i].sts.policy);
+		sts_kept_release(&facts->domains[i].sts.kept);
+		free(facts->domains[i].dnssec);
 	}
 	tenant_release(&facts->tenant);
+	tenant_release(&facts->old_tenant);
 	records_free(facts->records);
 	json_free(facts->asked);
 	json_free(facts->exceptions);
 	tls_client_free(facts->probe_tls);
+	dns_validator_free(facts->validator);
 	free(facts->listeners);
 	free(facts->domains);
 	free(facts);
+}
+
+const char *facts_zone(const struct facts *facts, size_t domain)
+{
+	const char *zone = facts->domains[domain].dns.delegation.zone;
+
+	return *zone ? zone : facts->plan->domains[domain].name;
 }
 
 void facts_read_certificate(struct facts *facts)
@@ -54,11 +66,19 @@ void facts_read_certificate(struct facts *facts)
 void facts_read_evidence(struct facts *facts)
 {
 	const struct plan_strings *files = &facts->plan->evidence;
+	const struct plan_strings *old = &facts->plan->old_evidence;
 	struct err err = ERR_INIT;
 
 	tenant_release(&facts->tenant);
+	tenant_release(&facts->old_tenant);
 	for (size_t i = 0; i < files->count; i++)
 		tenant_read_file(&facts->tenant, files->at[i]);
+	/* A trace is of the old system wherever it is named. */
+	for (size_t i = 0; i < old->count; i++)
+		tenant_read_file(tenant_is_trace(old->at[i]) ?
+					 &facts->tenant :
+					 &facts->old_tenant,
+				 old->at[i]);
 	facts->clock_asked = clock_error_ms(&facts->clock_error_ms, &err) == 0;
 	snprintf(facts->clock_why, sizeof(facts->clock_why), "%.127s",
 		 err.text);

@@ -11,6 +11,7 @@
 #include "cutover/phase.h"
 #include "cutover/probe.h"
 #include "cutover/records.h"
+#include "cutover/sts_kept.h"
 #include "cutover/tenant.h"
 #include "dns/dns_propagation.h"
 #include "mail/mta_sts.h"
@@ -25,7 +26,7 @@ struct facts_sts {
 	char error[256];	/* why not */
 	char from[300];		/* "mta-sts.acme.example at 192.0.2.7" */
 	int64_t at_ms;
-	int64_t seen_ms;       /* wall, this id was seen first; 0: not kept */
+	struct sts_kept kept;  /* over surveys and restarts */
 	struct http_date date; /* of the answer that had the policy, or none */
 };
 
@@ -44,14 +45,24 @@ enum {
 	FACTS_NAMES_MAX = 4
 };
 
-/* What one resolver says of a domain's SOA: checked, then unchecked. */
+enum facts_signer {
+	SIGNED_RESOLVER,
+	SIGNED_AUTHORITY,
+	SIGNED_OWN /* libunbound, where no resolver validates */
+};
+
+/* What somebody says of the zone's SOA or the domain's MX set, with DO. */
 struct facts_signed {
-	char resolver[ADDR_TEXT];
-	char error[64]; /* no answer came; "" one did */
+	enum facts_signer who;
+	char of[DNS_NAME + ADDR_TEXT]; /* "ns1.example (192.0.2.1:53)" */
+	unsigned type;		       /* DNS_SOA, DNS_MX */
+	char error[160];	       /* no answer came; "" one did */
+	bool bogus;		       /* no answer: libunbound says so */
 	unsigned rcode;
 	bool ad;	/* it validated (RFC 4035 section 3.2.3) */
 	bool unchecked; /* an answer came with CD, after a SERVFAIL without */
-	int64_t begins_s, ends_s; /* of the SOA's signature; 0: none came */
+	bool is_signed; /* a signature came along */
+	int64_t begins_s, ends_s; /* of the signature; 0: none came */
 	int64_t asked_ms;	  /* wall */
 };
 
@@ -68,9 +79,9 @@ struct facts_listed {
 
 struct facts_domain {
 	struct facts_sts sts;
-	struct facts_signed dnssec[FACTS_RESOLVERS];
-	size_t dnssec_count;   /* 0: unsigned, or the DS was not asked */
-	struct dns_domain dns; /* latest survey */
+	struct facts_signed *dnssec; /* owned */
+	size_t dnssec_count;	     /* 0: unsigned, or the DS was not asked */
+	struct dns_domain dns;	     /* latest survey */
 	bool surveyed;
 	struct facts_listed listed;
 	struct dns_horizon horizon; /* for the old set */
@@ -92,6 +103,7 @@ struct facts_domain {
 	int64_t slowed_ms, limited_ms;
 };
 
+struct dns_validator;
 struct waiver;
 struct canaries;
 
@@ -148,7 +160,9 @@ struct facts {
 	char ledger_why[256]; /* why not */
 	bool journal_intact;
 	/* For the gate close: {"uncertain","overtaken","named":[{"kind","id",
-	 * "envelope"}]}; NULL: not known. */
+	 * "envelope"}],"stragglers":{"messages","peers","named":[{"peer",
+	 * "messages"}]}}, the latter since check_trail_from(); NULL: not
+	 * known. */
 	struct json *exceptions;
 	uint64_t damaged; /* ranges of the spool that could not be read again */
 
@@ -165,7 +179,7 @@ struct facts {
 	char listed_why[256];	  /* why it was not read, or "" */
 
 	/* What the plan's evidence files say: facts_read_evidence(). */
-	struct tenant tenant;
+	struct tenant tenant, old_tenant;
 
 	/* Where MTA-STS policies and dates come from; 0 and NULL: port 443,
 	 * and whom the system trusts. */
@@ -175,10 +189,16 @@ struct facts {
 	/* Trust for the probes, made by the first survey: loading the
 	 * system's store every few seconds would be a waste. */
 	struct tls_client *probe_tls;
+	/* libunbound, made once it is needed; freed with the facts, before the
+	 * loop. */
+	struct dns_validator *validator;
 };
 
 struct facts *facts_new(const struct plan *plan);
 void facts_free(struct facts *facts); /* NULL is fine */
+/* The zone that holds a domain of the plan, as its authorities say; the domain
+ * where they did not. */
+const char *facts_zone(const struct facts *facts, size_t domain);
 /* Reads the plan's certificate file: for whoever has no listener to ask. */
 void facts_read_certificate(struct facts *facts);
 /* Reads the plan's evidence files again, and asks for the clock's state. */

@@ -32,6 +32,21 @@ void horizon_take_all(struct dns_horizon *horizon,
 	*horizon = *kept;
 }
 
+/* The command and the daemon keep one each: the latest counts. */
+static void take_sts(struct sts_kept *kept, const struct json *json)
+{
+	struct sts_kept fresh = { 0 };
+
+	sts_kept_from_json(&fresh, json);
+	if (fresh.at_ms > kept->at_ms) {
+		struct sts_kept older = *kept;
+
+		*kept = fresh;
+		fresh = older;
+	}
+	sts_kept_release(&fresh);
+}
+
 void horizon_file_load(const char *path, struct facts *facts,
 		       void (*take)(struct dns_horizon *horizon,
 				    const struct dns_horizon *kept))
@@ -50,6 +65,7 @@ void horizon_file_load(const char *path, struct facts *facts,
 			continue;
 		dns_horizon_from_json(&kept, one);
 		take(&facts->domains[i].horizon, &kept);
+		take_sts(&facts->domains[i].sts.kept, json_get(one, "sts"));
 	}
 	json_free(all);
 	buf_release(&text);
@@ -68,6 +84,8 @@ int horizon_file_save(const char *path, const struct facts *facts,
 		char *is = kept_for(plan, i);
 
 		json_put_text(one, "kept_for", is);
+		json_put(one, "sts",
+			 sts_kept_json(&facts->domains[i].sts.kept));
 		json_put_bool(one, "rehearsal", plan->rehearsal);
 		json_put(all, plan->domains[i].name, one);
 		free(is);

@@ -1,7 +1,8 @@
 /*
- * horizon_file.h - the horizons of a plan's domains, kept over restarts
+ * horizon_file.h - what was seen of a plan's domains, kept over restarts
  *
- * One JSON file: per domain its horizon, and what it was kept for: the old MX
+ * One JSON file: per domain its horizon, its MTA-STS policies, and what it was
+ * kept for: the old MX
  * set, the queue's host, whether it was a rehearsal.  What was kept for another
  * plan proves nothing for this one (a rehearsal of the same name, an old set
  * that was corrected since) and counts as never seen.

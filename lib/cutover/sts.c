@@ -56,13 +56,14 @@ static void tell(void *ctx)
 	done(done_ctx);
 }
 
-/* The same id seen again keeps the time when it was seen first. */
 static void keep(struct facts_sts *kept, struct facts_sts *found)
 {
 	found->at_ms = clock_wall_ms();
-	found->seen_ms = kept->seen_ms && strcmp(kept->id, found->id) == 0 ?
-				 kept->seen_ms :
-				 found->at_ms;
+	found->kept = kept->kept;
+	/* One that cannot be fetched changes nothing for who has it. */
+	if (found->policy || (found->asked && found->records == 0))
+		sts_kept_see(&found->kept, found->policy, found->id,
+			     found->at_ms);
 	free(kept->policy);
 	*kept = *found;
 	found->policy = NULL;

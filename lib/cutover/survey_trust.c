@@ -1,6 +1,7 @@
 #include "cutover/survey_trust.h"
 #include "base/clock.h"
 #include "base/list.h"
+#include "cutover/survey_signed.h"
 #include "dns/dns_resolver.h"
 #include "dns/dns_vantage.h"
 #include <stdio.h>
@@ -10,14 +11,8 @@ struct ask {
 	struct list link; /* in all->open */
 	struct survey_trust *all;
 	struct dns_call *call;
-	enum {
-		ASK_DS,
-		ASK_TLSA,
-		ASK_SOA,
-		ASK_UNCHECKED
-	} what;
+	bool is_ds; /* of a domain; else the TLSA set of the queue */
 	size_t domain;
-	size_t resolver; /* of ours, of whom the SOA is asked */
 	char name[DNS_NAME];
 };
 
@@ -27,7 +22,8 @@ struct survey_trust {
 	struct dns_desk *desk;
 	struct addr addrs[FACTS_RESOLVERS];
 	size_t resolver_count;
-	bool has_authority; /* of the queue host's zone */
+	struct survey_signed *zones; /* that have a DS */
+	bool has_authority;	     /* of the queue host's zone */
 	struct addr authority;
 	struct list open;
 	struct loop_timer *tell;
@@ -61,9 +57,7 @@ void survey_tlsa_name(const char *host, char name[DNS_NAME])
 
 static unsigned type_of(const struct ask *ask)
 {
-	return ask->what == ASK_DS   ? DNS_DS :
-	       ask->what == ASK_TLSA ? DNS_TLSA :
-				       DNS_SOA;
+	return ask->is_ds ? DNS_DS : DNS_TLSA;
 }
 
 /* DS and TLSA are kept among the records. */
@@ -73,7 +67,7 @@ static void keep(const struct ask *ask, const struct dns_answer *answer,
 	struct survey_trust *all = ask->all;
 	struct record_answer kept = { .type = type_of(ask),
 				      .asked_ms = clock_wall_ms() };
-	bool authority = all->has_authority && ask->what == ASK_TLSA;
+	bool authority = all->has_authority && !ask->is_ds;
 	char address[ADDR_TEXT];
 
 	memcpy(kept.name, ask->name, sizeof(kept.name));
@@ -95,31 +89,23 @@ static void keep(const struct ask *ask, const struct dns_answer *answer,
 
 static dns_call_fn came;
 
-static void add(struct survey_trust *all, int what, size_t domain,
-		size_t resolver, const char *name)
+static void add(struct survey_trust *all, bool is_ds, size_t domain,
+		const char *name)
 {
 	struct ask *ask = mem_alloc(sizeof(*ask));
-	unsigned how = DNS_ASK_RECURSE | DNS_ASK_SIGNED;
 
 	ask->all = all;
-	ask->what = what;
+	ask->is_ds = is_ds;
 	ask->domain = domain;
-	ask->resolver = resolver;
 	snprintf(ask->name, sizeof(ask->name), "%s", name);
 	list_append(&all->open, &ask->link);
-	if (what == ASK_UNCHECKED)
-		how |= DNS_ASK_UNCHECKED;
-	if (what == ASK_SOA || what == ASK_UNCHECKED)
-		ask->call = dns_desk_ask(all->desk, &all->addrs[resolver], name,
-					 DNS_SOA, how, came, ask);
-	else if (what == ASK_TLSA && all->has_authority)
+	keep(ask, NULL, "timeout", NULL);
+	if (!is_ds && all->has_authority)
 		ask->call = dns_desk_ask(all->desk, &all->authority, name,
 					 DNS_TLSA, 0, came, ask);
 	else
 		ask->call = dns_desk_resolve(all->desk, name, type_of(ask),
 					     came, ask);
-	if (type_of(ask) != DNS_SOA)
-		keep(ask, NULL, "timeout", NULL);
 }
 
 static void end_ask(struct ask *ask)
@@ -133,90 +119,18 @@ static void end_ask(struct ask *ask)
 		loop_timer_arm(all->tell, 0);
 }
 
-/* Every resolver of the plan has a word on a zone that is signed. */
-static void ask_resolvers(struct survey_trust *all, size_t at)
-{
-	struct facts_domain *domain = &all->facts->domains[at];
-
-	domain->dnssec_count = all->resolver_count;
-	for (size_t i = 0; i < all->resolver_count; i++) {
-		struct facts_signed *said = &domain->dnssec[i];
-
-		*said = (struct facts_signed){ .error = "timeout",
-					       .asked_ms = clock_wall_ms() };
-		addr_format(&all->addrs[i], said->resolver);
-		add(all, ASK_SOA, at, i, all->facts->plan->domains[at].name);
-	}
-}
-
-static void take_ds(struct ask *ask, const struct dns_answer *answer,
-		    const char *why, const struct addr *from)
-{
-	const struct record_answer *kept;
-
-	keep(ask, answer, why, from);
-	kept = records_get(ask->all->facts->records, ask->name, DNS_DS);
-	if (!kept->answered || record_of(kept, DNS_DS, 0))
-		ask_resolvers(ask->all, ask->domain);
-}
-
-static void take_signature(struct facts_signed *said,
-			   const struct dns_answer *answer)
-{
-	int64_t now_s = said->asked_ms / 1000;
-
-	for (size_t i = 0; i < answer->answer_count; i++) {
-		const struct dns_record *record = &answer->answers[i];
-
-		if (record->type != DNS_RRSIG || record->covers != DNS_SOA)
-			continue;
-		said->begins_s = dns_signature_time(record->begins_s, now_s);
-		said->ends_s = dns_signature_time(record->ends_s, now_s);
-	}
-}
-
-static void take_soa(struct ask *ask, const struct dns_answer *answer,
-		     const char *why)
-{
-	struct facts_signed *said =
-		&ask->all->facts->domains[ask->domain].dnssec[ask->resolver];
-
-	said->asked_ms = clock_wall_ms();
-	if (!answer) {
-		snprintf(said->error, sizeof(said->error), "%s", why);
-		return;
-	}
-	said->error[0] = '\0';
-	said->rcode = answer->rcode;
-	said->ad = answer->ad;
-	take_signature(said, answer);
-	if (answer->rcode == DNS_SERVFAIL)
-		add(ask->all, ASK_UNCHECKED, ask->domain, ask->resolver,
-		    ask->name);
-}
-
 static void came(void *ctx, const struct dns_answer *answer, const char *why,
 		 const struct addr *from)
 {
 	struct ask *ask = ctx;
+	struct survey_trust *all = ask->all;
+	const struct record_answer *kept;
 
 	ask->call = NULL;
-	switch (ask->what) {
-	case ASK_DS:
-		take_ds(ask, answer, why, from);
-		break;
-	case ASK_TLSA:
-		keep(ask, answer, why, from);
-		break;
-	case ASK_SOA:
-		take_soa(ask, answer, why);
-		break;
-	case ASK_UNCHECKED:
-		ask->all->facts->domains[ask->domain]
-			.dnssec[ask->resolver]
-			.unchecked = answer && answer->rcode == DNS_NOERROR &&
-				     answer->answer_count > 0;
-	}
+	keep(ask, answer, why, from);
+	kept = records_get(all->facts->records, ask->name, type_of(ask));
+	if (ask->is_ds && (!kept->answered || record_of(kept, DNS_DS, 0)))
+		survey_signed_add(all->zones, ask->domain);
 	end_ask(ask);
 }
 
@@ -224,6 +138,7 @@ static void free_all(struct survey_trust *all)
 {
 	list_each (it, next, &all->open)
 		end_ask(list_entry(it, struct ask, link));
+	survey_signed_free(all->zones);
 	loop_timer_free(all->tell);
 	free(all);
 }
@@ -234,10 +149,17 @@ static void tell(void *ctx)
 	loop_fn *done = all->done;
 	void *done_ctx = all->ctx;
 
-	if (!list_is_empty(&all->open))
+	if (!list_is_empty(&all->open) || !survey_signed_is_idle(all->zones))
 		return;
 	free_all(all);
 	done(done_ctx);
+}
+
+static void zones_asked(void *ctx)
+{
+	struct survey_trust *all = ctx;
+
+	loop_timer_arm(all->tell, 0);
 }
 
 /* An answer of an authority plants nothing anywhere. */
@@ -260,13 +182,13 @@ static void add_all(struct survey_trust *all)
 	choose_authority(all, plan->queue_mx.host);
 	survey_tlsa_name(plan->queue_mx.host, name);
 	if (all->has_authority || all->resolver_count > 0)
-		add(all, ASK_TLSA, 0, 0, name);
+		add(all, false, 0, name);
 	for (size_t i = 0; i < plan->domain_count; i++) {
 		struct facts_domain *domain = &all->facts->domains[i];
 
 		domain->dnssec_count = 0;
 		if (domain->surveyed && all->resolver_count > 0)
-			add(all, ASK_DS, i, 0, plan->domains[i].name);
+			add(all, true, i, facts_zone(all->facts, i));
 	}
 }
 
@@ -289,6 +211,8 @@ struct survey_trust *survey_trust_start(struct loop *loop, struct facts *facts,
 	for (size_t i = 0; i < resolver_count && i < FACTS_RESOLVERS; i++)
 		all->addrs[all->resolver_count++] = resolvers[i];
 	all->tell = loop_timer_new(loop, tell, all);
+	all->zones = survey_signed_new(loop, facts, desk, all->addrs,
+				       all->resolver_count, zones_asked, all);
 	add_all(all);
 	loop_timer_arm(all->tell, 0);
 	return all;

@@ -1,12 +1,10 @@
 /*
  * survey_trust.h - asks what DNSSEC and DANE say: part of every DNS survey
  *
- * For each domain the DS set at its parent, by one of the plan's resolvers; where there is one, or no answer, the SOA of every resolver of the
- * plan with its signature (DO), and once more unchecked (CD) where that fails:
- * a zone that fails checked alone is bogus (RFC 4035 section 5.5).  For the
- * plan the TLSA set of the queue host: of an authority of the plan's where the
- * host is in its zone, else of a resolver.  DS and TLSA go to
- * facts->records.
+ * For each domain the DS set of its zone, by one of the plan's resolvers; where
+ * there is one, or no answer, survey_signed.h asks on.  For the plan the TLSA
+ * set of the queue host: of an authority of the plan's where the host is in its
+ * zone, else of a resolver.  DS and TLSA go to facts->records.
  */
 #ifndef CUTOVER_SURVEY_TRUST_H
 #define CUTOVER_SURVEY_TRUST_H

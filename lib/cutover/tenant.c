@@ -14,8 +14,9 @@ enum {
 	TEXT = 1,
 	LIST = 2, /* of texts */
 	FLAG = 4,
-	NONE = 8,  /* may be null */
-	MAYBE = 16 /* may be missing */
+	NONE = 8,   /* may be null */
+	MAYBE = 16, /* may be missing */
+	OBJECT = 32
 };
 
 struct member {
@@ -73,6 +74,23 @@ static const struct member gateway[] = {
 	{ NULL, 0 },
 };
 
+static const struct member outside[] = {
+	{ "greeting", TEXT }, { "from", TEXT },	      { "to", TEXT },
+	{ "at", TEXT },	      { "recipients", LIST }, { NULL, 0 },
+};
+static const struct member reference[] = {
+	{ "@odata.type", TEXT },
+	{ "id", TEXT },
+	{ "userPrincipalName", TEXT | NONE | MAYBE },
+	{ "mail", TEXT | NONE | MAYBE },
+	{ NULL, 0 },
+};
+static const struct member reference_ps[] = {
+	{ "additionalProperties", OBJECT },
+	{ "id", TEXT },
+	{ NULL, 0 },
+};
+
 static const struct {
 	const struct member *members;
 	const char *title;
@@ -85,6 +103,10 @@ static const struct {
 	[TENANT_GRAPH] = { graph, "a Graph domain", "id" },
 	[TENANT_GOOGLE] = { google, "a Directory API domain", "domainName" },
 	[TENANT_GATEWAY] = { gateway, "an inbound gateway", NULL },
+	[TENANT_OUTSIDE] = { outside, "a dialogue with the queue", NULL },
+	[TENANT_REFERENCE] = { reference, "a domain name reference", NULL },
+	[TENANT_REFERENCE_PS] = { reference_ps, "Get-MgDomainNameReference",
+				  NULL },
 };
 
 void tenant_release(struct tenant *tenant)
@@ -92,6 +114,7 @@ void tenant_release(struct tenant *tenant)
 	for (size_t i = 0; i < TENANT_KINDS; i++)
 		json_free(tenant->of[i]);
 	map_release(&tenant->addresses);
+	map_release(&tenant->domains);
 	trace_release(&tenant->trace);
 	*tenant = (struct tenant){ 0 };
 }
@@ -135,6 +158,7 @@ static int check_member(const struct json *object, const struct member *member,
 	if ((type == JSON_NULL && (member->is & NONE)) ||
 	    (type == JSON_STRING && (member->is & TEXT)) ||
 	    (type == JSON_BOOL && (member->is & FLAG)) ||
+	    (type == JSON_OBJECT && (member->is & OBJECT)) ||
 	    (type == JSON_ARRAY && (member->is & LIST) &&
 	     is_list_of_texts(value)))
 		return 0;
@@ -144,9 +168,10 @@ static int check_member(const struct json *object, const struct member *member,
 		       json_line(value), member->name,
 		       type == JSON_ARRAY ? "another list" :
 					    json_type_name(type),
-		       member->is & LIST ? "a list of texts" :
-		       member->is & FLAG ? "true or false" :
-					   "a text");
+		       member->is & LIST   ? "a list of texts" :
+		       member->is & FLAG   ? "true or false" :
+		       member->is & OBJECT ? "an object" :
+					     "a text");
 }
 
 static int kind_of(const struct json *object)
@@ -163,8 +188,8 @@ static int kind_of(const struct json *object)
 
 /* "SMTP:anna@example.org" is the primary address, "smtp:" another one; other
  * types ("SPO:", "X500:") are none of ours. */
-static int add_addresses(struct map *addresses, const struct json *object,
-			 struct err *err)
+static int add_addresses(struct map *addresses, struct map *domains,
+			 const struct json *object, struct err *err)
 {
 	const struct json *list = tenant_get(object, "EmailAddresses");
 
@@ -181,6 +206,10 @@ static int add_addresses(struct map *addresses, const struct json *object,
 					  json_line(it));
 		smtp_mailbox_key(text, &key);
 		map_put(addresses, buf_slice(&key), addresses);
+		text = buf_slice(&key);
+		map_put(domains,
+			slice_from(text, (size_t)slice_rfind(text, '@') + 1),
+			domains);
 		buf_release(&key);
 	}
 	return 0;
@@ -210,11 +239,11 @@ static int take(struct json *fresh, int *kind, const struct json *object,
 }
 
 /* What wraps the objects: Graph's "value", the Directory API's "domains", our
- * "inbound_gateway", or nothing. */
+ * "inbound_gateway" and "queue_seen", or nothing. */
 static const struct json *unwrapped(const struct json *root)
 {
 	static const char *const wraps[] = { "value", "domains",
-					     "inbound_gateway" };
+					     "inbound_gateway", "queue_seen" };
 
 	if (json_type(root) != JSON_OBJECT)
 		return root;
@@ -241,7 +270,8 @@ static void keep(struct tenant *tenant, int kind, struct json *fresh,
 	     it = json_next(it)) {
 		json_add(tenant->of[kind], json_copy(it));
 		if (kind == TENANT_RECIPIENT)
-			add_addresses(&tenant->addresses, it, NULL);
+			add_addresses(&tenant->addresses, &tenant->domains, it,
+				      NULL);
 	}
 }
 
@@ -249,7 +279,7 @@ int tenant_read(struct tenant *tenant, struct slice text, int64_t at_ms,
 		struct err *err)
 {
 	struct json *root = NULL, *fresh = json_array();
-	struct map checked = MAP_INIT;
+	struct map checked = MAP_INIT, domains = MAP_INIT;
 	const struct json *inner;
 	int kind = -1, result = -1;
 
@@ -263,6 +293,12 @@ int tenant_read(struct tenant *tenant, struct slice text, int64_t at_ms,
 	root = json_parse(text, err);
 	if (!root)
 		goto out;
+	if (json_get(root, "@odata.nextLink") ||
+	    json_get(root, "nextPageToken")) {
+		err_set(err, "it is the first page of several: export all of "
+			     "it");
+		goto out;
+	}
 	inner = unwrapped(root);
 	if (json_type(inner) == JSON_ARRAY) {
 		for (const struct json *it = json_first(inner); it;
@@ -278,15 +314,21 @@ int tenant_read(struct tenant *tenant, struct slice text, int64_t at_ms,
 	}
 	for (const struct json *it = json_first(fresh);
 	     it && kind == TENANT_RECIPIENT; it = json_next(it))
-		if (add_addresses(&checked, it, err) < 0)
+		if (add_addresses(&checked, &domains, it, err) < 0)
 			goto out;
 	keep(tenant, kind, fresh, at_ms);
 	result = 0;
 out:
 	map_release(&checked);
+	map_release(&domains);
 	json_free(fresh);
 	json_free(root);
 	return result;
+}
+
+bool tenant_is_trace(const char *path)
+{
+	return slice_ends_nocase(slice(path), ".csv");
 }
 
 void tenant_read_file(struct tenant *tenant, const char *path)
@@ -299,7 +341,7 @@ void tenant_read_file(struct tenant *tenant, const char *path)
 		;
 	else if (stat(path, &info) < 0)
 		err_errno(&err, "%s", path);
-	else if (slice_ends_nocase(slice(path), ".csv"))
+	else if (tenant_is_trace(path))
 		trace_read(&tenant->trace, buf_slice(&text),
 			   (int64_t)info.st_mtim.tv_sec * 1000, &err);
 	else

@@ -1,5 +1,5 @@
 /*
- * tenant.h - what an administrator of the new tenant exported, read strictly
+ * tenant.h - what an administrator of a tenant exported, read strictly
  *
  * No API tells how Exchange Online treats our address, and Google has none for
  * its inbound gateway.  So the plan may name files ("evidence"): the JSON that
@@ -7,10 +7,12 @@
  *   Get-InboundConnector, Get-ArcConfig, Get-AcceptedDomain and Get-Recipient
  *   (Exchange Online PowerShell, | ConvertTo-Json -Depth 5),
  *   GET /domains of Microsoft Graph, or Get-MgDomain | ConvertTo-Json,
- *   domains.list of Google's Directory API
+ *   domains.list of Google's Directory API,
+ *   GET /domains/ID/domainNameReferences, or Get-MgDomainNameReference -All
  *
  * print, and {"inbound_gateway": {...}}, written by hand after the page of
- * Google's Admin console (docs/checks.md).  An object is known by its members,
+ * Google's Admin console, and {"queue_seen": [...]}, what the queue said to
+ * somebody elsewhere (docs/checks.md).  An object is known by its members,
  * one alone or several in an array.  What is read of it must have its type;
  * members that nobody here reads are skipped, as these documents have dozens.
  *
@@ -25,13 +27,16 @@
 #include "cutover/trace.h"
 
 enum tenant_kind {
-	TENANT_CONNECTOR, /* Get-InboundConnector */
-	TENANT_ARC,	  /* Get-ArcConfig */
-	TENANT_ACCEPTED,  /* Get-AcceptedDomain */
-	TENANT_RECIPIENT, /* Get-Recipient */
-	TENANT_GRAPH,	  /* a domain of Microsoft Graph */
-	TENANT_GOOGLE,	  /* a domain of the Directory API */
-	TENANT_GATEWAY,	  /* an inbound gateway of Gmail */
+	TENANT_CONNECTOR,    /* Get-InboundConnector */
+	TENANT_ARC,	     /* Get-ArcConfig */
+	TENANT_ACCEPTED,     /* Get-AcceptedDomain */
+	TENANT_RECIPIENT,    /* Get-Recipient */
+	TENANT_GRAPH,	     /* a domain of Microsoft Graph */
+	TENANT_GOOGLE,	     /* a domain of the Directory API */
+	TENANT_GATEWAY,	     /* an inbound gateway of Gmail */
+	TENANT_OUTSIDE,	     /* a dialogue with the queue from elsewhere */
+	TENANT_REFERENCE,    /* an object that refers to a domain, of Graph */
+	TENANT_REFERENCE_PS, /* the same, as Graph PowerShell prints it */
 	TENANT_KINDS
 };
 
@@ -41,6 +46,7 @@ struct tenant {
 	struct json *of[TENANT_KINDS];
 	int64_t at_ms[TENANT_KINDS]; /* wall, the oldest file of the kind */
 	struct map addresses;	     /* of TENANT_RECIPIENT, by mailbox key */
+	struct map domains;	     /* of these addresses */
 	struct trace trace;	     /* of the old system: files *.csv */
 	char error[512];	     /* the first file that was wrong, or "" */
 };
@@ -59,6 +65,7 @@ int tenant_read(struct tenant *tenant, struct slice text, int64_t at_ms,
 /* The same from a file, with its time of change, or a trace from one that is
  * called *.csv; keeps a failure in `error`. */
 void tenant_read_file(struct tenant *tenant, const char *path);
+bool tenant_is_trace(const char *path);
 
 /* A member, whichever way its first letter is written ("id", "Id"). */
 const struct json *tenant_get(const struct json *object, const char *name);

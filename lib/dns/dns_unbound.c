@@ -80,7 +80,7 @@ static void came(void *ctx, int status, struct ub_result *result)
 	if (status != 0)
 		err_set(&question->why, "libunbound: %s", ub_strerror(status));
 	else if (result->bogus)
-		err_set(&question->why, "bogus: %s",
+		err_set(&question->why, DNS_BOGUS "%s",
 			result->why_bogus ? result->why_bogus : "no reason");
 	else if (dns_answer_parse(slice_of(result->answer_packet,
 					   (size_t)result->answer_len),

@@ -20,8 +20,10 @@ const char *dns_unbound_version(void);
 struct dns_unbound *dns_unbound_new(struct loop *loop, struct err *err);
 /* What is open is not answered any more.  NULL is fine. */
 void dns_unbound_free(struct dns_unbound *unbound);
-/* `done` runs exactly once, from the loop, never before this returns.  What is
- * bogus is no answer; `ad` of an answer says that it is secure. */
+/* With this begins the reason why what is bogus is no answer. */
+#define DNS_BOGUS "bogus: "
+/* `done` runs exactly once, from the loop, never before this returns; `ad` of an
+ * answer says that it is secure. */
 void dns_unbound_ask(struct dns_unbound *unbound, const char *name,
 		     unsigned type, dns_done_fn *done, void *ctx);
 

@@ -6,7 +6,8 @@
  * well (RFC 7672 section 2.2, RFC 6698 section A.3).  A build with libunbound
  * has a validator of its own (dns_unbound.h): it is asked where there is no such
  * resolver, and where the resolver does not vouch, which may only mean that it
- * validates nothing.
+ * validates nothing.  What it finds bogus is no answer, and the reason begins
+ * with DNS_BOGUS.
  */
 #ifndef DNS_DNS_VALIDATOR_H
 #define DNS_DNS_VALIDATOR_H

@@ -185,6 +185,7 @@ void plan_free(struct plan *plan)
 	plan_strings_release(&plan->canary.recipients);
 	plan_strings_release(&plan->clocks);
 	plan_strings_release(&plan->evidence);
+	plan_strings_release(&plan->old_evidence);
 	free(plan);
 }
 

@@ -65,6 +65,7 @@ struct plan_system {
 	char *deliver_host;		 /* NULL: not given */
 	int deliver_port;		 /* 25 by default */
 	uint64_t max_bytes;		 /* largest message it takes */
+	char *verify_txt; /* the TXT that its tenant wants; NULL: not given */
 };
 
 struct plan_domain {
@@ -150,6 +151,7 @@ struct plan {
 	} canary;
 	struct plan_strings clocks;   /* https URLs: plan_https_parse() */
 	struct plan_strings evidence; /* files, absolute: cutover/tenant.h */
+	struct plan_strings old_evidence; /* the same of the old tenant */
 	struct plan_timing timing;
 	/* What was given, is well formed, and has no effect in this version:
 	 * sentences of static text. */

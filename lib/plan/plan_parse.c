@@ -80,6 +80,7 @@ static const struct plan_field system_fields[] = {
 	{ KEY("spf_include", value_text), TO(plan_words, spf_include) },
 	{ KEY("dkim_selectors", value_strings), TO(plan_words, dkim_selectors),
 	  .min = 1, .max = 16, .item = item_selector },
+	{ KEY("verify_txt", value_text), TO(plan_words, verify_txt) },
 	{ .name = NULL }
 };
 
@@ -468,6 +469,8 @@ static const struct plan_field plan_fields[] = {
 	{ KEY("clock", value_strings), TO(plan, clocks), .min = 1, .max = 8,
 	  .item = item_https },
 	{ KEY("evidence", read_evidence), TO(plan, evidence), .min = 1,
+	  .max = PLAN_LIST_MAX },
+	{ KEY("old_evidence", read_evidence), TO(plan, old_evidence), .min = 1,
 	  .max = PLAN_LIST_MAX },
 	{ KEY("timing", value_object), TO(plan, timing),
 	  .members = timing_fields },

@@ -13,6 +13,7 @@ void plan_words_release(struct plan_words *words)
 	free(words->deliver_to);
 	free(words->spf_include);
 	plan_strings_release(&words->dkim_selectors);
+	free(words->verify_txt);
 	*words = (struct plan_words)PLAN_WORDS_INIT;
 }
 
@@ -88,6 +89,8 @@ void plan_system_build(struct plan_system *system,
 	if (system->own)
 		system->provider = system->own;
 	system->max_bytes = system->provider->max_bytes;
+	system->verify_txt =
+		mem_dup(over->verify_txt ? over->verify_txt : base->verify_txt);
 	for (size_t i = 0; i < mx->count; i++)
 		plan_strings_add(&system->mx, mx->at[i]);
 	system->deliver_port = SMTP_PORT;
@@ -104,6 +107,7 @@ void plan_system_release(struct plan_system *system)
 
 	plan_strings_release(&system->mx);
 	free(system->deliver_host);
+	free(system->verify_txt);
 	if (own) {
 		for (size_t i = 0; own->dkim_selectors[i]; i++)
 			free((char *)own->dkim_selectors[i]);

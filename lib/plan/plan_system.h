@@ -18,6 +18,7 @@ struct plan_words { /* what is not given is NULL, 0, -1 */
 	int64_t mailbox_per_hour; /* -1: not given; 0 is "no limit" */
 	char *spf_include;
 	struct plan_strings dkim_selectors;
+	char *verify_txt;
 };
 
 /* clang-format off */

@@ -17,7 +17,7 @@ import peers
 from cutover import (DOMAIN, OLD, QUEUE, ROOT, VARIANT, Client, Tap, World,
                      blocking, findings, listed)
 from peers import run, wait_for
-from test_dnssec import Signer, Validator
+from test_dnssec import OWN, Signer, Validator
 
 HOST = "tgt.localhost"
 TTL = 1
@@ -45,9 +45,6 @@ SHORT = """\
     val-bogus-ttl: 1
     infra-keep-probing: yes
 """
-# A build with libunbound is tested with a resolver that validates nothing.
-OWN = "libunbound" in run(f"{ROOT}/build/{VARIANT}/tideoverd",
-                          "--version").stdout
 
 
 class Zones(Signer):
@@ -294,26 +291,13 @@ class Dane(World):
         self.resolver = self.keep(Validator(
             self.folder, self.zones, validates=not OWN, more=SHORT))
         if OWN:
-            os.environ["TIDEOVER_UNBOUND_CONFIG"] = self.unbound_conf()
+            os.environ["TIDEOVER_UNBOUND_CONFIG"] = \
+                self.zones.unbound_conf(SHORT)
         plan = self.plan_for(tls, key, cert, port or self.target.port)
         with open(self.plan, "w", encoding="ascii") as out:
             json.dump(plan, out)
         self.sent = 0
         self.self_signed = peers.self_signed(self.folder, "other.example")
-
-    def unbound_conf(self):
-        """What libunbound is to trust, and where it finds it."""
-        path = f"{self.folder}/own.conf"
-        with open(path, "w", encoding="ascii") as out:
-            out.write("server:\n    do-not-query-localhost: no\n"
-                      "    do-ip6: no\n" + SHORT)
-            for ds in self.zones.ds("localhost"):
-                out.write(f'    trust-anchor: "localhost. DS {ds}"\n')
-            for zone in self.zones.zones:
-                out.write(f'stub-zone:\n    name: "{zone}"\n    stub-addr: '
-                          f"127.0.0.1@{self.zones.port}\n"
-                          "    stub-prime: no\n")
-        return path
 
     def plan_for(self, tls, key, cert, port):
         local = "127.0.0.1:%d"

@@ -9,11 +9,14 @@ import tempfile
 
 import peers
 from cutover import ROOT, VARIANT, Tap
-from peers import wait_for
+from peers import run, wait_for
 
 DOMAIN = "acme.example"
 QUEUE = "hold.hosts.example"
 MX = "acme-example.k-v1.mx.microsoft"
+# A build with libunbound is tested with a resolver that validates nothing.
+OWN = "libunbound" in run(f"{ROOT}/build/{VARIANT}/tideoverd",
+                          "--version").stdout
 SOA = "@ 300 SOA ns.hosts.example. admin.example. %d 60 60 3600 60\n" \
       "@ 300 NS ns.hosts.example.\n"
 
@@ -85,6 +88,20 @@ zone:
         wait_for(f"{name} {kind}", lambda: len(
             peers.answers(self.port, name, kind)) == want)
 
+    def unbound_conf(self, more=""):
+        """What libunbound is to trust, and where it finds it."""
+        path = f"{self.folder}/own.conf"
+        anchor = self.signed[0]
+        with open(path, "w", encoding="ascii") as out:
+            out.write("server:\n    do-not-query-localhost: no\n"
+                      "    do-ip6: no\n" + more)
+            for ds in self.ds(anchor):
+                out.write(f'    trust-anchor: "{anchor}. DS {ds}"\n')
+            for zone in self.zones:
+                out.write(f'stub-zone:\n    name: "{zone}"\n    stub-addr: '
+                          f"127.0.0.1@{self.port}\n    stub-prime: no\n")
+        return path
+
     def ds(self, zone):
         """The DS set of a zone's key, as text after the type."""
         said = peers.run("keymgr", "-c", self.conf, zone, "ds").stdout
@@ -137,9 +154,19 @@ server:
         self.child.close()
 
 
-def findings(folder, knot, strategy="standby", validates=True):
-    """Of the gate plan, by the check's id."""
-    resolver = Validator(folder, knot, validates)
+def tideover(folder, *args):
+    """The exit status, and the document that a command prints."""
+    done = subprocess.run(
+        [f"{ROOT}/build/{VARIANT}/tideover", args[0], "--json", "--state",
+         f"{folder}/state", *args[1:]], capture_output=True, text=True,
+        check=False, timeout=120)
+    try:
+        return done.returncode, json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise AssertionError(done.stdout + done.stderr) from error
+
+
+def write_plan(folder, knot, resolver, strategy):
     path = f"{folder}/plan.json"
     with open(path, "w", encoding="ascii") as out:
         json.dump({
@@ -150,23 +177,43 @@ def findings(folder, knot, strategy="standby", validates=True):
             "new": {"provider": "m365", "mx": [MX],
                     "deliver_to": "127.0.0.1:2"},
             "queue_mx": {"host": QUEUE, "priority": 20,
-                         "listen": ["192.0.2.9:25"]},
+                         "listen": [f"127.0.0.1:{peers.free_port()}"]},
             "dns": {"resolvers": [f"127.0.0.1:{resolver.port}"],
                     "authorities": [f"127.0.0.1:{knot.port}"],
                     "ttl": 300, "old_ttl": 300},
             "recipients": {"policy": "any"}}, out)
+    return path
+
+
+def findings(folder, knot, strategy="standby", validates=not OWN):
+    """Of the gate plan, by the check's id."""
+    if OWN:
+        os.environ["TIDEOVER_UNBOUND_CONFIG"] = knot.unbound_conf()
+    resolver = Validator(folder, knot, validates)
     try:
-        done = subprocess.run(
-            [f"{ROOT}/build/{VARIANT}/tideover", "plan", "--json", "--state",
-             f"{folder}/state", path], capture_output=True, text=True,
-            check=False, timeout=120)
+        _, said = tideover(folder, "plan", write_plan(folder, knot, resolver,
+                                                      strategy))
+        return {f["check"]: f for f in said["gate"]["findings"]}
     finally:
         resolver.close()
+
+
+def watched(tap, folder, knot):
+    """tideoverd says the same, look after look, and ends cleanly."""
+    resolver = Validator(folder, knot, not OWN)
     try:
-        said = json.loads(done.stdout.splitlines()[-1])
-        return {f["check"]: f for f in said["gate"]["findings"]}
-    except (IndexError, KeyError, ValueError) as error:
-        raise AssertionError(done.stdout + done.stderr) from error
+        status, said = tideover(folder, "start", write_plan(
+            folder, knot, resolver, "standby"))
+        assert status in (0, 3), said
+        for look in ("first", "second"):
+            _, said = tideover(folder, "check", "acme", "--gate", "finish",
+                               "--only", "dnssec")
+            expect(tap, {"dnssec": said["findings"][0]}, "dnssec", "pass",
+                   '"ad": true', f"tideoverd, at its {look} look")
+        status, _ = tideover(folder, "stop")
+        tap.ok(status == 0, f"and ends: {status}")
+    finally:
+        resolver.close()
 
 
 def expect(tap, found, check, verdict, says, what):
@@ -187,19 +234,31 @@ def signing(tap, folder, knot):
     lines = "".join(f"{DOMAIN}. 300 DS {ds}\n" for ds in right)
     knot.publish("example", delegation + lines, DOMAIN, "DS", len(right))
     found = findings(folder, knot)
+    expect(tap, found, "dnssec", "pass",
+           f'"of": "{"libunbound" if OWN else "127.0.0.1"}',
+           "with the right DS")
     expect(tap, found, "dnssec", "pass", '"ad": true', "with the right DS")
     expect(tap, found, "dnssec", "pass", "signed_until",
            "with the end of its signatures in the evidence")
-    found = findings(folder, knot, validates=False)
-    expect(tap, found, "dnssec", "unknown", "validating resolver",
-           "where no resolver validates")
+    watched(tap, folder, knot)
+    if not OWN:
+        found = findings(folder, knot, validates=False)
+        expect(tap, found, "dnssec", "unknown", "UNBOUND=1",
+               "where no resolver validates")
     wrong = right[-1].split()
     wrong[-1] = ("0" if wrong[-1][0] != "0" else "1") + wrong[-1][1:]
     knot.publish("example", f"{delegation}{DOMAIN}. 300 DS {' '.join(wrong)}\n",
                  DOMAIN, "DS", 1)
     found = findings(folder, knot)
-    expect(tap, found, "dnssec", "fail", '"answers_unchecked": true',
+    expect(tap, found, "dnssec", "fail",
+           '"error": "bogus' if OWN else '"answers_unchecked": true',
            "with the DS of another key")
+    if OWN:
+        found = findings(folder, knot, validates=True)
+        expect(tap, found, "dnssec", "fail", '"answers_unchecked": true',
+               "a resolver that validates is enough")
+        tap.ok("libunbound" not in json.dumps(found["dnssec"]),
+               "where one does, libunbound is not asked")
     knot.publish("example", delegation, DOMAIN, "DS", 0)
 
 

@@ -48,6 +48,7 @@ def run(tap, folder):
         state = f"{folder}/state"
         for source, target, strategy in (("workspace", "m365", "park"),
                                          ("m365", "workspace", "park"),
+                                         ("m365", "m365", "park"),
                                          ("custom", "m365", "standby"),
                                          ("custom", None, "standby")):
             args = ("--from", source) + (("--to", target) if target else ())
@@ -59,6 +60,13 @@ def run(tap, folder):
                    plan["dns"]["ttl"] <= 3600,
                    f"{source} to {target}: {strategy}, with the MX set and "
                    f"TTL of DNS ({plan['dns']['old_ttl']})")
+            resolvers = plan["dns"]["resolvers"]
+            tap.ok(len(resolvers) >= 3 or strategy != "park",
+                   f"as many resolvers as the gate detach wants: {resolvers}")
+            tap.ok(("verify_txt" in plan.get("new", {})) == (source == target),
+                   "which TXT, where both tenants are of one kind")
+            # No test asks the world.
+            del resolvers[1:]
             errors = valid(folder, plan, state)
             tap.ok(errors and all(".invalid'" in e for e in errors),
                    f"nothing is wrong but its placeholders: "

@@ -33,7 +33,7 @@ os.environ["LISTEN_PID"] = str(os.getpid())
 os.execv(sys.argv[2], sys.argv[2:])
 """
 SUPERVISOR = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
-              "LISTEN_PID", "INVOCATION_ID")
+              "LISTEN_PID", "SYSTEMD_EXEC_PID")
 
 
 class Daemon:

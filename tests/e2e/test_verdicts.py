@@ -32,9 +32,9 @@ import peers  # noqa: E402
 from cutover import ROOT, Client, Tap  # noqa: E402
 from peers import wait_for  # noqa: E402
 from situation import Judgement, read_rows, read_situations  # noqa: E402
-from world import DOMAIN, NOWHERE, QUEUE, QUEUE_IP, World  # noqa: E402
+from world import DOMAIN, NOWHERE, QUEUE, QUEUE_IP, Relay, World  # noqa: E402
 
-WORLDS = int(os.environ.get("VERDICT_WORLDS", "4"))
+WORLDS = int(os.environ.get("VERDICT_WORLDS", "6"))
 UNITS = {"s": 1000, "m": 60000, "h": 3600000, "d": 86400000}
 
 
@@ -107,10 +107,22 @@ class Play:
         elif rest.startswith("is "):
             text = rest[3:]
             self.world.evidence[name] = \
-                json.loads(text) if text[0] in "[{" else text
+                json.loads(text) if text[0] in "[{" else \
+                text.replace("\\n", "\n")
         else:
             key, _, value = rest.partition(" = ")
             self.world.evidence[name][0][key] = json.loads(value)
+
+    def do_old_evidence(self, rest):
+        """The same of the old tenant; "FILE is N references": so many"""
+        name, _, text = rest.partition(" is ")
+        words = text.split()
+        if words[1:] == ["references"]:
+            text = json.dumps({"value": [
+                {"@odata.type": "#microsoft.graph.user", "id": str(n),
+                 "userPrincipalName": f"user{n}@{DOMAIN}"}
+                for n in range(int(words[0]))]})
+        self.world.old_evidence[name] = json.loads(text)
 
     def do_recipients(self, rest):
         word, *addresses = rest.split()
@@ -150,6 +162,11 @@ class Play:
             knot.out_of_order = False
         elif rest == "answers SERVFAIL":
             knot.knotc("-b", "-f", "zone-purge", "+expire", DOMAIN)
+        elif rest == "has no signatures":
+            self.world.copies[name] = ""
+        elif rest.startswith("is signed for "):
+            self.world.copies[name] = \
+                self.world.sign(int(rest.split()[-1].rstrip("d")))[0]
         elif rest.startswith("lags "):
             self.world.lag[name] = int(rest[5:])
             self.world.served.pop((name, DOMAIN), None)
@@ -164,12 +181,20 @@ class Play:
 
     def do_signed(self, rest):
         """signed, and the DS is right | of another key | absent"""
-        ds = self.world.sign()[-1]
+        self.world.signed, ds = self.world.sign()
+        ds = ds[-1]
         if rest == "with the DS of another key":
             words = ds.split()
             words[-1] = ("0" if words[-1][0] != "0" else "1") + words[-1][1:]
             ds = " ".join(words)
         self.do_parent(f"acme 300 DS {ds}")
+
+    def do_edited(self, rest):
+        """edited MX DATA: in the signed zone, and nobody signed it again"""
+        kind, data = rest.split(None, 1)
+        self.world.signed = re.sub(rf"(?m)^(\S+ \d+ {kind} ).*$",
+                                   lambda m: m.group(1) + data,
+                                   self.world.signed)
 
     def do_resolvers(self, rest):
         """resolvers do not validate | are silent | ask MX"""
@@ -229,8 +254,13 @@ class Play:
         self.system("new", rest)
 
     def do_policy(self, rest):
-        """policy status 404 | certificate of its own | a line of it"""
+        """policy status 404 | certificate of its own | is taken away | a line
+        of it"""
         word, _, value = rest.partition(" ")
+        if word == "is":
+            self.do_zone("- _mta-sts TXT")
+            self.do_zone("- mta-sts A")
+            return
         if word == "status":
             self.world.policy.status = int(value)
             return
@@ -273,6 +303,11 @@ class Play:
     def do_room(self, rest):
         """room TIMES: the disk has so many times what is expected"""
         self.world.room = float(rest)
+
+    def do_address(self, rest):
+        """address leads to a relay: the queue's, to another machine"""
+        assert rest == "leads to a relay", rest
+        self.world.relay = Relay()
 
     def do_unsupervised(self, _):
         self.world.supervised = False
@@ -384,10 +419,10 @@ class Play:
             f"{line}: exit {status}: {json.dumps(document)[:600]}"
 
     def do_mail(self, rest):
-        """mail COUNT to ADDRESS: to the queue, that takes it"""
+        """mail COUNT to ADDRESS [from IP]: to the queue, that takes it"""
         self.ready()
-        count, _, address = rest.split()
-        client = QueueClient()
+        count, _, address, *source = rest.split()
+        client = QueueClient(source[-1] if source else QUEUE_IP)
         for _ in range(int(count)):
             client.send([address.split("@")[0]], b"Subject: x\r\n\r\nx\r\n")
         client.close()
@@ -513,8 +548,8 @@ class Play:
 class QueueClient(Client):
     """At the queue's public address."""
 
-    def __init__(self):
-        self.sock = socket.create_connection((QUEUE_IP, 25), 10)
+    def __init__(self, source):
+        self.sock = socket.create_connection((QUEUE_IP, 25), 10, (source, 0))
         self.sock.settimeout(60)
         self.buffer = self.offers = b""
         self.expect(220)

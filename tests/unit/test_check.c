@@ -293,6 +293,16 @@ static void arrived_yesterday(struct world *w)
 {
 	w->facts->last_arrival_ms = NOW_MS - 24 * HOUR_MS;
 }
+static void two_still_send(struct world *w)
+{
+	arrived_yesterday(w);
+	json_free(w->facts->exceptions);
+	w->facts->exceptions = json_parse(
+		slice("{\"stragglers\":{\"messages\":3,\"peers\":2,"
+		      "\"named\":[{\"peer\":\"192.0.2.7\",\"messages\":1},"
+		      "{\"peer\":\"2001:db8::7\",\"messages\":2}]}}"),
+		NULL);
+}
 static void trail_begins(struct world *w)
 {
 	w->facts->since_ms = NOW_MS - HOUR_MS;
@@ -1449,16 +1459,29 @@ static void graph_without_mail(struct world *w)
 	graph(w, "true", "");
 }
 
-static void google_verified(struct world *w)
+static void google_to_google(struct world *w)
 {
 	to_workspace(w);
+	export_of(w, "{\"domainName\":\"acme.example\",\"verified\":true}");
+}
+
+static void microsoft_to_google(struct world *w)
+{
+	to_workspace(w);
+	w->plan->domains[0].systems[SYSTEM_OLD].provider =
+		provider_find("m365");
+}
+
+static void google_verified(struct world *w)
+{
+	microsoft_to_google(w);
 	export_of(w, "{\"kind\":\"admin#directory#domains\",\"domains\":[{"
 		     "\"domainName\":\"acme.example\",\"verified\":true}]}");
 }
 
 static void google_unverified(struct world *w)
 {
-	to_workspace(w);
+	microsoft_to_google(w);
 	export_of(w, "{\"domainName\":\"acme.example\",\"verified\":false}");
 }
 
@@ -1787,13 +1810,13 @@ static void policy(struct world *w, enum mta_sts_mode mode, const char *third)
 
 	in_public(w);
 	sts->records = 1;
-	sts->seen_ms = NOW_MS - 30 * DAY_MS;
 	sts->policy = mem_alloc(sizeof(*sts->policy));
 	sts->policy->mode = mode;
 	sts->policy->max_age_s = 7 * 24 * 3600;
 	for (size_t i = 0; i < COUNT(mx); i++)
 		snprintf(sts->policy->mx[sts->policy->mx_count++], DNS_NAME,
 			 "%s", mx[i]);
+	sts_kept_see(&sts->kept, sts->policy, "1", NOW_MS - 30 * DAY_MS);
 }
 
 static void sts_whole(struct world *w)
@@ -1804,13 +1827,44 @@ static void sts_whole(struct world *w)
 static void sts_young(struct world *w)
 {
 	sts_whole(w);
-	w->domain->sts.seen_ms = NOW_MS - HOUR_MS;
+	w->domain->sts.kept.since_ms = NOW_MS - HOUR_MS;
 }
 
 static void sts_unseen(struct world *w)
 {
 	sts_whole(w);
-	w->domain->sts.seen_ms = 0;
+	sts_kept_release(&w->domain->sts.kept);
+}
+
+/* Seen an hour ago; what is served since has the same id. */
+static void sts_changed(struct world *w)
+{
+	struct sts_kept *kept = &w->domain->sts.kept;
+	struct mta_sts now;
+
+	sts_whole(w);
+	sts_kept_release(kept);
+	now = *w->domain->sts.policy;
+	snprintf(now.mx[1], DNS_NAME, "other.example");
+	sts_kept_see(kept, &now, "1", NOW_MS - HOUR_MS);
+	sts_kept_see(kept, w->domain->sts.policy, "1", NOW_MS);
+}
+
+static void sts_taken_away(struct world *w)
+{
+	sts_changed(w);
+	sts_kept_release(&w->domain->sts.kept);
+	snprintf(w->domain->sts.policy->mx[1], DNS_NAME, "other.example");
+	sts_kept_see(&w->domain->sts.kept, w->domain->sts.policy, "1",
+		     NOW_MS - HOUR_MS);
+	sts_kept_see(&w->domain->sts.kept, NULL, "", NOW_MS);
+	w->domain->sts.records = 0;
+}
+
+static void sts_taken_away_a_week_ago(struct world *w)
+{
+	sts_taken_away(w);
+	w->domain->sts.kept.before_ms = NOW_MS - 8 * DAY_MS;
 }
 
 static void sts_lacks_queue(struct world *w)
@@ -2092,7 +2146,9 @@ static const struct {
 	{ "stragglers-end", PARK, C, nothing, VERDICT_PASS, "3d" },
 	{ "stragglers-end", PARK, C, arrived_yesterday, VERDICT_FAIL,
 	  "still came" },
-	{ "stragglers-end", PARK, C, clock_ahead, VERDICT_FAIL, "within 3d" },
+	{ "stragglers-end", PARK, C, two_still_send, VERDICT_FAIL,
+	  "from 2 peers: 192.0.2.7, 2001:db8::7" },
+	{ "stragglers-end", PARK, C, clock_ahead, VERDICT_FAIL, "not over" },
 	{ "stragglers-end", PARK, C, trail_begins, VERDICT_FAIL, "not over" },
 	{ "stragglers-end", PLAIN, C, arrived_yesterday, VERDICT_FAIL, NULL },
 	{ "stragglers-end", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
@@ -2251,6 +2307,12 @@ static const struct {
 	{ "mta-sts-union", PARK, S, sts_off, VERDICT_PASS, NULL },
 	{ "mta-sts-union", PLAIN, S, sts_whole, VERDICT_PASS, NULL },
 	{ "mta-sts-union", PARK, S, sts_young, VERDICT_WARN, "younger" },
+	{ "mta-sts-union", PARK, S, sts_changed, VERDICT_FAIL,
+	  "bump the id of _mta-sts.acme.example" },
+	{ "mta-sts-union", PARK, S, sts_taken_away, VERDICT_FAIL,
+	  "senders may hold the policy of before" },
+	{ "mta-sts-union", PARK, S, sts_taken_away_a_week_ago, VERDICT_PASS,
+	  NULL },
 	{ "mta-sts-union", PARK, S, sts_unseen, VERDICT_WARN, "younger" },
 	{ "mta-sts-union", PARK, S, sts_tests, VERDICT_WARN, "testing" },
 	{ "mta-sts-union", PARK, S, sts_tests_without_queue, VERDICT_WARN,
@@ -2354,6 +2416,8 @@ static const struct {
 	{ "accepted-type", PARK, F, of_the_old_tenant, VERDICT_UNKNOWN, NULL },
 	{ "domain-verified", PARK, F, graph_good, VERDICT_PASS, NULL },
 	{ "domain-verified", PARK, F, google_verified, VERDICT_PASS, NULL },
+	{ "domain-verified", PARK, F, google_to_google, VERDICT_UNKNOWN,
+	  "of which tenant" },
 	{ "domain-verified", PARK, F, accepted_other, VERDICT_FAIL,
 	  "does not have it" },
 	{ "domain-verified", PARK, F, pending_removal, VERDICT_FAIL,
@@ -2429,7 +2493,8 @@ static bool is_of_records(const char *id)
 	return false;
 }
 
-/* These a person attests: no facts let them pass. */
+/* These a person attests; what files tell is in tests/verdicts, and in
+ * test_check_straggler.c. */
 static bool is_for_a_person(const char *id)
 {
 	static const char *const ids[] = { "straggler-rate", "queue-reachable",
@@ -2727,6 +2792,38 @@ static void a_waived_finding_keeps_its_fingerprint(void **state)
 	world_release(&world);
 }
 
+static const struct {
+	const char *check;
+	enum gate gate;
+	const char *refused; /* NULL: it may be attested */
+} attested[] = {
+	{ "straggler-rate", GATE_DETACH, NULL },
+	{ "mx-not-old", GATE_FINISH, "waive it without --attest" },
+	{ "mx-horizon", GATE_DETACH, "is never waived" },
+	{ "clock", GATE_START, "nothing to waive" },
+};
+
+static void what_is_attested_was_not_known(void **state)
+{
+	for (size_t i = 0; i < COUNT(attested); i++) {
+		struct err err = ERR_INIT;
+		struct findings found;
+		struct world world;
+
+		world_make(&world, park_text);
+		set_all(&world, OLD, NULL);
+		check_gate(world.facts, attested[i].gate, attested[i].check,
+			   NULL, 0, &found);
+		assert_int_equal(waiver_may(&(struct waiver){ .attest = true },
+					    &found.at[0], &err),
+				 attested[i].refused ? -1 : 0);
+		if (attested[i].refused)
+			assert_non_null(strstr(err.text, attested[i].refused));
+		findings_release(&found);
+		world_release(&world);
+	}
+}
+
 static void a_finding_does_not_change_with_the_time(void **state)
 {
 	struct world world;
@@ -2956,6 +3053,7 @@ int main(void)
 		cmocka_unit_test(
 			a_waiver_covers_no_sentence_that_was_not_there),
 		cmocka_unit_test(a_waived_finding_keeps_its_fingerprint),
+		cmocka_unit_test(what_is_attested_was_not_known),
 		cmocka_unit_test(a_finding_does_not_change_with_the_time),
 		cmocka_unit_test(what_passes_needs_no_waiver),
 		cmocka_unit_test(an_attestation_answers_what_was_not_seen),

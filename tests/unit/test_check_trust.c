@@ -87,27 +87,65 @@ static void expect(const struct world *w, size_t number, const char *check,
 #define UNSIGNED "acme.example DS\n"
 
 static const struct facts_signed good = {
-	.resolver = "192.0.2.1:53",
+	.of = "192.0.2.1:53",
+	.type = DNS_SOA,
 	.ad = true,
 	.begins_s = NOW_S - 10 * DAY_S,
 	.ends_s = NOW_S + 20 * DAY_S,
 };
 static const struct facts_signed ends_soon = {
+	.type = DNS_SOA,
 	.ad = true,
 	.begins_s = NOW_S - 25 * DAY_S,
 	.ends_s = NOW_S + 5 * DAY_S,
 };
 /* Signed anew every day, as some do. */
 static const struct facts_signed short_lived = {
+	.type = DNS_SOA,
 	.ad = true,
 	.begins_s = NOW_S - DAY_S,
 	.ends_s = NOW_S + DAY_S,
 };
-static const struct facts_signed careless = { .rcode = DNS_NOERROR };
+static const struct facts_signed careless = { .type = DNS_SOA };
 static const struct facts_signed bogus = { .rcode = DNS_SERVFAIL,
 					   .unchecked = true };
 static const struct facts_signed ill = { .rcode = DNS_SERVFAIL };
 static const struct facts_signed silent = { .error = "timeout" };
+static const struct facts_signed good_mx = { .type = DNS_MX, .ad = true };
+static const struct facts_signed no_mx = { .type = DNS_MX };
+/* What libunbound says. */
+static const struct facts_signed own = {
+	.who = SIGNED_OWN, .of = "libunbound", .type = DNS_SOA, .ad = true
+};
+static const struct facts_signed own_bogus = { .who = SIGNED_OWN,
+					       .of = "libunbound",
+					       .error = "bogus: no signatures",
+					       .bogus = true };
+static const struct facts_signed own_away = { .who = SIGNED_OWN,
+					      .of = "libunbound",
+					      .error = "timeout" };
+static const struct facts_signed own_insecure = { .who = SIGNED_OWN,
+						  .of = "libunbound" };
+/* Authorities. */
+#define NS2 .who = SIGNED_AUTHORITY, .of = "ns2.acme.example (192.0.2.12:53)"
+static const struct facts_signed served = { NS2, .type = DNS_SOA,
+					    .is_signed = true,
+					    .begins_s = NOW_S - DAY_S,
+					    .ends_s = NOW_S + DAY_S };
+static const struct facts_signed just_begun = { NS2, .type = DNS_SOA,
+						.is_signed = true,
+						.begins_s = NOW_S + 60,
+						.ends_s = NOW_S + DAY_S };
+static const struct facts_signed bare = { NS2, .type = DNS_MX };
+static const struct facts_signed ended = { NS2, .type = DNS_MX,
+					   .is_signed = true,
+					   .begins_s = NOW_S - 9 * DAY_S,
+					   .ends_s = NOW_S - 60 };
+static const struct facts_signed to_come = { NS2, .type = DNS_MX,
+					     .is_signed = true,
+					     .begins_s = NOW_S + DAY_S,
+					     .ends_s = NOW_S + 9 * DAY_S };
+static const struct facts_signed drops = { NS2, .error = "timeout" };
 
 static const struct {
 	enum plan_kind plan;
@@ -139,6 +177,36 @@ static const struct {
 	  { &ill },
 	  VERDICT_UNKNOWN,
 	  "timeout" },
+	/* A set that was changed by hand is bogus alone. */
+	{ PARK, DS, { &good, &no_mx }, VERDICT_UNKNOWN, "validates" },
+	{ PARK, DS, { &good, &good_mx }, VERDICT_PASS, NULL },
+	{ PARK, DS, { &careless, &own }, VERDICT_PASS, NULL },
+	{ PARK, DS, { &careless, &own_bogus }, VERDICT_FAIL, "repair the DS" },
+	{ PARK,
+	  DS,
+	  { &careless, &own_away },
+	  VERDICT_UNKNOWN,
+	  "libunbound did not answer" },
+	{ PARK,
+	  DS,
+	  { &careless, &own_insecure },
+	  VERDICT_UNKNOWN,
+	  "no chain of trust" },
+	{ PARK, DS, { &good, &served }, VERDICT_PASS, NULL },
+	{ PARK, DS, { &good, &just_begun }, VERDICT_PASS, NULL },
+	{ PARK,
+	  DS,
+	  { &good, &served, &bare },
+	  VERDICT_FAIL,
+	  "ns2.acme.example (192.0.2.12:53) serves acme.example without" },
+	{ PARK, DS, { &good, &served, &ended }, VERDICT_FAIL, "have ended" },
+	{ PARK, DS, { &good, &served, &to_come }, VERDICT_FAIL, "to come" },
+	{ PARK, DS, { &bogus, &bare }, VERDICT_FAIL, "the zone transfer to" },
+	{ PARK,
+	  DS,
+	  { &good, &drops },
+	  VERDICT_UNKNOWN,
+	  "does not answer when" },
 	{ REHEARSAL, "", { NULL }, VERDICT_WARN, "rehearsal" },
 };
 
@@ -151,8 +219,10 @@ static void a_zone_is_valid_unsigned_or_bogus(void **state)
 		world_make(&w, signings[i].plan, signings[i].zone);
 		domain = &w.facts->domains[0];
 		for (size_t s = 0; s < 3 && signings[i].said[s]; s++)
-			domain->dnssec[domain->dnssec_count++] =
-				*signings[i].said[s];
+			domain->dnssec_count++;
+		domain->dnssec = mem_alloc(3 * sizeof(*domain->dnssec));
+		for (size_t s = 0; s < domain->dnssec_count; s++)
+			domain->dnssec[s] = *signings[i].said[s];
 		expect(&w, i, "dnssec", GATE_FINISH, signings[i].want,
 		       signings[i].says);
 		world_release(&w);

@@ -303,14 +303,14 @@ static void the_same_id_keeps_the_time_it_was_seen_first(void **state)
 	world_make(&w, ZONE TXT A, HOST);
 	w.server.says = OK CLOSE POLICY;
 	fetch(&w);
-	first = w.facts->domains[0].sts.seen_ms -= 5000;
+	first = w.facts->domains[0].sts.kept.since_ms -= 5000;
 	fetch(&w);
-	assert_int_equal(w.facts->domains[0].sts.seen_ms, first);
+	assert_int_equal(w.facts->domains[0].sts.kept.since_ms, first);
 	assert_int_equal(lab_dns_set(w.dns, "_mta-sts.acme.example", DNS_TXT,
 				     300, text, 1, NULL),
 			 0);
 	fetch(&w);
-	assert_true(w.facts->domains[0].sts.seen_ms > first);
+	assert_true(w.facts->domains[0].sts.kept.since_ms > first);
 	world_release(&w);
 }
 

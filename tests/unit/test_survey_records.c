@@ -254,37 +254,100 @@ static void a_record_of_many_includes_is_asked_for_within_bounds(void **state)
 	world_release(&w);
 }
 
-/* DNSSEC, as one resolver sees it. */
+/* DNSSEC, as one resolver and one authority have it. */
+
+static const struct facts_signed *first_said(const struct world *w)
+{
+	return &w->facts->domains[0].dnssec[0];
+}
 
 static void
 a_zone_is_asked_for_checked_and_where_that_fails_unchecked(void **state)
 {
-	struct facts_signed *said;
 	struct world w;
 
 	world_make(&w, "hold.example.net");
-	said = &w.facts->domains[0].dnssec[0];
 	assert_int_equal(lab_dns_add(w.resolver, SOA("acme.example"), NULL), 0);
 	lab_dns_set_mood(w.resolver, LAB_DNS_SECURE);
 	ask_trust(&w);
-	assert_int_equal(w.facts->domains[0].dnssec_count, 1);
-	assert_string_equal(said->error, "");
-	assert_true(said->ad);
-	assert_false(said->unchecked);
+	assert_int_equal(w.facts->domains[0].dnssec_count, 3);
+	assert_string_equal(first_said(&w)->error, "");
+	assert_true(first_said(&w)->ad);
+	assert_false(first_said(&w)->unchecked);
 	lab_dns_set_mood(w.resolver, LAB_DNS_BOGUS);
 	ask_trust(&w);
-	assert_int_equal(said->rcode, DNS_SERVFAIL);
-	assert_false(said->ad);
-	assert_true(said->unchecked);
+	assert_int_equal(first_said(&w)->rcode, DNS_SERVFAIL);
+	assert_false(first_said(&w)->ad);
+	assert_true(first_said(&w)->unchecked);
 	/* Ill either way: not the signatures' fault. */
 	lab_dns_set_mood(w.resolver, LAB_DNS_SERVFAIL);
 	ask_trust(&w);
-	assert_int_equal(said->rcode, DNS_SERVFAIL);
-	assert_false(said->unchecked);
+	assert_int_equal(first_said(&w)->rcode, DNS_SERVFAIL);
+	assert_false(first_said(&w)->unchecked);
 	lab_dns_set_mood(w.resolver, LAB_DNS_WELL);
 	ask_trust(&w);
-	assert_int_equal(said->rcode, DNS_NOERROR);
-	assert_false(said->ad);
+	assert_int_equal(first_said(&w)->rcode, DNS_NOERROR);
+	assert_false(first_said(&w)->ad);
+	world_release(&w);
+}
+
+/* The names that were asked for, and of whom. */
+static void every_authority_is_asked_for_its_signatures(void **state)
+{
+	const struct facts_signed *said;
+	struct dns_vantage *vantage;
+	struct world w;
+
+	world_make(&w, "hold.example.net");
+	vantage = &w.facts->domains[0].dns.vantages[0];
+	snprintf(vantage->name, sizeof(vantage->name), "ns.acme.example");
+	ask_trust(&w);
+	said = w.facts->domains[0].dnssec;
+	assert_int_equal(said[0].who, SIGNED_RESOLVER);
+	assert_int_equal(said[0].type, DNS_SOA);
+	for (size_t i = 1; i < 3; i++) {
+		assert_int_equal(said[i].who, SIGNED_AUTHORITY);
+		assert_string_equal(said[i].error, "");
+		assert_non_null(strstr(said[i].of, "ns.acme.example (127"));
+		assert_false(said[i].is_signed);
+	}
+	assert_int_equal(said[1].type, DNS_SOA);
+	assert_int_equal(said[2].type, DNS_MX);
+	world_release(&w);
+}
+
+static void
+an_mx_set_that_no_authority_has_is_asked_of_no_resolver(void **state)
+{
+	struct world w;
+
+	world_make(&w, "hold.example.net");
+	w.facts->domains[0].dns.vantages[0].mx.count = 1;
+	ask_trust(&w);
+	assert_int_equal(w.facts->domains[0].dnssec_count, 4);
+	assert_int_equal(w.facts->domains[0].dnssec[1].type, DNS_MX);
+	assert_int_equal(w.facts->domains[0].dnssec[1].who, SIGNED_RESOLVER);
+	w.facts->domains[0].dns.vantages[0].mx.count = 0;
+	ask_trust(&w);
+	assert_int_equal(w.facts->domains[0].dnssec_count, 3);
+	world_release(&w);
+}
+
+/* A domain without a zone of its own has the DS of the zone that it is in. */
+static void the_ds_is_asked_for_at_the_zone(void **state)
+{
+	struct dns_delegation *delegation;
+	struct world w;
+
+	world_make(&w, "hold.example.net");
+	delegation = &w.facts->domains[0].dns.delegation;
+	snprintf(delegation->zone, sizeof(delegation->zone), "example");
+	assert_int_equal(
+		lab_dns_add(w.resolver, "example 300 DS 1 13 2 c0\n", NULL), 0);
+	ask_trust(&w);
+	expect(&w, "example", DNS_DS, "(resolver)", 1);
+	assert_null(records_get(w.facts->records, "acme.example", DNS_DS));
+	assert_int_equal(w.facts->domains[0].dnssec_count, 3);
 	world_release(&w);
 }
 
@@ -323,7 +386,7 @@ static void a_resolver_that_is_away_leaves_it_to_the_next(void **state)
 	assert_int_equal(w.done, 1);
 	expect(&w, "acme.example", DNS_DS, "(resolver)", 1);
 	expect(&w, "_25._tcp.hold.example.net", DNS_TLSA, "(resolver)", 0);
-	assert_int_equal(w.facts->domains[0].dnssec_count, 2);
+	assert_int_equal(w.facts->domains[0].dnssec_count, 4);
 	assert_string_not_equal(w.facts->domains[0].dnssec[0].error, "");
 	assert_string_equal(w.facts->domains[0].dnssec[1].error, "");
 	world_release(&w);
@@ -366,6 +429,10 @@ int main(void)
 			a_record_of_many_includes_is_asked_for_within_bounds),
 		cmocka_unit_test(
 			a_zone_is_asked_for_checked_and_where_that_fails_unchecked),
+		cmocka_unit_test(every_authority_is_asked_for_its_signatures),
+		cmocka_unit_test(
+			an_mx_set_that_no_authority_has_is_asked_of_no_resolver),
+		cmocka_unit_test(the_ds_is_asked_for_at_the_zone),
 		cmocka_unit_test(an_unsigned_zone_costs_one_question),
 		cmocka_unit_test(a_resolver_that_is_away_leaves_it_to_the_next),
 		cmocka_unit_test(what_was_cancelled_was_not_answered),

@@ -32,10 +32,14 @@ static const struct {
 	  "<1>\t2026/05/20 10:00:00 UTC\ta@b.example, b@b.example\n"
 	  "<2>\t2026/05/21 10:00:00 UTC\tc@b.example\n",
 	  "b@b.example", "d@b.example", 2, 0, 1779271200000, 1779357600000 },
+	{ "a time of a zone that it names, and that is not UTC",
+	  "Start date\tRecipient address\n"
+	  "2026/05/20 10:00:00 PST\ta@b.example\n",
+	  "a@b.example", "b@b.example", 1, 1, 0, 0 },
 	{ "what is no address is passed over",
 	  "recipient_address\nx@@y\na@b.example\n", "a@b.example", "x@@y", 2, 2,
 	  0, 0 },
-	{ "the last line without its end", "Recipient\na@b.example",
+	{ "the last line without its end", "Recipient Address\na@b.example",
 	  "a@b.example", "b@b.example", 1, 1, 0, 0 },
 };
 
@@ -50,15 +54,15 @@ static void a_trace_tells_whom_mail_was_for(void **state)
 		if (!map_get(&trace.addresses, slice(accepted[i].has)) ||
 		    map_get(&trace.addresses, slice(accepted[i].has_not)) ||
 		    trace.rows != accepted[i].rows ||
-		    trace.undated != accepted[i].undated ||
-		    trace.first_ms != accepted[i].first_ms ||
-		    trace.last_ms != accepted[i].last_ms)
+		    trace.delivered.undated != accepted[i].undated ||
+		    trace.delivered.first_ms != accepted[i].first_ms ||
+		    trace.delivered.last_ms != accepted[i].last_ms)
 			fail_msg("%s: %llu rows, %llu undated, %lld to %lld",
 				 accepted[i].promise,
 				 (unsigned long long)trace.rows,
-				 (unsigned long long)trace.undated,
-				 (long long)trace.first_ms,
-				 (long long)trace.last_ms);
+				 (unsigned long long)trace.delivered.undated,
+				 (long long)trace.delivered.first_ms,
+				 (long long)trace.delivered.last_ms);
 		assert_true(trace.read);
 		trace_release(&trace);
 	}
@@ -69,6 +73,7 @@ static const struct {
 } rejected[] = {
 	{ "", "no column RecipientAddress" },
 	{ "Sender,Subject\na@b.example,x\n", "no column RecipientAddress" },
+	{ "Recipients,Date\na@b.example,x\n", "no column RecipientAddress" },
 	{ "RecipientAddress\n", "it lists nothing" },
 	{ "RecipientAddress,Status\na@b.example,Failed\n", "it lists nothing" },
 	{ "RecipientAddress\n\"a@b.example\n", "line 2: a quote is open" },
@@ -97,19 +102,21 @@ static void files_add_up(void **state)
 {
 	struct trace trace = { 0 };
 
-	assert_int_equal(trace_read(&trace,
-				    slice("Recipient,Date\na@b.example,"
-					  "2026-05-20T10:00:00Z\n"),
-				    AT, NULL),
-			 0);
-	assert_int_equal(trace_read(&trace,
-				    slice("Recipient,Date\nb@b.example,"
-					  "2026-05-10T10:00:00Z\n"),
-				    AT - 5, NULL),
-			 0);
+	assert_int_equal(
+		trace_read(&trace,
+			   slice("RecipientAddress,Received\na@b.example,"
+				 "2026-05-20T10:00:00Z\n"),
+			   AT, NULL),
+		0);
+	assert_int_equal(
+		trace_read(&trace,
+			   slice("RecipientAddress,Received\nb@b.example,"
+				 "2026-05-10T10:00:00Z\n"),
+			   AT - 5, NULL),
+		0);
 	assert_int_equal(trace.addresses.count, 2);
-	assert_int_equal(trace.first_ms, 1778407200000);
-	assert_int_equal(trace.last_ms, 1779271200000);
+	assert_int_equal(trace.delivered.first_ms, 1778407200000);
+	assert_int_equal(trace.delivered.last_ms, 1779271200000);
 	assert_int_equal(trace.at_ms, AT - 5);
 	trace_release(&trace);
 }

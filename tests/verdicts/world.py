@@ -125,10 +125,11 @@ class Zone:
 class Knot:
     """knotd at one address, with zones that it may sign."""
 
-    def __init__(self, folder, name, address, zones, signed=(), port=53):
+    def __init__(self, folder, name, address, zones, signed=(), port=53,
+                 days=14):
         self.folder, self.name = f"{folder}/{name}", name
         self.address, self.port = address, port
-        os.makedirs(self.folder)
+        os.makedirs(self.folder, exist_ok=True)
         self.conf = f"{self.folder}/knot.conf"
         self.control = f"{self.folder}/knot.sock"
         self.child, self.out_of_order = None, False
@@ -152,8 +153,8 @@ policy:
     algorithm: ecdsap256sha256
     single-type-signing: on
     cds-cdnskey-publish: none
-    rrsig-lifetime: 14d
-    rrsig-refresh: 7d
+    rrsig-lifetime: {days}d
+    rrsig-refresh: {days * 12}h
 template:
   - id: default
     storage: "{self.folder}"
@@ -297,6 +298,64 @@ class Policy:
                 pass
 
 
+class Relay:
+    """Another machine, to which the queue's address leads, and which takes
+    mail for anybody: a network namespace behind a cable."""
+
+    def __init__(self):
+        self.child = subprocess.Popen(
+            ["unshare", "--net", sys.executable, __file__, "--relay"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.told()  # it has its namespace
+        run("ip", "link", "add", "cable", "type", "veth", "peer", "name",
+            "eth0", "netns", str(self.child.pid))
+        run("ip", "address", "del", f"{QUEUE_IP}/32", "dev", "lo")
+        run("ip", "link", "set", "cable", "up")
+        run("ip", "route", "add", f"{QUEUE_IP}/32", "dev", "cable", "src",
+            NS["ns0"])
+        self.child.stdin.write(b"\n")
+        self.child.stdin.flush()
+        self.told()
+        wait_for("the relay answers", lambda: listens(QUEUE_IP, 25))
+
+    def told(self):
+        assert self.child.stdout.readline(), "the relay ended"
+
+    def close(self):
+        self.child.kill()
+        self.child.wait()
+        wait_for("the cable is gone", lambda: run(
+            "ip", "link", "show", "cable", check=False).returncode)
+        run("ip", "address", "add", f"{QUEUE_IP}/32", "dev", "lo")
+
+
+def relay():
+    """The other machine."""
+    print("here", flush=True)
+    sys.stdin.readline()
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "address", "add", f"{QUEUE_IP}/32", "dev", "eth0")
+    run("ip", "link", "set", "eth0", "up")
+    run("ip", "route", "add", "default", "dev", "eth0")
+    server = socket.create_server((QUEUE_IP, 25))
+    print("ready", flush=True)
+    while True:
+        sock, _ = server.accept()
+        threading.Thread(target=take_all, args=(sock,), daemon=True).start()
+
+
+def take_all(sock):
+    with sock, sock.makefile("rwb") as lines:
+        lines.write(f"220 {QUEUE} ESMTP\r\n".encode())
+        lines.flush()
+        for line in lines:
+            end = line.upper().startswith(b"QUIT")
+            lines.write(b"221 bye\r\n" if end else b"250 ok\r\n")
+            lines.flush()
+            if end:
+                break
+
+
 class System:
     """A mail system, as a script of the lab says."""
 
@@ -409,10 +468,11 @@ class World:
         self.plan["queue_mx"]["tls"] = {"certificate_file": cert,
                                         "key_file": key}
         self.evidence = copy.deepcopy(self.usual["evidence"])
+        self.old_evidence = {}
         self.recipients = list(self.usual["recipients"])
         self.recipients_at = self.evidence_at = 0
         self.supervised = True
-        self.room = None
+        self.room = self.relay = None
         self.write_skew()
         for name, resolver in self.resolvers.items():
             resolver.extra, resolver.validates = [], True
@@ -423,6 +483,8 @@ class World:
             self.daemon.process.send_signal(signal.SIGCONT)
             self.daemon.close()
             self.daemon = None
+        if self.relay:
+            self.relay.close()
         for resolver in self.resolvers.values():
             resolver.close()
         for system in self.systems.values():
@@ -450,12 +512,16 @@ class World:
             ("ns8", DOMAIN): Zone(own),
             # Somebody else's server, which has never heard of the domain.
             ("ns9", "elsewhere.example"): Zone(["@ 300 NS ns9.dns.example."])}
-        self.signed, self.lag = None, {}
+        # What the signer left, and what one server has instead ("": the
+        # zone without signatures).
+        self.signed, self.copies, self.lag = None, {}, {}
+
+    def signed_text(self, server, zone):
+        return self.copies.get(server, self.signed) if zone == DOMAIN else None
 
     def text_of(self, server, zone):
-        if self.signed and zone == DOMAIN:
-            return self.signed
-        return self.zones[server, zone].text(0)
+        return self.signed_text(server, zone) or \
+            self.zones[server, zone].text(0)
 
     def write_zones(self, server):
         """The files of a server; the zones that have changed."""
@@ -469,8 +535,7 @@ class World:
             serial = self.serial - self.lag.get(server, 0)
             with open(self.knots[at].path(zone), "w",
                       encoding="ascii") as out:
-                out.write(self.signed if self.signed and zone == DOMAIN
-                          else content.text(serial))
+                out.write(self.signed_text(at, zone) or content.text(serial))
         return changed
 
     def publish(self):
@@ -487,11 +552,13 @@ class World:
                 if knot.child and not knot.out_of_order:
                     knot.knotc("-b", "zone-reload", zone)
 
-    def sign(self):
-        """The zone as a signer leaves it, for both authorities; its DS."""
-        self.signed = None
+    def sign(self, days=14):
+        """The zone as a signer leaves it, and its DS; with the same key
+        whenever it is asked."""
         signer = Knot(self.here, "signer", "127.0.0.1", [DOMAIN], [DOMAIN],
-                      port=peers.free_port())
+                      port=peers.free_port(), days=days)
+        # Its key stays, the signatures before do not.
+        shutil.rmtree(f"{signer.folder}/journal", ignore_errors=True)
         self.serial += 10
         with open(signer.path(DOMAIN), "w", encoding="ascii") as out:
             out.write(self.zones["ns1", DOMAIN].text(self.serial))
@@ -503,10 +570,9 @@ class World:
             ds = signer.ds(DOMAIN)
         finally:
             signer.close()
-        self.signed = "".join(
+        return "".join(
             line.split("] ", 1)[1] + "\n" for line in said.splitlines()
-            if line.startswith("["))
-        return ds
+            if line.startswith("[")), ds
 
     # The programs.
 
@@ -520,10 +586,9 @@ class World:
 
     def env(self, role):
         env = dict(os.environ)
-        for name in ("INVOCATION_ID", "NOTIFY_SOCKET"):
-            env.pop(name, None)
-        if self.supervised:
-            env["INVOCATION_ID"] = "0" * 32
+        env.pop("NOTIFY_SOCKET", None)
+        # As in whatever a service has started, a terminal for one.
+        env["INVOCATION_ID"], env["SYSTEMD_EXEC_PID"] = "0" * 32, "1"
         asan = env.get("ASAN_OPTIONS", "")
         return env | {
             "SKEW_FILE": f"{self.here}/{role}.skew",
@@ -537,16 +602,19 @@ class World:
 
     def write_plan(self):
         """The plan and the files that it names, as they are now."""
-        names = []
-        for name, content in self.evidence.items():
+        for key, files in (("evidence", self.evidence),
+                           ("old_evidence", self.old_evidence)):
+            self.plan.pop(key, None)
+            if files:
+                self.plan[key] = list(files)
+        for name, content in (self.evidence | self.old_evidence).items():
             path = f"{self.here}/{name}"
-            names.append(name)
             with open(path, "w", encoding="utf-8") as out:
-                out.write(content if isinstance(content, str) else
-                          self.with_times(json.dumps(content)))
+                out.write(self.with_times(
+                    content if isinstance(content, str) else
+                    json.dumps(content)))
             at = self.now() - self.evidence_at
             os.utime(path, (at, at))
-        self.plan["evidence"] = names
         path = f"{self.here}/recipients.csv"
         with open(path, "w", encoding="ascii") as out:
             out.write("".join(f"{address}\n" for address in self.recipients))
@@ -563,10 +631,11 @@ class World:
             json.dump(self.plan, out, indent=1)
 
     def with_times(self, text):
-        """ "AGO 30h" becomes a time."""
-        return re.sub(r"AGO (\d+)h", lambda m: time.strftime(
-            "%Y-%m-%dT%H:%M:%SZ",
-            time.gmtime(self.now() - int(m.group(1)) * HOUR)), text)
+        """ "AGO 30h" and "AGO 5m" become times."""
+        return re.sub(r"AGO (\d+)([hm])", lambda m: time.strftime(
+            "%Y-%m-%dT%H:%M:%SZ", time.gmtime(
+                self.now() - int(m.group(1)) * (
+                    HOUR if m.group(2) == "h" else 60))), text)
 
     def tideover(self, *args, wait=120):
         done = subprocess.run(
@@ -592,7 +661,8 @@ class World:
             return {}
 
     def start_daemon(self):
-        self.daemon = Daemon(self.here, self.env("ours"), self.state)
+        self.daemon = Daemon(self.here, self.env("ours"), self.state,
+                             self.supervised)
         wait_for("tideoverd answers",
                  lambda: self.daemon.process.poll() is not None or
                  self.status(), 20)
@@ -607,10 +677,17 @@ class World:
 class Daemon:
     """tideoverd with an environment of its own."""
 
-    def __init__(self, folder, env, state):
+    def __init__(self, folder, env, state, supervised):
         self.log = open(f"{folder}/tideoverd.log", "ab")
+        # A service is told that it is one by its own number.
+        own = "SYSTEMD_EXEC_PID=$$ " if supervised else ""
         self.process = subprocess.Popen(
-            [f"{BUILD}/tideoverd", "--state", state], stdout=self.log,
-            stderr=self.log, stdin=subprocess.DEVNULL, env=env)
+            ["sh", "-c", f'{own}exec "$@"', "sh", f"{BUILD}/tideoverd",
+             "--state", state], stdout=self.log, stderr=self.log,
+            stdin=subprocess.DEVNULL, env=env)
 
     close = peers.Child.close
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--relay"]:
+    relay()

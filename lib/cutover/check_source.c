@@ -1,0 +1,219 @@
+/* What in the old tenant still refers to the domain, so that it cannot be
+ * removed there. */
+
+#include "cutover/check_parts.h"
+#include "dns/dns_vantage.h"
+#include <stdlib.h>
+
+#define HOUR_MS	 ((int64_t)3600 * 1000)
+#define STALE_MS (7 * 24 * HOUR_MS)
+
+enum {
+	/* A forced removal of more ends with an error (Microsoft Graph, domain:
+	 * forceDelete). */
+	FORCED_MAX = 1000,
+	NAMES_MAX = 10
+};
+
+/* What one export has of a domain. */
+struct referring {
+	size_t count;
+	struct buf names; /* of the first few */
+};
+
+static void add(struct referring *found, const char *name)
+{
+	if (found->count++ < NAMES_MAX)
+		buf_addf(&found->names, "%s%s", found->count > 1 ? ", " : "",
+			 name ? name : "(no name)");
+}
+
+/* "smtp:anna@mail.acme.example" of acme.example; "SIP:" as well. */
+static bool is_address_in(const char *text, const char *domain)
+{
+	const char *at = text ? strrchr(text, '@') : NULL;
+	char name[DNS_NAME];
+
+	return at && dns_name_normal(slice(at + 1), name) &&
+	       dns_name_is_in(name, domain);
+}
+
+static struct referring recipients_of(const struct facts *facts,
+				      const char *domain)
+{
+	struct referring found = { .names = BUF_INIT };
+
+	for (const struct json *it =
+		     json_first(facts->old_tenant.of[TENANT_RECIPIENT]);
+	     it; it = json_next(it)) {
+		const struct json *list = tenant_get(it, "EmailAddresses");
+		bool refers = false;
+
+		for (const struct json *one = json_first(list); one;
+		     one = json_next(one))
+			refers |= is_address_in(json_text(one), domain);
+		if (refers)
+			add(&found,
+			    json_text(tenant_get(it, "PrimarySmtpAddress")));
+	}
+	return found;
+}
+
+/* One without an address may refer to any domain of the plan. */
+static struct referring references_of(const struct facts *facts,
+				      const char *domain)
+{
+	static const enum tenant_kind kinds[] = { TENANT_REFERENCE,
+						  TENANT_REFERENCE_PS };
+	static const char *const names[] = { "userPrincipalName", "mail" };
+	struct referring found = { .names = BUF_INIT };
+
+	for (size_t k = 0; k < COUNT(kinds); k++)
+		for (const struct json *it =
+			     json_first(facts->old_tenant.of[kinds[k]]);
+		     it; it = json_next(it)) {
+			const struct json *inner =
+				tenant_get(it, "additionalProperties");
+			const char *name = NULL;
+			bool refers = false;
+
+			for (size_t i = 0; i < COUNT(names); i++) {
+				const char *text = json_text(tenant_get(
+					inner ? inner : it, names[i]));
+
+				refers |= is_address_in(text, domain);
+				name = name ? name : text;
+			}
+			if (refers || !name)
+				add(&found,
+				    name ? name :
+					   json_text(tenant_get(it, "id")));
+		}
+	return found;
+}
+
+static void judge_referring(const char *domain, const struct referring *found,
+			    struct tally *tally)
+{
+	bool forced = found->count < FORCED_MAX;
+
+	tally_add(tally, forced ? VERDICT_WARN : VERDICT_FAIL,
+		  mem_printf("%s: %zu objects of the old tenant refer to it%s",
+			     domain, found->count,
+			     forced ? "" : ", too many for a forced removal"),
+		  mem_printf("clear them before the domain is removed there: "
+			     "%s%s",
+			     buf_text(&found->names),
+			     found->count > NAMES_MAX ? ", ..." : ""));
+}
+
+static void judge_source(const struct facts *facts, size_t at,
+			 struct tally *tally)
+{
+	const char *domain = facts->plan->domains[at].name;
+	struct referring recipients = recipients_of(facts, domain);
+	struct referring references = references_of(facts, domain);
+	const struct referring *most =
+		references.count > recipients.count ? &references : &recipients;
+
+	if (most->count > 0)
+		judge_referring(domain, most, tally);
+	else
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s: no recipient of the export has an "
+				     "address in it; what else refers to it in "
+				     "the old tenant is not known",
+				     domain),
+			  NULL);
+	buf_release(&recipients.names);
+	buf_release(&references.names);
+}
+
+/* The age of the oldest export that counts here; false: there is none. */
+static bool oldest(const struct tenant *tenant, int64_t *at_ms)
+{
+	static const enum tenant_kind kinds[] = { TENANT_RECIPIENT,
+						  TENANT_REFERENCE,
+						  TENANT_REFERENCE_PS };
+	bool any = false;
+
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		if (!tenant->of[kinds[i]])
+			continue;
+		if (!any || tenant->at_ms[kinds[i]] < *at_ms)
+			*at_ms = tenant->at_ms[kinds[i]];
+		any = true;
+	}
+	return any;
+}
+
+static const char *unusable(const struct facts *facts)
+{
+	int64_t at_ms = 0;
+
+	if (facts->old_tenant.error[0])
+		return "an evidence file of the old tenant cannot be read";
+	if (!oldest(&facts->old_tenant, &at_ms))
+		return "what still refers to the domain in the old tenant is "
+		       "not known";
+	if (at_ms > facts->now.wall_ms + HOUR_MS)
+		return "the export of the old tenant is of a time to come";
+	if (facts->now.wall_ms - at_ms > STALE_MS)
+		return "the export of the old tenant is older than 7 days";
+	return NULL;
+}
+
+static struct json *exports_json(const struct facts *facts)
+{
+	const struct tenant *tenant = &facts->old_tenant;
+	struct json *json = json_object();
+	int64_t at_ms = 0;
+
+	json_put_text(json, "asked", "the exports under old_evidence");
+	json_put_time(json, "at", facts->now.wall_ms);
+	json_put_time(json, "exported", oldest(tenant, &at_ms) ? at_ms : 0);
+	json_put_number(json, "recipients",
+			(double)json_count(tenant->of[TENANT_RECIPIENT]));
+	json_put_number(json, "references",
+			(double)(json_count(tenant->of[TENANT_REFERENCE]) +
+				 json_count(tenant->of[TENANT_REFERENCE_PS])));
+	return json;
+}
+
+static const char look[] =
+	"list domainNameReferences and deletedItems (users, groups, contacts, "
+	"applications, soft-deleted mailboxes) and clear them, or name the JSON "
+	"of Get-Recipient or Get-MgDomainNameReference under \"old_evidence\"; "
+	"then tideover waive PLAN source-blockers --gate %s --attest --by NAME "
+	"--reason \"what was seen, when\"";
+
+/*
+ * That something refers to it an export can show; that nothing does, it cannot:
+ * applications and what was deleted softly are in none of them.
+ */
+void check_source_blockers(const struct facts *facts, enum gate gate,
+			   struct finding *finding)
+{
+	const char *why = unusable(facts);
+	struct buf remedy = BUF_INIT;
+	struct tally tally;
+
+	tally_init(&tally);
+	json_add(tally.evidence, exports_json(facts));
+	if (why)
+		tally_add(&tally, VERDICT_UNKNOWN, mem_dup(why),
+			  facts->old_tenant.error[0] ?
+				  mem_dup(facts->old_tenant.error) :
+				  NULL);
+	for (size_t i = 0; !why && i < facts->plan->domain_count; i++)
+		judge_source(facts, i, &tally);
+	tally_end(&tally, finding, "");
+	if (finding->verdict == VERDICT_UNKNOWN) {
+		buf_addf(&remedy, "%s%s", finding->remedy,
+			 *finding->remedy ? "; " : "");
+		buf_addf(&remedy, look, gate_name(gate));
+		finding_remedy(finding, "%s", buf_text(&remedy));
+	}
+	buf_release(&remedy);
+	check_excuse(facts, finding);
+}
