@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -363,6 +364,40 @@ def no_memory(tap, folder):
         node.daemon.close()
 
 
+def deaf(tap, folder):
+    """Mail without end from a peer that reads no reply."""
+    node = Node(folder)
+    node.start()
+    mail = (b"MAIL FROM:<>\r\n" + 100 * (b"RCPT TO:<box1@%s>\r\n" %
+            DOMAIN.encode()) + b"DATA\r\n" + BODY + b".\r\n")
+    most = 40 << 20  # several times what the kernel keeps of both ways
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", node.port))
+    try:
+        sock.sendall(b"HELO a.example\r\n")
+        sent = 0
+        while sent < most and select.select([], [sock], [], 3)[1]:
+            at = sent % len(mail)
+            sent += sock.send(mail[at:], socket.MSG_DONTWAIT)
+        tap.ok(sent < most, "who reads no reply is not read either, after "
+               f"{sent >> 10} KiB")
+        sock.settimeout(60)
+        rest = mail[sent % len(mail):] + b"QUIT\r\n"
+        answer = b""
+        while more := sock.recv(1 << 20):
+            answer += more
+            if rest and select.select([], [sock], [], 0)[1]:
+                rest = rest[sock.send(rest, socket.MSG_DONTWAIT):]
+        tap.ok(answer.count(b" kept as ") == sent // len(mail) + 1 and
+               b"\r\n221 " in answer,
+               "it goes on where it was once that peer reads: "
+               f"{answer.count(b' kept as ')} messages")
+    finally:
+        sock.close()
+        node.daemon.close()
+
+
 def cpu_of(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
         fields = stat.read().rpartition(")")[2].split()
@@ -378,7 +413,7 @@ def main():
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
     for part in (certificates, old_tls, received, crowds, going_down,
-                 no_descriptors, no_memory):
+                 no_descriptors, no_memory, deaf):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)
