@@ -144,6 +144,7 @@ static void recipient(void *ctx, const struct smtp_path *path,
 	answer(to, 250, "");
 	to->plan = cutover->plan->name;
 	to->address = path->postmaster ? postmaster : NULL;
+	to->max_bytes = plan_max_bytes(cutover);
 }
 
 static uint64_t sequence(void *ctx)

@@ -217,6 +217,7 @@ static void on_rcpt(void *ctx, const struct smtp_path *path,
 		session_data_recipient(session->data, answer.plan,
 				       answer.address ? slice(answer.address) :
 							address);
+		smtp_server_max_size(session->server, answer.max_bytes);
 		snprintf(answer.text, sizeof(answer.text),
 			 "2.1.5 recipient ok");
 	}

@@ -19,6 +19,8 @@ from node import Node
 from peers import wait_for
 
 HOSTS = ("hold.hosts.example", "hold2.hosts.example")
+OURS = 64 * 1024  # kept free of a system's limit, for our fields
+SMALL = 1000
 BODY = b"Subject: hello\r\n\r\ntext\r\n"
 
 
@@ -89,6 +91,8 @@ def second_plan(node, folder, key, cert):
     document["name"] = "second"
     document["queue_mx"]["host"] = HOSTS[1]
     document["queue_mx"]["tls"] = {"certificate_file": cert, "key_file": key}
+    for system in ("old", "new"):
+        document[system]["max_bytes"] = OURS + SMALL
     with open(path, "w", encoding="ascii") as out:
         json.dump(document, out)
     node.tideover("start", path)
@@ -135,6 +139,29 @@ def certificates(tap, folder):
         tap.ok(certificate(node.port, HOSTS[0]) == renewed,
                "a half-written one changes nothing, and is in the log")
         old.close()
+    finally:
+        node.daemon.close()
+
+
+def sizes(tap, folder):
+    """SIZE announces what the larger plan takes; the smaller has its own."""
+    node = Node(folder)
+    node.start()
+    try:
+        second_plan(node, folder, *peers.self_signed(folder, HOSTS[1]))
+        session = Session(node.port)
+        session.say("EHLO a.example")
+        said = []
+        for domain, size in ((DOMAIN, SMALL + 1), ("b.example", SMALL),
+                             ("b.example", SMALL + 1)):
+            session.say("MAIL FROM:<>")
+            session.say(f"RCPT TO:<box1@{domain}>")
+            session.say("DATA")
+            said.append(session.say("x" * (size - 2) + "\r\n."))
+        tap.ok([one[:9] for one in said] ==
+               ["250 2.0.0", "250 2.0.0", "552 5.3.4"],
+               f"each plan's size counts where the message ends: {said}")
+        session.close()
     finally:
         node.daemon.close()
 
@@ -412,7 +439,7 @@ def main():
     if gone:
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
-    for part in (certificates, old_tls, received, crowds, going_down,
+    for part in (certificates, sizes, old_tls, received, crowds, going_down,
                  no_descriptors, no_memory, deaf):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
