@@ -28,8 +28,8 @@ class Session:
     """A plain dialogue from an address of ours."""
 
     def __init__(self, port, source="127.0.0.1", greet=True):
-        self.sock = socket.create_connection(("127.0.0.1", port), 10,
-                                             (source, 0))
+        self.sock = socket.create_connection(
+            ("127.0.0.1", port), 10, (source, 0))
         self.sock.settimeout(30)
         self.buffer = b""
         if greet:
@@ -56,18 +56,22 @@ class Session:
         self.sock.sendall(line.encode() + b"\r\n")
         return self.reply()
 
-    def starttls(self, name, context=None):
+    def starttls(self, name, context=None, session=None):
         self.say("EHLO a.example")
         assert self.say("STARTTLS")[:3] == "220"
-        if not context:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+        self.sock = (context or any_certificate()).wrap_socket(
+            self.sock, server_hostname=name, session=session)
         return self.sock.getpeercert(True)
 
     def close(self):
         self.sock.close()
+
+
+def any_certificate():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def certificate(port, name):
@@ -139,6 +143,38 @@ def certificates(tap, folder):
         tap.ok(certificate(node.port, HOSTS[0]) == renewed,
                "a half-written one changes nothing, and is in the log")
         old.close()
+        done = [node.tideover("start", node.plan, "--abort")[0],
+                node.tideover("remove", "acme")[0]]
+        tap.ok(done == [0, 0] and all(
+            certificate(node.port, name) == der(pairs[1][1])
+            for name in (HOSTS[0], "other.example")),
+               f"a plan that is removed takes its certificate along: {done}")
+    finally:
+        node.daemon.close()
+
+
+def tickets(tap, folder):
+    """A client that leaves a ticket unread resets a slow server."""
+    node = Node(folder)
+    key, cert = peers.self_signed(folder, HOSTS[0])
+    node.document["queue_mx"]["tls"] = {"certificate_file": cert,
+                                        "key_file": key}
+    node.write()
+    node.start()
+    try:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = any_certificate()
+            context.maximum_version = context.minimum_version = version
+            kept, said = None, []
+            for _ in range(2):
+                session = Session(node.port)
+                session.starttls(HOSTS[0], context, kept)
+                said.append(session.say("EHLO a.example"))
+                kept = session.sock.session
+                said += [session.sock.session_reused, kept.has_ticket]
+                session.close()
+            tap.ok(said == ["250 ENHANCEDSTATUSCODES", False, False] * 2,
+                   f"{version.name}: no session ticket, none resumed: {said}")
     finally:
         node.daemon.close()
 
@@ -439,8 +475,8 @@ def main():
     if gone:
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
-    for part in (certificates, sizes, old_tls, received, crowds, going_down,
-                 no_descriptors, no_memory, deaf):
+    for part in (certificates, tickets, sizes, old_tls, received, crowds,
+                 going_down, no_descriptors, no_memory, deaf):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)
