@@ -29,7 +29,8 @@ class Session:
 
     def __init__(self, port, source="127.0.0.1", greet=True):
         self.sock = socket.create_connection(
-            ("127.0.0.1", port), 10, (source, 0))
+            ("::1" if source == "::1" else "127.0.0.1", port), 10,
+            (source, 0))
         self.sock.settimeout(30)
         self.buffer = b""
         if greet:
@@ -347,6 +348,31 @@ def received(tap, folder):
         tap.ok(re.search(head + rf"ESMTPS\s+\({version} {cipher}\) id {name};"
                          r"\s+" + date, field),
                f"and of ESMTPS to two, whom it does not name: {field!r}")
+        odd = Session(node.port)
+        odd.say('EHLO a(b;c"@<d')
+        _, field = kept_as(node, folder, odd, ["box1"])
+        tap.ok("from a?b?c???d ([127.0.0.1])\n\tby hold" in field,
+               f"a name that would begin a comment begins none: {field!r}")
+    finally:
+        node.daemon.close()
+
+
+def from_ipv6(tap, folder):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        tap.skip("a peer with IPv6", "there is none here")
+        return
+    node = Node(folder)
+    node.document["queue_mx"]["listen"] = [f"[::1]:{node.port}"]
+    node.write()
+    node.start()
+    try:
+        peer = Session(node.port, "::1")
+        peer.say("EHLO [IPv6:::1]")
+        _, field = kept_as(node, folder, peer, ["box1"])
+        tap.ok("from [IPv6:::1] ([IPv6:::1])\n\tby hold" in field,
+               f"a peer with IPv6: {field!r}")
     finally:
         node.daemon.close()
 
@@ -475,8 +501,8 @@ def main():
     if gone:
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
-    for part in (certificates, tickets, sizes, old_tls, received, crowds,
-                 going_down, no_descriptors, no_memory, deaf):
+    for part in (certificates, tickets, sizes, old_tls, received, from_ipv6,
+                 crowds, going_down, no_descriptors, no_memory, deaf):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)
