@@ -306,6 +306,43 @@ def crowds(tap, folder):
         node.daemon.close()
 
 
+def full(tap, folder):
+    """The last session there is, and the last byte of one."""
+    node = Node(folder)
+    config = f"{folder}/tideoverd.json"
+    with open(config, "w", encoding="ascii") as out:
+        json.dump({"tideoverd": 1, "limits": {
+            "sessions": 10, "bytes_per_session": 1000}}, out)
+    node.start("--config", config)
+    try:
+        many = Client(node.port, False)
+        many.send(["box1"], BODY + b"x" * 1000 + b"\r\n")
+        many.sock.sendall(b"MAIL FROM:<>\r\n")
+        said = many.sock.recv(100)
+        tap.ok(said.startswith(b"421 4.7.0 too many bytes"),
+               f"bytes of a session come to an end: {said}")
+        nobodys = Session(node.port)
+        nobodys.say("HELO a.example")
+        nobodys.say("MAIL FROM:<>")
+        said = nobodys.say("RCPT TO:<postmaster>")
+        tap.ok(said[:9] == "450 4.2.1", "mail for the bare postmaster waits "
+               f"until there is one: {said}")
+        nobodys.close()
+        # Of eight from each network; a probe of the daemon's may be among them.
+        crowd, said = [], "220"
+        while said[:3] == "220":
+            crowd.append(Session(node.port, f"127.0.{len(crowd)}.1", False))
+            said = crowd[-1].reply()
+        away = node.get("/v1/daemon")["sessions"]["turned_away"]
+        tap.ok(said[:9] == "421 4.3.2" and len(crowd) in (10, 11) and
+               away["sessions"] >= 1 and away["bytes_per_session"] == 1,
+               f"after {len(crowd) - 1} sessions: {said}; counted: {away}")
+        for session in crowd:
+            session.close()
+    finally:
+        node.daemon.close()
+
+
 def kept_as(node, folder, session, boxes):
     """Sends to those, and reads back the first field of what was kept."""
     session.say("MAIL FROM:<>")
@@ -502,7 +539,7 @@ def main():
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
     for part in (certificates, tickets, sizes, old_tls, received, from_ipv6,
-                 crowds, going_down, no_descriptors, no_memory, deaf):
+                 crowds, full, going_down, no_descriptors, no_memory, deaf):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)
