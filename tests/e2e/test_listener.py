@@ -246,11 +246,12 @@ def crowds(tap, folder):
     node = Node(folder)
     config = f"{folder}/tideoverd.json"
     with open(config, "w", encoding="ascii") as out:
-        json.dump({"tideoverd": 1, "limits": {
-            "sessions": 40, "sessions_per_network": 5,
-            "connects_per_minute": 30, "messages_per_session": 2,
-            "errors_per_session": 3, "junk_per_session": 4,
-            "command": "1s"}}, out)
+        json.dump({"tideoverd": 1, "postmaster": "office@gone.example",
+                   "limits": {
+                       "sessions": 40, "sessions_per_network": 5,
+                       "connects_per_minute": 30, "messages_per_session": 2,
+                       "errors_per_session": 3, "junk_per_session": 4,
+                       "command": "1s"}}, out)
     node.start("--config", config)
     try:
         code, text, _ = node.tideover("check", "acme", "--gate", "start",
@@ -261,6 +262,13 @@ def crowds(tap, folder):
                all(r["reply"]["code"] == 550 for r in asked),
                "no open relay, in six ways, over sessions that end after "
                f"three refusals: {found['summary']}")
+        to = Session(node.port)
+        to.say("HELO a.example")
+        to.say("MAIL FROM:<>")
+        said = to.say("RCPT TO:<postmaster>")
+        tap.ok(said[:3] == "450", "a postmaster in a domain of no plan is "
+               f"asked for again later: {said}")
+        to.close()
         crowd = [Session(node.port, f"127.0.1.{i}", False)
                  for i in range(1, 9)]
         said = [session.reply()[:9] for session in crowd]
