@@ -223,9 +223,6 @@ def drained(s):
 
 
 def attempts(s):
-    rows = cutover.listed(s.world)
-    for r in rows:
-        if "attempts" not in r: print("DBG", r)
     return sum(row["attempts"] for row in cutover.listed(s.world))
 
 
