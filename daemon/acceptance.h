@@ -17,6 +17,7 @@ struct acceptance_answer {
 				   lives as long as the session's turn */
 	const char *address; /* of a 250: who gets it in place of the
 				      recipient, or NULL; lives as `plan` */
+	uint64_t max_bytes;  /* of a 250: what that plan takes */
 };
 
 struct acceptance {

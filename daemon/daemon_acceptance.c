@@ -93,15 +93,15 @@ static void recipient(void *ctx, const struct smtp_path *path,
 	struct smtp_mailbox mailbox = path->mailbox;
 	char domain[SMTP_DOMAIN];
 
-	if (path->postmaster &&
-	    (!postmaster ||
-	     smtp_mailbox_parse(slice(postmaster), &mailbox, NULL) < 0)) {
-		answer(to, 450, "4.2.1 no postmaster is set for this host");
-		return;
-	}
+	if (path->postmaster && postmaster)
+		smtp_mailbox_parse(slice(postmaster), &mailbox, NULL);
 	cutover = smtp_domain_normal(mailbox.domain, domain) ?
 			  daemon_find_domain(daemon, slice(domain)) :
 			  NULL;
+	if (!cutover && path->postmaster) {
+		answer(to, 450, "4.2.1 no postmaster is set for this host");
+		return;
+	}
 	if (!cutover) {
 		answer(to, 550, "5.7.1 relaying denied: not a domain of ours");
 		return;
@@ -144,6 +144,7 @@ static void recipient(void *ctx, const struct smtp_path *path,
 	answer(to, 250, "");
 	to->plan = cutover->plan->name;
 	to->address = path->postmaster ? postmaster : NULL;
+	to->max_bytes = plan_max_bytes(cutover);
 }
 
 static uint64_t sequence(void *ctx)

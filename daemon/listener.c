@@ -24,8 +24,9 @@ struct listener {
 	int fd;
 	struct loop_watch *watch; /* NULL: it rests */
 	struct loop_timer *again;
-	struct tls_server *tls;
-	size_t users;
+	/* The first is for who asks for a name that none of them has. */
+	struct tls_server **certificates;
+	size_t certificate_count, users;
 };
 
 struct open_session {
@@ -64,13 +65,46 @@ struct listeners *listeners_new(struct acceptance *acceptance,
 	return listeners;
 }
 
+static void add_certificate(struct listener *listener, struct tls_server *tls)
+{
+	if (!tls)
+		return;
+	listener->certificates = mem_grow(listener->certificates,
+					  (listener->certificate_count + 1) *
+						  sizeof(struct tls_server *));
+	listener->certificates[listener->certificate_count++] =
+		tls_server_share(tls);
+	tls_server_also(listener->certificates[0], tls);
+}
+
+/* When the first one goes, the next is the first: nobody reads a certificate
+ * again that belongs to no plan. */
+static void drop_certificate(struct listener *listener, struct tls_server *tls)
+{
+	struct tls_server **all = listener->certificates;
+	size_t count = 0;
+
+	for (size_t i = 1; i < listener->certificate_count; i++)
+		tls_server_without(all[0], all[i]);
+	for (size_t i = 0; i < listener->certificate_count; i++)
+		if (all[i] != tls)
+			all[count++] = all[i];
+	if (count < listener->certificate_count)
+		tls_server_free(tls);
+	listener->certificate_count = count;
+	for (size_t i = 1; i < count; i++)
+		tls_server_also(all[0], all[i]);
+}
+
 static void listener_free(struct listener *listener)
 {
 	list_remove(&listener->link);
 	loop_watch_free(listener->watch);
 	loop_timer_free(listener->again);
 	close(listener->fd);
-	tls_server_free(listener->tls);
+	while (listener->certificate_count > 0)
+		drop_certificate(listener, listener->certificates[0]);
+	free(listener->certificates);
 	free(listener->hostname);
 	free(listener->address);
 	free(listener);
@@ -144,7 +178,9 @@ static void take(struct listener *listener, int fd, const struct addr *peer)
 	listeners->accepted++;
 	session = session_new(listeners->acceptance, fd, listener->hostname,
 			      &listeners->config->session, &listeners->ended,
-			      listener->tls);
+			      listener->certificate_count > 0 ?
+				      listener->certificates[0] :
+				      NULL);
 	open = mem_alloc(sizeof(*open));
 	open->session = session;
 	open->peer = *peer;
@@ -238,10 +274,7 @@ int listeners_open(struct listeners *listeners, const char *address,
 
 	if (listener) {
 		listener->users++;
-		if (listener->tls)
-			tls_server_also(listener->tls, tls);
-		else
-			listener->tls = tls_server_share(tls);
+		add_certificate(listener, tls);
 		return 0;
 	}
 	if (addr_parse(slice(address), 25, &addr, err) < 0)
@@ -256,7 +289,7 @@ int listeners_open(struct listeners *listeners, const char *address,
 	listener->address = mem_dup(address);
 	listener->fd = fd;
 	listener->hostname = mem_dup(hostname);
-	listener->tls = tls_server_share(tls);
+	add_certificate(listener, tls);
 	listener->users = 1;
 	listener->again =
 		loop_timer_new(listeners->acceptance->loop, watch, listener);
@@ -276,7 +309,7 @@ void listeners_close(struct listeners *listeners, const char *address,
 	if (--listener->users == 0)
 		listener_free(listener);
 	else
-		tls_server_without(listener->tls, tls);
+		drop_certificate(listener, tls);
 }
 
 bool listeners_has(const struct listeners *listeners, const char *address)

@@ -10,6 +10,7 @@
 
 enum {
 	CLOSE_MS = 5000, /* for the last reply to leave */
+	REPLIES_MAX = 64 * 1024
 };
 
 struct session {
@@ -26,6 +27,7 @@ struct session {
 	char peer[ADDR_TEXT], peer_literal[ADDR_TEXT];
 	char tls_text[96];
 	bool in_tls, utf8, closing, paused, feeding;
+	bool unheard;	       /* it does not take our replies */
 	bool in_message;       /* from its first byte or chunk to its end */
 	int64_t data_until_ms; /* mono: it must end by then; 0: not running */
 	int64_t command_until_ms;
@@ -123,6 +125,18 @@ static void set_deadline(struct session *session)
 		time_out(session); /* now: a busy peer puts no timer off */
 }
 
+/* Who does not read what we say is not read either, until it does: its replies
+ * would fill our memory. */
+static bool is_heard(struct session *session)
+{
+	if (session->unheard || stream_unsent(session->stream) <= REPLIES_MAX)
+		return !session->unheard;
+	session->unheard = true;
+	stream_pause(session->stream);
+	stream_wish_drained(session->stream);
+	return false;
+}
+
 /*
  * Gives the dialogue what has come, until it stands still.  Answers that come
  * at once call this again from inside; the outermost call does the work.
@@ -134,7 +148,8 @@ static void feed(struct session *session)
 	if (session->feeding)
 		return;
 	session->feeding = true;
-	while (moved && !session->closing && !session->paused) {
+	while (moved && !session->closing && !session->paused &&
+	       is_heard(session)) {
 		struct slice in = stream_peek(session->stream);
 		size_t used = smtp_server_feed(session->server, in);
 
@@ -202,6 +217,7 @@ static void on_rcpt(void *ctx, const struct smtp_path *path,
 		session_data_recipient(session->data, answer.plan,
 				       answer.address ? slice(answer.address) :
 							address);
+		smtp_server_max_size(session->server, answer.max_bytes);
 		snprintf(answer.text, sizeof(answer.text),
 			 "2.1.5 recipient ok");
 	}
@@ -230,7 +246,8 @@ static void on_data_begin(void *ctx)
 static void resume(struct session *session)
 {
 	session->paused = false;
-	stream_resume(session->stream);
+	if (!session->unheard)
+		stream_resume(session->stream);
 }
 
 static void room(void *ctx)
@@ -376,6 +393,16 @@ static void on_input(void *ctx)
 	feed(ctx);
 }
 
+static void on_drained(void *ctx)
+{
+	struct session *session = ctx;
+
+	session->unheard = false;
+	if (!session->paused)
+		stream_resume(session->stream);
+	feed(session);
+}
+
 static void on_tls(void *ctx)
 {
 	struct session *session = ctx;
@@ -401,6 +428,7 @@ static void on_end(void *ctx, const char *why)
 
 static const struct stream_events stream_events = {
 	.on_input = on_input,
+	.on_drained = on_drained,
 	.on_tls = on_tls,
 	.on_end = on_end,
 };

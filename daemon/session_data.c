@@ -131,6 +131,15 @@ const struct id *session_data_id(const struct session_data *data)
 	return &data->id;
 }
 
+/* The peer's word in a field that others parse: it neither opens a comment nor
+ * ends the clause. */
+static void add_helo(struct session_data *data, const char *helo)
+{
+	for (; *helo; helo++)
+		buf_addc(&data->body,
+			 strchr("<>()\\\",;@", *helo) ? '?' : *helo);
+}
+
 /* RFC 5321 section 4.4; `for` only where it tells nobody about others. */
 static void add_trace(struct session_data *data,
 		      const struct session_origin *origin)
@@ -138,8 +147,6 @@ static void add_trace(struct session_data *data,
 	bool one = data->path_count == 1;
 	char date[CLOCK_TEXT];
 	const char *const pieces[] = {
-		"Received: from ",
-		origin->helo,
 		" (",
 		origin->peer_literal,
 		")\r\n\tby ",
@@ -157,6 +164,8 @@ static void add_trace(struct session_data *data,
 		"\r\n",
 	};
 
+	buf_adds(&data->body, "Received: from ");
+	add_helo(data, origin->helo);
 	for (size_t i = 0; i < COUNT(pieces); i++)
 		buf_adds(&data->body, pieces[i]);
 }

@@ -120,7 +120,7 @@ tap "a rehearsal (TSan)" env VARIANT=tsan \
 
 echo "== end to end (ASan, UBSan)"
 # These measure, fill disks, or use every processor themselves.
-alone=(attack large soak survey_scale verdicts volume)
+alone=(attack large soak space survey_scale verdicts volume)
 together=()
 for test in tests/e2e/test_*.py; do
 	name=${test##*/test_}

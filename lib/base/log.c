@@ -1,8 +1,14 @@
 #include "base/log.h"
+#include "base/buf.h"
 #include "base/clock.h"
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
+
+enum {
+	TEXT_MAX = 2000
+};
 
 /* What the operator asked for at start; written before any thread runs. */
 static struct {
@@ -18,45 +24,74 @@ void log_setup(const char *program, enum log_level least, bool addresses)
 	setup.addresses = addresses;
 }
 
+/* Where the local part begins that ends at `at` (RFC 5321, 4.1.2). */
+static size_t local_begins(const char *text, size_t at)
+{
+	if (at > 1 && text[at - 1] == '"') {
+		size_t begin = at - 1;
+
+		while (begin > 0 && (text[begin - 1] != '"' ||
+				     (begin > 1 && text[begin - 2] == '\\')))
+			begin--;
+		if (begin > 0)
+			return begin - 1;
+	}
+	while (at > 0 && !strchr(" <>()[],;:\"\\@", text[at - 1]))
+		at--;
+	return at;
+}
+
+/* Texts of others name recipients: what a system replied, a reason. */
+static void hide_addresses(const char *text, struct buf *out)
+{
+	size_t len = strlen(text), done = 0;
+
+	for (size_t at = 0; at < len; at++) {
+		size_t begin = text[at] == '@' ? local_begins(text, at) : at;
+
+		if (begin == at)
+			continue;
+		/* A quoted one may hold an '@' of its own. */
+		if (begin < done)
+			begin = done;
+		buf_add(out, slice_of(text + done, begin - done));
+		buf_adds(out, "***");
+		done = at;
+	}
+	buf_adds(out, text + done);
+}
+
+/* A peer's words may be in here: one event stays one line. */
+static void keep_one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 127)
+			*text = '?';
+}
+
 void log_line(enum log_level level, const char *module, const char *format, ...)
 {
 	static const char *const names[] = { "debug", "info", "warning",
 					     "error" };
-	char line[2048], when[CLOCK_TEXT];
+	char text[TEXT_MAX], when[CLOCK_TEXT];
+	struct buf line = BUF_INIT;
 	va_list args;
-	int head, len;
 
 	if (level < setup.least)
 		return;
-	head = snprintf(line, sizeof(line), "%s %s %s: %s: ",
-			clock_format_ms(clock_wall_ms(), when), setup.program,
-			names[level], module);
 	va_start(args, format);
-	len = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format,
-			args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (len < 0)
-		return;
-	len += head;
-	if ((size_t)len > sizeof(line) - 2)
-		len = (int)sizeof(line) - 2;
-	/* A peer's words may be in here: one event stays one line. */
-	for (int i = head; i < len; i++)
-		if ((unsigned char)line[i] < ' ' || line[i] == 127)
-			line[i] = '?';
-	line[len++] = '\n';
-	if (write(STDERR_FILENO, line, (size_t)len) < 0)
-		return; /* there is nobody left to tell */
-}
-
-const char *log_addr(struct slice address, char *text, size_t size)
-{
-	ptrdiff_t at = slice_rfind(address, '@');
-
-	if (setup.addresses || at <= 0)
-		snprintf(text, size, "%.*s", (int)address.len, address.p);
+	keep_one_line(text);
+	buf_addf(&line,
+		 "%s %s %s: %s: ", clock_format_ms(clock_wall_ms(), when),
+		 setup.program, names[level], module);
+	if (setup.addresses)
+		buf_adds(&line, text);
 	else
-		snprintf(text, size, "%c***%.*s", address.p[0],
-			 (int)(address.len - (size_t)at), address.p + at);
-	return text;
+		hide_addresses(text, &line);
+	buf_addc(&line, '\n');
+	while (write(STDERR_FILENO, line.p, line.len) < 0 && errno == EINTR)
+		; /* another error: there is nobody left to tell */
+	buf_release(&line);
 }

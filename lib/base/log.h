@@ -2,8 +2,8 @@
  * log.h - lines for the operator
  *
  * One line per event on stderr: UTC time, level, module, text.  Never a
- * secret; a recipient's address only through log_addr(), which hides the
- * local part unless the operator asked for addresses.  Any thread.
+ * secret; and of an address, whoever wrote it, the local part is "***" unless
+ * the operator asked for addresses.  Any thread.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -27,11 +27,5 @@ void log_line(enum log_level level, const char *module, const char *format, ...)
 #define log_info(...)  log_line(LOG_LEVEL_INFO, LOG_MODULE, __VA_ARGS__)
 #define log_warn(...)  log_line(LOG_LEVEL_WARN, LOG_MODULE, __VA_ARGS__)
 #define log_error(...) log_line(LOG_LEVEL_ERROR, LOG_MODULE, __VA_ARGS__)
-
-/*
- * "user@example.org" as "u***@example.org" (or whole if addresses were asked
- * for).  Writes at most `size` bytes with the NUL; returns `text`.
- */
-const char *log_addr(struct slice address, char *text, size_t size);
 
 #endif

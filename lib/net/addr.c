@@ -150,6 +150,20 @@ const char *addr_literal(const struct addr *addr, char text[ADDR_TEXT])
 	return text;
 }
 
+void addr_unmap(struct addr *addr)
+{
+	struct sockaddr_in6 in6 = *(const struct sockaddr_in6 *)&addr->sa;
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_port = in6.sin6_port };
+
+	if (in6.sin6_family != AF_INET6 ||
+	    !IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
+		return;
+	memcpy(&in.sin_addr, &in6.sin6_addr.s6_addr[12], sizeof(in.sin_addr));
+	memcpy(&addr->sa, &in, sizeof(in));
+	addr->len = sizeof(in);
+}
+
 bool addr_is_loopback(const struct addr *addr)
 {
 	if (addr->sa.ss_family == AF_INET6)

@@ -29,6 +29,8 @@ const char *addr_ip(const struct addr *addr, char text[ADDR_TEXT]);
 const char *addr_literal(const struct addr *addr, char text[ADDR_TEXT]);
 int addr_port(const struct addr *addr);
 void addr_set_port(struct addr *addr, int port);
+/* A peer with IPv4 on a socket that takes both is what it is again, of IPv4. */
+void addr_unmap(struct addr *addr);
 bool addr_is_loopback(const struct addr *addr);
 bool addr_equal(const struct addr *a, const struct addr *b);
 /*

@@ -739,6 +739,7 @@ void stream_peer(struct stream *stream, struct addr *addr)
 	if (getpeername(stream->fd, (struct sockaddr *)&addr->sa, &addr->len) <
 	    0)
 		addr->sa.ss_family = AF_INET;
+	addr_unmap(addr);
 }
 
 void stream_local(struct stream *stream, struct addr *addr)

@@ -3,6 +3,7 @@
 const char smtp_data_too_big[] = "too big";
 
 static const char bare_cr[] = "bare CR";
+static const char hidden_dot[] = "lone dot behind NUL";
 
 /* What one call works on. */
 struct piece {
@@ -30,6 +31,8 @@ void smtp_data_end_chunks(struct smtp_data *data)
 {
 	if (data->at == SMTP_DATA_CR && !data->bad)
 		data->bad = bare_cr;
+	if (data->at == SMTP_DATA_NUL_DOT && !data->bad)
+		data->bad = hidden_dot;
 	data->at = SMTP_DATA_END;
 }
 
@@ -101,13 +104,19 @@ static void text(struct piece *piece)
 	}
 }
 
+static void pass(struct piece *piece)
+{
+	count_line(piece, piece->p + 1);
+	piece->p++;
+}
+
 static void step(struct piece *piece)
 {
 	struct smtp_data *data = piece->data;
 
 	switch (data->at) {
 	case SMTP_DATA_LINE:
-		data->at = SMTP_DATA_TEXT;
+		data->at = *piece->p ? SMTP_DATA_TEXT : SMTP_DATA_NUL;
 		if (*piece->p == '.' && !data->chunks) {
 			deliver(piece, piece->p);
 			piece->run = ++piece->p;
@@ -115,11 +124,28 @@ static void step(struct piece *piece)
 		}
 		break;
 	case SMTP_DATA_DOT:
-		data->at = SMTP_DATA_TEXT;
+		data->at = *piece->p ? SMTP_DATA_TEXT : SMTP_DATA_NUL;
 		if (*piece->p == '\r') {
 			piece->run = ++piece->p;
 			data->at = SMTP_DATA_DOT_CR;
 		}
+		break;
+	case SMTP_DATA_NUL:
+		if (*piece->p == '.')
+			data->at = SMTP_DATA_NUL_DOT;
+		else if (*piece->p)
+			data->at = SMTP_DATA_TEXT;
+		if (data->at != SMTP_DATA_TEXT)
+			pass(piece);
+		break;
+	case SMTP_DATA_NUL_DOT:
+		if (*piece->p == '\0') {
+			pass(piece);
+			break;
+		}
+		if (*piece->p == '\r')
+			spoil(piece, piece->p, hidden_dot);
+		data->at = SMTP_DATA_TEXT;
 		break;
 	case SMTP_DATA_DOT_CR:
 		if (*piece->p == '\n') {

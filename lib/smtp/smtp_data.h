@@ -5,7 +5,8 @@
  * at the start of a line are taken off.  A bare CR or LF makes the message
  * bad, and so do a line over 64 KiB and too many bytes, but it is read to its
  * true end all the same: who answered at the bare byte would take the rest of
- * the message for commands (SMTP smuggling).  How the bytes are cut into
+ * the message for commands (SMTP smuggling).  Bad is also a lone dot behind
+ * NULs: whoever drops those, as some do, takes the line for the end.  How the bytes are cut into
  * pieces never changes the result.
  *
  * In chunks (BDAT, RFC 3030) lines have the same rule, but no dot means
@@ -29,6 +30,8 @@ struct smtp_data {
 		SMTP_DATA_LINE,
 		SMTP_DATA_DOT,
 		SMTP_DATA_DOT_CR,
+		SMTP_DATA_NUL,	   /* nothing but NUL in the line */
+		SMTP_DATA_NUL_DOT, /* and a dot */
 		SMTP_DATA_TEXT,
 		SMTP_DATA_CR,
 		SMTP_DATA_END

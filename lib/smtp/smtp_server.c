@@ -64,6 +64,7 @@ struct smtp_server {
 	bool mail; /* and accepted */
 	bool utf8;
 	unsigned tried, accepted; /* recipients */
+	uint64_t max_size;	  /* of this message; 0: no limit */
 	struct smtp_data data;
 
 	enum chunks chunks;
@@ -91,6 +92,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_owner *owner,
 	server->ctx = ctx;
 	server->hostname = mem_dup(hostname);
 	server->limits = *limits;
+	server->max_size = limits->max_size;
 	server->offer_starttls = offer_starttls;
 	return server;
 }
@@ -167,6 +169,7 @@ static void forget_transaction(struct smtp_server *server)
 
 	server->open = server->mail = server->utf8 = false;
 	server->tried = server->accepted = 0;
+	server->max_size = server->limits.max_size;
 	server->chunks = NO_CHUNKS;
 	if (open && !server->doomed)
 		server->owner->on_reset(server->ctx);
@@ -417,7 +420,7 @@ static void close_at_chunk(struct smtp_server *server, int code,
 
 static bool chunk_fits(const struct smtp_server *server)
 {
-	uint64_t max = server->limits.max_size;
+	uint64_t max = server->max_size;
 	uint64_t have = server->chunks == CHUNKS ? server->data.size : 0;
 
 	return max == 0 || server->chunk_size <= max - have;
@@ -656,7 +659,7 @@ static void end_bad_data(struct smtp_server *server, const char *bad)
 	server->messages++;
 	if (bad == smtp_data_too_big)
 		reply(server, "552 5.3.4 more than %" PRIu64 " bytes",
-		      server->limits.max_size);
+		      server->max_size);
 	else
 		reply(server,
 		      "550 5.6.0 %s in the message: lines must end "
@@ -813,7 +816,7 @@ static void settle_chunk_begin(struct smtp_server *server, int code,
 {
 	if (code == 354) {
 		server->chunks = CHUNKS;
-		smtp_data_begin_chunks(&server->data, server->limits.max_size);
+		smtp_data_begin_chunks(&server->data, server->max_size);
 	} else {
 		refuse_chunk(server, code, text);
 		forget_transaction(server);
@@ -839,7 +842,7 @@ static void settle(struct smtp_server *server, enum question question, int code,
 	case DATA_BEGIN:
 		if (code == 354) {
 			server->state = DATA;
-			smtp_data_begin(&server->data, server->limits.max_size);
+			smtp_data_begin(&server->data, server->max_size);
 		} else {
 			forget_transaction(server);
 		}
@@ -907,6 +910,12 @@ void smtp_server_greet(struct smtp_server *server)
 		return;
 	reply(server, "220 %s ESMTP tideover", server->hostname);
 	server->state = COMMAND;
+}
+
+void smtp_server_max_size(struct smtp_server *server, uint64_t max_size)
+{
+	if (server->max_size == 0 || max_size < server->max_size)
+		server->max_size = max_size;
 }
 
 bool smtp_server_waits(const struct smtp_server *server)

@@ -108,6 +108,8 @@ size_t smtp_server_feed(struct smtp_server *server, struct slice in);
  * to HELO or EHLO has our name and extensions in place of `text`; 421 closes.
  */
 void smtp_server_answer(struct smtp_server *server, int code, const char *text);
+/* The message of this transaction may have no more than this, which is not 0. */
+void smtp_server_max_size(struct smtp_server *server, uint64_t max_size);
 /* True while an owner's answer is outstanding. */
 bool smtp_server_waits(const struct smtp_server *server);
 /* RCPT beyond max_recipients, so far. */

@@ -378,6 +378,7 @@ def listed(world, *args):
         [f"{ROOT}/build/{VARIANT}/tideover", "queue", "--json", "--state",
          world.state, "list", "acme", *args], capture_output=True, text=True,
         check=False, timeout=60)
+    assert done.returncode == 0, done
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

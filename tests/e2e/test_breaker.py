@@ -60,7 +60,7 @@ def ramp_and_breaker(tap):
 
         # Repaired for box0, but the tenant's connector is wrong.
         s.target.play("rcpt box7@* -> 550 5.7.64 TenantAttribution; Relay "
-                      "Access Denied\nrcpt box8@* -> 550 5.1.1 nobody")
+                      "Access Denied <box7@acme.example>\nrcpt box8@* -> 550 5.1.1 nobody")
         s.world.must(0, "queue", "release", "acme", "--all", "--reason",
                      "created")
         s.world.must(0, "resume", "acme")
@@ -68,6 +68,10 @@ def ramp_and_breaker(tap):
         tap.ok("550 5.7.64 TenantAttribution" in now["reason"] and
                "add it there" in now["reason"],
                f"a refusal of the target closes at once: {now['reason']}")
+        with open(s.world.daemon.log.name, encoding="utf-8") as text:
+            log = text.read()
+        tap.ok("Denied <***@acme.example>" in log and "box7@" not in log,
+               "the log names no recipient, whom the reply names")
         tap.ok(s.ledger()["held"] <= 2, "and holds no envelope for it")
         s.target.play("")
         wait_for("what was under way has ended", lambda: s.world.status()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -18,6 +19,8 @@ from node import Node
 from peers import wait_for
 
 HOSTS = ("hold.hosts.example", "hold2.hosts.example")
+OURS = 64 * 1024  # kept free of a system's limit, for our fields
+SMALL = 1000
 BODY = b"Subject: hello\r\n\r\ntext\r\n"
 
 
@@ -25,8 +28,9 @@ class Session:
     """A plain dialogue from an address of ours."""
 
     def __init__(self, port, source="127.0.0.1", greet=True):
-        self.sock = socket.create_connection(("127.0.0.1", port), 10,
-                                             (source, 0))
+        self.sock = socket.create_connection(
+            ("::1" if source == "::1" else "127.0.0.1", port), 10,
+            (source, 0))
         self.sock.settimeout(30)
         self.buffer = b""
         if greet:
@@ -53,18 +57,22 @@ class Session:
         self.sock.sendall(line.encode() + b"\r\n")
         return self.reply()
 
-    def starttls(self, name, context=None):
+    def starttls(self, name, context=None, session=None):
         self.say("EHLO a.example")
         assert self.say("STARTTLS")[:3] == "220"
-        if not context:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+        self.sock = (context or any_certificate()).wrap_socket(
+            self.sock, server_hostname=name, session=session)
         return self.sock.getpeercert(True)
 
     def close(self):
         self.sock.close()
+
+
+def any_certificate():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def certificate(port, name):
@@ -88,6 +96,8 @@ def second_plan(node, folder, key, cert):
     document["name"] = "second"
     document["queue_mx"]["host"] = HOSTS[1]
     document["queue_mx"]["tls"] = {"certificate_file": cert, "key_file": key}
+    for system in ("old", "new"):
+        document[system]["max_bytes"] = OURS + SMALL
     with open(path, "w", encoding="ascii") as out:
         json.dump(document, out)
     node.tideover("start", path)
@@ -134,6 +144,61 @@ def certificates(tap, folder):
         tap.ok(certificate(node.port, HOSTS[0]) == renewed,
                "a half-written one changes nothing, and is in the log")
         old.close()
+        done = [node.tideover("start", node.plan, "--abort")[0],
+                node.tideover("remove", "acme")[0]]
+        tap.ok(done == [0, 0] and all(
+            certificate(node.port, name) == der(pairs[1][1])
+            for name in (HOSTS[0], "other.example")),
+               f"a plan that is removed takes its certificate along: {done}")
+    finally:
+        node.daemon.close()
+
+
+def tickets(tap, folder):
+    """A client that leaves a ticket unread resets a slow server."""
+    node = Node(folder)
+    key, cert = peers.self_signed(folder, HOSTS[0])
+    node.document["queue_mx"]["tls"] = {"certificate_file": cert,
+                                        "key_file": key}
+    node.write()
+    node.start()
+    try:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = any_certificate()
+            context.maximum_version = context.minimum_version = version
+            kept, said = None, []
+            for _ in range(2):
+                session = Session(node.port)
+                session.starttls(HOSTS[0], context, kept)
+                said.append(session.say("EHLO a.example"))
+                kept = session.sock.session
+                said += [session.sock.session_reused, kept.has_ticket]
+                session.close()
+            tap.ok(said == ["250 ENHANCEDSTATUSCODES", False, False] * 2,
+                   f"{version.name}: no session ticket, none resumed: {said}")
+    finally:
+        node.daemon.close()
+
+
+def sizes(tap, folder):
+    """SIZE announces what the larger plan takes; the smaller has its own."""
+    node = Node(folder)
+    node.start()
+    try:
+        second_plan(node, folder, *peers.self_signed(folder, HOSTS[1]))
+        session = Session(node.port)
+        session.say("EHLO a.example")
+        said = []
+        for domain, size in ((DOMAIN, SMALL + 1), ("b.example", SMALL),
+                             ("b.example", SMALL + 1)):
+            session.say("MAIL FROM:<>")
+            session.say(f"RCPT TO:<box1@{domain}>")
+            session.say("DATA")
+            said.append(session.say("x" * (size - 2) + "\r\n."))
+        tap.ok([one[:9] for one in said] ==
+               ["250 2.0.0", "250 2.0.0", "552 5.3.4"],
+               f"each plan's size counts where the message ends: {said}")
+        session.close()
     finally:
         node.daemon.close()
 
@@ -181,11 +246,12 @@ def crowds(tap, folder):
     node = Node(folder)
     config = f"{folder}/tideoverd.json"
     with open(config, "w", encoding="ascii") as out:
-        json.dump({"tideoverd": 1, "limits": {
-            "sessions": 40, "sessions_per_network": 5,
-            "connects_per_minute": 30, "messages_per_session": 2,
-            "errors_per_session": 3, "junk_per_session": 4,
-            "command": "1s"}}, out)
+        json.dump({"tideoverd": 1, "postmaster": "office@gone.example",
+                   "limits": {
+                       "sessions": 40, "sessions_per_network": 5,
+                       "connects_per_minute": 30, "messages_per_session": 2,
+                       "errors_per_session": 3, "junk_per_session": 4,
+                       "command": "1s"}}, out)
     node.start("--config", config)
     try:
         code, text, _ = node.tideover("check", "acme", "--gate", "start",
@@ -196,6 +262,13 @@ def crowds(tap, folder):
                all(r["reply"]["code"] == 550 for r in asked),
                "no open relay, in six ways, over sessions that end after "
                f"three refusals: {found['summary']}")
+        to = Session(node.port)
+        to.say("HELO a.example")
+        to.say("MAIL FROM:<>")
+        said = to.say("RCPT TO:<postmaster>")
+        tap.ok(said[:3] == "450", "a postmaster in a domain of no plan is "
+               f"asked for again later: {said}")
+        to.close()
         crowd = [Session(node.port, f"127.0.1.{i}", False)
                  for i in range(1, 9)]
         said = [session.reply()[:9] for session in crowd]
@@ -237,6 +310,43 @@ def crowds(tap, folder):
                status["space"]["bytes_left"] > 0 and
                status["space"]["hours_left"] > 0,
                "status shows the limits, and how long the disk lasts")
+    finally:
+        node.daemon.close()
+
+
+def full(tap, folder):
+    """The last session there is, and the last byte of one."""
+    node = Node(folder)
+    config = f"{folder}/tideoverd.json"
+    with open(config, "w", encoding="ascii") as out:
+        json.dump({"tideoverd": 1, "limits": {
+            "sessions": 10, "bytes_per_session": 1000}}, out)
+    node.start("--config", config)
+    try:
+        many = Client(node.port, False)
+        many.send(["box1"], BODY + b"x" * 1000 + b"\r\n")
+        many.sock.sendall(b"MAIL FROM:<>\r\n")
+        said = many.sock.recv(100)
+        tap.ok(said.startswith(b"421 4.7.0 too many bytes"),
+               f"bytes of a session come to an end: {said}")
+        nobodys = Session(node.port)
+        nobodys.say("HELO a.example")
+        nobodys.say("MAIL FROM:<>")
+        said = nobodys.say("RCPT TO:<postmaster>")
+        tap.ok(said[:9] == "450 4.2.1", "mail for the bare postmaster waits "
+               f"until there is one: {said}")
+        nobodys.close()
+        # Of eight from each network; a probe of the daemon's may be among them.
+        crowd, said = [], "220"
+        while said[:3] == "220":
+            crowd.append(Session(node.port, f"127.0.{len(crowd)}.1", False))
+            said = crowd[-1].reply()
+        away = node.get("/v1/daemon")["sessions"]["turned_away"]
+        tap.ok(said[:9] == "421 4.3.2" and len(crowd) in (10, 11) and
+               away["sessions"] >= 1 and away["bytes_per_session"] == 1,
+               f"after {len(crowd) - 1} sessions: {said}; counted: {away}")
+        for session in crowd:
+            session.close()
     finally:
         node.daemon.close()
 
@@ -283,6 +393,31 @@ def received(tap, folder):
         tap.ok(re.search(head + rf"ESMTPS\s+\({version} {cipher}\) id {name};"
                          r"\s+" + date, field),
                f"and of ESMTPS to two, whom it does not name: {field!r}")
+        odd = Session(node.port)
+        odd.say('EHLO a(b;c"@<d')
+        _, field = kept_as(node, folder, odd, ["box1"])
+        tap.ok("from a?b?c???d ([127.0.0.1])\n\tby hold" in field,
+               f"a name that would begin a comment begins none: {field!r}")
+    finally:
+        node.daemon.close()
+
+
+def from_ipv6(tap, folder):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        tap.skip("a peer with IPv6", "there is none here")
+        return
+    node = Node(folder)
+    node.document["queue_mx"]["listen"] = [f"[::1]:{node.port}"]
+    node.write()
+    node.start()
+    try:
+        peer = Session(node.port, "::1")
+        peer.say("EHLO [IPv6:::1]")
+        _, field = kept_as(node, folder, peer, ["box1"])
+        tap.ok("from [IPv6:::1] ([IPv6:::1])\n\tby hold" in field,
+               f"a peer with IPv6: {field!r}")
     finally:
         node.daemon.close()
 
@@ -363,6 +498,40 @@ def no_memory(tap, folder):
         node.daemon.close()
 
 
+def deaf(tap, folder):
+    """Mail without end from a peer that reads no reply."""
+    node = Node(folder)
+    node.start()
+    mail = (b"MAIL FROM:<>\r\n" + 100 * (b"RCPT TO:<box1@%s>\r\n" %
+            DOMAIN.encode()) + b"DATA\r\n" + BODY + b".\r\n")
+    most = 40 << 20  # several times what the kernel keeps of both ways
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", node.port))
+    try:
+        sock.sendall(b"HELO a.example\r\n")
+        sent = 0
+        while sent < most and select.select([], [sock], [], 3)[1]:
+            at = sent % len(mail)
+            sent += sock.send(mail[at:], socket.MSG_DONTWAIT)
+        tap.ok(sent < most, "who reads no reply is not read either, after "
+               f"{sent >> 10} KiB")
+        sock.settimeout(60)
+        rest = mail[sent % len(mail):] + b"QUIT\r\n"
+        answer = b""
+        while more := sock.recv(1 << 20):
+            answer += more
+            if rest and select.select([], [sock], [], 0)[1]:
+                rest = rest[sock.send(rest, socket.MSG_DONTWAIT):]
+        tap.ok(answer.count(b" kept as ") == sent // len(mail) + 1 and
+               b"\r\n221 " in answer,
+               "it goes on where it was once that peer reads: "
+               f"{answer.count(b' kept as ')} messages")
+    finally:
+        sock.close()
+        node.daemon.close()
+
+
 def cpu_of(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
         fields = stat.read().rpartition(")")[2].split()
@@ -377,8 +546,8 @@ def main():
     if gone:
         tap.skip("the listener", "missing: " + ", ".join(gone))
         tap.end()
-    for part in (certificates, old_tls, received, crowds, going_down,
-                 no_descriptors, no_memory):
+    for part in (certificates, tickets, sizes, old_tls, received, from_ipv6,
+                 crowds, full, going_down, no_descriptors, no_memory, deaf):
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)

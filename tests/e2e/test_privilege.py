@@ -79,7 +79,7 @@ class Daemon:
         with open(self.log, encoding="utf-8") as log:
             return log.read()
 
-    def plan(self):
+    def plan(self, host="127.0.0.1"):
         """A plan that nobody answers for stays in `opening` and accepts."""
         silent = [f"127.0.0.1:{peers.free_port()}" for _ in range(3)]
         plan = f"{self.folder}/plan.json"
@@ -92,7 +92,7 @@ class Daemon:
                 "new": {"provider": "custom", "mx": ["new.hosts.example"],
                         "deliver_to": silent[1]},
                 "queue_mx": {"host": "hold.hosts.example", "priority": 10,
-                             "listen": [f"127.0.0.1:{self.port}"]},
+                             "listen": [f"{host}:{self.port}"]},
                 "dns": {"resolvers": [silent[2]], "authorities": [silent[2]],
                         "ttl": 300, "old_ttl": 300},
                 "expected": {"messages_per_day": 10, "mean_bytes": 10000},
@@ -316,6 +316,34 @@ def activated(tap, folder):
         tap.ok(ended == 0, f"and the end is clean ({ended})")
 
 
+def of_both(tap, folder):
+    """systemd's ListenStream=25 takes IPv4 as well, within IPv6."""
+    try:
+        sock = socket.create_server(("::", 0), family=socket.AF_INET6,
+                                    dualstack_ipv6=True)
+    except (OSError, ValueError):
+        tap.skip("a socket of both families", "no IPv6 here")
+        return
+    with sock:
+        daemon = Daemon(folder, port=sock.getsockname()[1],
+                        prefix=(sys.executable, "-c", PASS_ON,
+                                str(sock.fileno())),
+                        env={"LISTEN_FDS": "1"}, pass_fds=(sock.fileno(),))
+        try:
+            daemon.ready()
+            daemon.plan("[::]")
+            daemon.accepts()
+            listed = subprocess.run(
+                [daemon.program, "queue", "--json", "--state", daemon.state,
+                 "list", "acme"], capture_output=True, text=True, check=False,
+                timeout=60).stdout
+            peer = json.loads(listed)["peer"]
+            tap.ok(peer.startswith("127.0.0.1:"), "on a passed socket of both "
+                   f"families a peer with IPv4 is one of IPv4: {peer}")
+        finally:
+            daemon.close()
+
+
 def not_ours(tap, folder):
     """Sockets for another process, and a port that is taken therefore."""
     with socket.socket() as sock:
@@ -373,6 +401,7 @@ def main():
                "an abstract name")
     other_watchdog(tap, sub("watchdog"))
     activated(tap, sub("activated"))
+    of_both(tap, sub("both"))
     unit_file(tap)
     not_ours(tap, sub("not-ours"))
     if not tap.bad:

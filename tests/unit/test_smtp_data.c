@@ -134,6 +134,58 @@ static void byte_by_byte_is_the_same(void **state)
 	}
 }
 
+/* Some drop NULs, and then see the end of the message (SMTP smuggling). */
+#define BYTES(text) text, sizeof(text) - 1
+static const struct {
+	const char *in;
+	size_t len;
+	bool chunks;
+	const char *bad;
+} nuls[] = {
+	{ BYTES("a\r\n\0.\r\nMAIL\r\n.\r\n"), false, "lone dot behind NUL" },
+	{ BYTES("\0.\r\n.\r\n"), false, "lone dot behind NUL" },
+	{ BYTES("a\r\n\0\0.\0\r\n.\r\n"), false, "lone dot behind NUL" },
+	{ BYTES("a\r\n.\0.\r\n.\r\n"), false, "lone dot behind NUL" },
+	{ BYTES("a\r\n\0.\n.\r\n.\r\n"), false, "bare LF" },
+	{ BYTES("a\r\n.\r\0\n.\r\n.\r\n"), false, "bare CR" },
+	{ BYTES("a\r\n\0.\r\n"), true, "lone dot behind NUL" },
+	{ BYTES("a\r\n\0.\0"), true, "lone dot behind NUL" },
+	/* These are stuffed on their way out, or no end without their NULs. */
+	{ BYTES("a\r\n.\0\r\n.\r\n"), false, NULL },
+	{ BYTES("a\r\n..\0\r\n.\r\n"), false, NULL },
+	{ BYTES("a\r\n.\0\r\n"), true, NULL },
+	{ BYTES("a\r\n\0.a\r\n\0..\r\n\0\r\na\0.\r\n.\r\n"), false, NULL },
+};
+
+static void a_dot_behind_nul_is_not_passed_on(void **state)
+{
+	for (size_t i = 0; i < COUNT(nuls); i++) {
+		for (size_t cut = 0; cut <= nuls[i].len; cut++) {
+			struct slice in = slice_of(nuls[i].in, nuls[i].len);
+			struct smtp_data data;
+			struct got got = { 0 };
+			size_t used;
+
+			smtp_data_begin(&data, 0);
+			data.chunks = nuls[i].chunks;
+			used = smtp_data_receive(&data, slice_of(in.p, cut),
+						 sink, &got);
+			used += smtp_data_receive(&data, slice_from(in, cut),
+						  sink, &got);
+			assert_int_equal(used, in.len);
+			if (nuls[i].chunks)
+				smtp_data_end_chunks(&data);
+			assert_true(smtp_data_is_whole(&data));
+			if (nuls[i].bad)
+				assert_string_equal(data.bad, nuls[i].bad);
+			else
+				assert_null(data.bad);
+			assert_int_equal(data.size, got.bytes.len);
+			buf_release(&got.bytes);
+		}
+	}
+}
+
 static const struct {
 	size_t line;
 	const char *bad;
@@ -260,6 +312,7 @@ int main(void)
 		cmocka_unit_test(only_crlf_dot_crlf_ends_a_message),
 		cmocka_unit_test(how_the_bytes_are_cut_changes_nothing),
 		cmocka_unit_test(byte_by_byte_is_the_same),
+		cmocka_unit_test(a_dot_behind_nul_is_not_passed_on),
 		cmocka_unit_test(a_line_may_have_64_kib),
 		cmocka_unit_test(ordinary_mail_comes_in_one_run),
 		cmocka_unit_test(dots_are_stuffed_in_every_split),

@@ -27,7 +27,7 @@
  *
  * The owner refuses the reverse-paths refused@ (550), busy@ (451), closing@
  * (421), nodata@ (451 to DATA), spam@ (554 to the message) and the
- * forward-paths unknown@ (550) and later@ (450).
+ * forward-paths unknown@ (550) and later@ (450); small@ takes 20 bytes.
  */
 struct exchange {
 	bool whole, tls, has_events;
@@ -114,6 +114,8 @@ static void on_rcpt(void *ctx, const struct smtp_path *path,
 {
 	event(ctx, "rcpt <%.*s>%s", (int)address.len, address.p,
 	      path->postmaster ? " postmaster" : "");
+	if (slice_starts(address, "small@"))
+		smtp_server_max_size(((struct server_test *)ctx)->server, 20);
 	if (slice_starts(address, "unknown@"))
 		answer(ctx, 550, "5.1.1 who\r\n250 forged");
 	else if (slice_starts(address, "later@"))
