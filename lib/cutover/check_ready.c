@@ -55,6 +55,7 @@ static void judge_certificate(const struct facts *facts, enum gate gate,
 			      struct finding *finding)
 {
 	const struct tls_info *tls = shown->tls;
+	bool watched = gate == (enum gate)GATE_WATCHED;
 
 	if (!shown->known) {
 		finding_set(finding, VERDICT_UNKNOWN,
@@ -62,6 +63,18 @@ static void judge_certificate(const struct facts *facts, enum gate gate,
 		finding_remedy(finding, "ask again while tideoverd runs");
 	} else if (!tls->active) {
 		cert_is_bad(facts, finding, "the queue does no STARTTLS");
+	} else if (watched &&
+		   tls->not_after_ms < facts->now.wall_ms + ALERT_MS) {
+		/* Before its trust, which ends with it: that alone is a
+		 * warning, and no alert. */
+		finding_set(finding, VERDICT_FAIL,
+			    tls->not_after_ms < facts->now.wall_ms ?
+				    "the queue's certificate has ended, and "
+				    "nobody renewed it" :
+				    "the queue's certificate ends within 14 "
+				    "days, and nobody renewed it");
+		finding_remedy(finding, "renew it for %s",
+			       facts->plan->queue_mx.host);
 	} else if (!tls->trusted) {
 		char *what =
 			mem_printf("its certificate is not trusted for "
@@ -70,13 +83,6 @@ static void judge_certificate(const struct facts *facts, enum gate gate,
 
 		cert_is_bad(facts, finding, what);
 		free(what);
-	} else if (gate == (enum gate)GATE_WATCHED &&
-		   tls->not_after_ms - facts->now.wall_ms < ALERT_MS) {
-		finding_set(finding, VERDICT_FAIL,
-			    "the queue's certificate ends within 14 days, and "
-			    "nobody renewed it");
-		finding_remedy(finding, "renew it for %s",
-			       facts->plan->queue_mx.host);
 	} else if (tls->not_after_ms - facts->now.wall_ms < EXPIRES_MS) {
 		finding_set(finding, VERDICT_WARN,
 			    "the queue's certificate ends within 30 days");

@@ -1928,6 +1928,18 @@ static void cert_untrusted(struct world *w)
 		 "self-signed certificate");
 }
 
+static void cert_has_ended(struct world *w)
+{
+	cert_untrusted(w);
+	w->facts->listeners[0].probe.tls.not_after_ms = NOW_MS - DAY_MS;
+}
+
+static void own_cert_ends_in_a_week(struct world *w)
+{
+	cert_untrusted(w);
+	cert_ends_in_a_week(w);
+}
+
 static void cert_untrusted_enforced(struct world *w)
 {
 	cert_untrusted(w);
@@ -2229,6 +2241,11 @@ static const struct {
 	{ "queue-cert", PARK, S, cert_ends_in_a_week, VERDICT_WARN, "30 days" },
 	{ "queue-cert", PARK, W, cert_ends_in_a_week, VERDICT_FAIL, "14 days" },
 	{ "queue-cert", PARK, S, cert_untrusted, VERDICT_WARN, "full chain" },
+	{ "queue-cert", PARK, W, cert_untrusted, VERDICT_WARN, "full chain" },
+	{ "queue-cert", PARK, S, cert_has_ended, VERDICT_WARN, "full chain" },
+	{ "queue-cert", PARK, W, cert_has_ended, VERDICT_FAIL, "has ended" },
+	{ "queue-cert", PARK, W, own_cert_ends_in_a_week, VERDICT_FAIL,
+	  "14 days" },
 	{ "queue-cert", PARK, S, no_starttls, VERDICT_WARN, "STARTTLS" },
 	{ "queue-cert", PARK, S, cert_untrusted_enforced, VERDICT_FAIL,
 	  "MTA-STS enforces" },
