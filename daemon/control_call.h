@@ -32,6 +32,9 @@ const char *call_by(const struct call *call);
 /* For http_stream_begin(): marks the call. */
 void call_gone(void *ctx);
 /* A document as a line of a streamed answer. */
+/* The end of a stream of lines; with err its last line says why there are no more.
+ * Frees the call. */
+void call_stream_end(struct call *call, const struct err *err);
 void call_line(struct call *call, const struct json *line);
 
 /* control_queue.c */

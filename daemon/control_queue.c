@@ -154,8 +154,7 @@ static void queue_end(void *ctx, const struct err *err)
 
 	if (err)
 		log_error("a list of envelopes: %s", err->text);
-	http_stream_end(call->request);
-	call_free(call);
+	call_stream_end(call, err);
 }
 
 void control_get_queue(struct call *call)

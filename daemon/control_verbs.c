@@ -62,6 +62,19 @@ void call_line(struct call *call, const struct json *line)
 	buf_release(&text);
 }
 
+void call_stream_end(struct call *call, const struct err *err)
+{
+	struct json *line = json_object();
+
+	if (err) {
+		json_put_text(line, "error", err->text);
+		call_line(call, line);
+	}
+	json_free(line);
+	http_stream_end(call->request);
+	call_free(call);
+}
+
 /* The daemon itself. */
 
 /* Until new mail is answered 452, at the rate of the last day. */
@@ -507,9 +520,8 @@ static void get_journal(struct call *call)
 			  call);
 	if (journal_read(path, journal_line, call, head, &count, &err) < 0)
 		log_error("journal of %s: %s", call->plan, err.text);
-	http_stream_end(call->request);
+	call_stream_end(call, err_is_set(&err) ? &err : NULL);
 	free(path);
-	call_free(call);
 }
 
 static void post_shred(struct call *call)

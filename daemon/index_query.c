@@ -149,14 +149,16 @@ static struct json *attempt_json(sqlite3_stmt *stmt)
 	return one;
 }
 
-static void put_attempts(sqlite3_stmt *attempts, struct json *row, int64_t seq,
+/* Their last one, and with `all` each; false: they cannot be read. */
+static bool put_attempts(sqlite3_stmt *attempts, struct json *row, int64_t seq,
 			 int n, bool all)
 {
 	struct json *log = json_array(), *last = NULL;
+	int step;
 
 	sqlite3_bind_int64(attempts, 1, seq);
 	sqlite3_bind_int(attempts, 2, n);
-	while (sqlite3_step(attempts) == SQLITE_ROW) {
+	while ((step = sqlite3_step(attempts)) == SQLITE_ROW) {
 		json_free(last);
 		last = attempt_json(attempts);
 		if (all)
@@ -168,6 +170,7 @@ static void put_attempts(sqlite3_stmt *attempts, struct json *row, int64_t seq,
 		json_put(row, "attempt_log", log);
 	else
 		json_free(log);
+	return step == SQLITE_DONE;
 }
 
 static struct json *envelope_json(sqlite3_stmt *stmt)
@@ -395,12 +398,20 @@ static struct json *list(sqlite3 *db, const struct index_select *select,
 	while ((step = sqlite3_step(stmt)) == SQLITE_ROW) {
 		struct json *row = envelope_json(stmt);
 
-		put_attempts(attempts, row, sqlite3_column_int64(stmt, 2),
-			     sqlite3_column_int(stmt, 1), select->attempts);
 		json_add(all, row);
+		if (!put_attempts(attempts, row, sqlite3_column_int64(stmt, 2),
+				  sqlite3_column_int(stmt, 1),
+				  select->attempts)) {
+			err_set(err, "index: %s", sqlite3_errmsg(db));
+			break;
+		}
 	}
 	sqlite3_finalize(attempts);
-	return finish(db, stmt, step, all, err);
+	if (step != SQLITE_ROW)
+		return finish(db, stmt, step, all, err);
+	sqlite3_finalize(stmt);
+	json_free(all);
+	return NULL;
 }
 
 static struct json *copy_json(sqlite3_stmt *stmt)

@@ -106,14 +106,19 @@ static int step(struct index_rows *rows, enum put put)
 	return result == SQLITE_DONE ? sqlite3_changes(rows->db) : -1;
 }
 
+/* -1: there is none, or it cannot be read. */
 static int64_t find_seq(struct index_rows *rows, const struct id *id)
 {
 	sqlite3_stmt *stmt = rows->puts[PUT_FIND];
 	int64_t seq = -1;
+	int result;
 
 	sqlite3_bind_text(stmt, 1, id->text, ID_LEN, SQLITE_STATIC);
-	if (sqlite3_step(stmt) == SQLITE_ROW)
+	result = sqlite3_step(stmt);
+	if (result == SQLITE_ROW)
 		seq = sqlite3_column_int64(stmt, 0);
+	else if (result != SQLITE_DONE)
+		failed(rows, "read the index");
 	sqlite3_reset(stmt);
 	return seq;
 }

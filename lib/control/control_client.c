@@ -100,7 +100,8 @@ struct lines {
 	struct json *error; /* the answer of a request that failed */
 };
 
-/* Lines of a stream have no "error"; the answer to a bad request has. */
+/* Only the last line of a stream has an "error": it could not go on.  So has
+ * the answer to a bad request. */
 static int on_line(struct lines *lines, struct json *line)
 {
 	if (!json_get_text(line, "error") || json_get(line, "end"))
@@ -160,6 +161,10 @@ stream(const char *socket, const char *method, const char *path,
 		&status, NULL, err);
 	free(url);
 	buf_release(&text);
+	if (result == HTTP_OK && status < 300 && lines && lines->error) {
+		err_set(err, "%s", json_get_text(lines->error, "error"));
+		return CONTROL_FAILED;
+	}
 	return result_of(result, status, lines ? lines->error : NULL, err);
 }
 

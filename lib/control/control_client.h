@@ -22,7 +22,8 @@ enum control_result control_call(const char *socket, const char *method,
 				 const char *path, const struct json *body,
 				 int64_t timeout_ms, struct json **answer,
 				 struct err *err);
-/* NDJSON: `each` for every line; raw: every piece goes to on_bytes. */
+/* NDJSON: `each` for every line; raw: every piece goes to on_bytes.  Lines that
+ * came count for nothing if it ends with a failure: there may be more. */
 enum control_result control_lines(const char *socket, const char *path,
 				  int (*each)(void *ctx,
 					      const struct json *line),

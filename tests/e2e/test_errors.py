@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -205,6 +206,28 @@ def damaged(tap, folder):
         node.daemon.close()
 
 
+def half_a_list(tap, folder):
+    """A list that the index cannot finish must not look like a whole one."""
+    node = Node(folder)
+    node.start()
+    try:
+        client = Client(node.port, False)
+        client.send(["box1"], BODY)
+        client.close()
+        wait_for("it is listed", lambda: node.tideover(
+            "queue", "show", "acme", "--all")[0] == 0)
+        index = sqlite3.connect(f"{node.state}/index.sqlite", timeout=10)
+        with index:
+            index.execute("DROP TABLE attempt")
+        index.close()
+        status, out, err = node.tideover("queue", "show", "acme", "--all")
+        tap.ok(status == 1 and "attempt" in out + err,
+               "a list that cannot go on says so: exit "
+               f"{status}, {(out + err).strip()[-120:]}")
+    finally:
+        node.daemon.close()
+
+
 def full_disk(tap, folder):
     """A state directory on 300 MiB of memory."""
     with small_disk(folder, 300 << 20) as small:
@@ -283,6 +306,7 @@ def main():
     other_version(tap, sub("version"))
     bad_plans(tap, sub("plans"))
     damaged(tap, sub("damaged"))
+    half_a_list(tap, sub("list"))
     full_disk(tap, sub("disk"))
     if not tap.bad and sys.exc_info()[0] is None:
         shutil.rmtree(folder, ignore_errors=True)
