@@ -51,6 +51,7 @@ struct json *check_vantage_json(const struct dns_vantage *vantage)
 	if (vantage->has_serial) {
 		json_put_number(json, "serial", vantage->serial);
 		json_put_number(json, "soa_minimum", vantage->soa_minimum);
+		json_put_number(json, "soa_ttl", vantage->soa_ttl);
 	} else {
 		json_put(json, "serial", NULL);
 	}

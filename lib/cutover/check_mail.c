@@ -97,6 +97,13 @@ const struct record_answer *check_ask_text(const struct facts *facts,
 
 /* negative-cache */
 
+/* RFC 2308 section 5: the lesser of the two. */
+static uint32_t negative_ttl(const struct dns_vantage *vantage)
+{
+	return vantage->soa_ttl < vantage->soa_minimum ? vantage->soa_ttl :
+							 vantage->soa_minimum;
+}
+
 static void look_at_minimum(const struct facts *facts, size_t at,
 			    struct tally *tally)
 {
@@ -111,8 +118,8 @@ static void look_at_minimum(const struct facts *facts, size_t at,
 			continue;
 		known = true;
 		json_add(tally->evidence, check_vantage_json(vantage));
-		if (vantage->soa_minimum > most)
-			most = vantage->soa_minimum;
+		if (negative_ttl(vantage) > most)
+			most = negative_ttl(vantage);
 	}
 	if (!known)
 		tally_add(tally, VERDICT_UNKNOWN,
@@ -120,12 +127,13 @@ static void look_at_minimum(const struct facts *facts, size_t at,
 				     facts->plan->domains[at].name),
 			  mem_dup("see dns-authority"));
 	else if (most > NEGATIVE_MAX_S)
-		tally_add(tally, VERDICT_WARN,
-			  mem_printf("a name of %s that is asked for too early "
-				     "stays unknown for %u s",
-				     facts->plan->domains[at].name, most),
-			  mem_dup("publish new names before anybody asks for "
-				  "them, or lower the SOA minimum to 3600"));
+		tally_add(
+			tally, VERDICT_WARN,
+			mem_printf("a name of %s that is asked for too early "
+				   "stays unknown for %u s",
+				   facts->plan->domains[at].name, most),
+			mem_dup("publish new names before anybody asks for "
+				"them, or lower the SOA's minimum or its TTL to 3600"));
 }
 
 void check_negative_cache(const struct facts *facts, enum gate gate,

@@ -99,8 +99,10 @@ check_run_fn check_queue_cert, check_mta_sts_union;
 check_run_fn check_recipients, check_recipients_proven;
 /* check_clock.c */
 check_run_fn check_clock;
+/* check_dnssec.c */
+check_run_fn check_dnssec;
 /* check_trust.c */
-check_run_fn check_dnssec, check_queue_tlsa, check_dane_standby;
+check_run_fn check_queue_tlsa, check_dane_standby;
 /* check_host.c */
 check_run_fn check_caa, check_queue_identity;
 /* The initial domain of the tenant that a system's deliver_to is of,

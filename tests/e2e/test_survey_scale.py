@@ -146,7 +146,8 @@ remote-control:
 
 
 def write_zones(folder, names):
-    """Each domain has two of the name servers; all are in hosts.example."""
+    """Each domain has two of the name servers; all are in hosts.example.  Every
+    other one has a DS, so that all have a word on its signatures."""
     os.mkdir(f"{folder}/zones")
 
     def write(zone, lines):
@@ -158,6 +159,8 @@ def write_zones(folder, names):
         ns = [f"ns{(number + i) % AUTHORITIES}.hosts.example." for i in (0, 1)]
         for name in ns:
             parent += f"{domain}. 300 NS {name}\n"
+        if number % 2:
+            parent += f"{domain}. 300 DS 1 13 2 {'ab' * 32}\n"
         write(domain, "".join(f"@ 300 NS {name}\n" for name in ns) +
               "@ 300 MX 10 old.hosts.example.\n"
               f'@ 300 TXT "{SPF}"\n'
@@ -307,7 +310,7 @@ def well_known(tap, what, findings):
     found = {f["check"]: f for f in findings}
     bad = [f"{name} {found[name]['verdict']}: {found[name]['summary'][:200]}"
            for name in ("dns-authority", "mx-baseline", "ttl-lowered")
-           if name in found and found[name]["verdict"] != "pass"]
+           if name in found and found[name]["verdict"] not in ("pass", "warn")]
     tap.ok(not bad and "mx-sanity" in found, f"{what}: the MX of all domains "
            "is known " + "; ".join(bad))
 

@@ -144,8 +144,11 @@ class Play:
         self.world.zones["ns0", "."].change(rest)
 
     def do_minimum(self, rest):
+        """minimum SECONDS [with a TTL of SECONDS]: of the SOA"""
+        words = rest.split()
         for server in ("ns1", "ns2"):
-            self.world.zones[server, DOMAIN].minimum = int(rest)
+            zone = self.world.zones[server, DOMAIN]
+            zone.minimum, zone.soa_ttl = int(words[0]), int(words[-1])
 
     def server(self, name, rest):
         knot = self.world.knots[name]

@@ -840,8 +840,10 @@ static void one_waiting(struct world *w)
 
 static void low_minimum(struct world *w)
 {
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 2; i++) {
 		w->authority[i].soa_minimum = 3600;
+		w->authority[i].soa_ttl = 86400;
+	}
 }
 
 static void high_minimum(struct world *w)

@@ -167,6 +167,11 @@ static const struct {
 	  { &bogus },
 	  VERDICT_FAIL,
 	  "repair the DS" },
+	{ PARK,
+	  "acme.example DS !SERVFAIL\n",
+	  { &bogus, &bare },
+	  VERDICT_FAIL,
+	  "repair the DS" },
 	{ PARK, DS, { &careless }, VERDICT_UNKNOWN, "validates" },
 	{ PARK, DS, { &silent }, VERDICT_UNKNOWN, "no resolver answers" },
 	/* It fails either way: that is not the signatures' fault. */

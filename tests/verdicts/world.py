@@ -92,6 +92,7 @@ class Zone:
 
     def __init__(self, lines):
         self.serial = 1
+        self.soa_ttl = self.minimum = 300
         self.records = []
         for line in lines:
             self.change("+ " + line)
@@ -117,8 +118,8 @@ class Zone:
             self.records.append(tuple(words))
 
     def text(self, serial):
-        return ("@ 300 SOA ns0.dns.example. admin.example. %d 60 60 3600 %d\n"
-                % (serial, getattr(self, "minimum", 300)) +
+        return ("@ %d SOA ns0.dns.example. admin.example. %d 60 60 3600 %d\n"
+                % (self.soa_ttl, serial, self.minimum) +
                 "".join(" ".join(r) + "\n" for r in self.records))
 
 
