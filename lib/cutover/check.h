@@ -59,6 +59,9 @@ struct check {
 
 extern const struct check checks[]; /* ended by a NULL id */
 const struct check *check_find(const char *id);
+/* Where a finding of this gate is waived: no daemon has the plan at GATE_PLAN,
+ * and nobody waits for what is watched. */
+const char *check_waive_gate(const struct check *check, enum gate gate);
 
 /* A waiver names the finding it was given for by its fingerprint. */
 struct waiver {
@@ -112,7 +115,7 @@ struct json *finding_json(const struct finding *finding);
  * as docs/control.md has it */
 struct json *findings_json(const struct findings *findings);
 
-/* For the check functions. */
+/* For the check functions.  In a remedy " PLAN" stands for the plan's name. */
 void finding_set(struct finding *finding, enum verdict verdict,
 		 const char *format, ...) __attribute__((format(printf, 3, 4)));
 void finding_remedy(struct finding *finding, const char *format, ...)

@@ -23,9 +23,11 @@ void check_attest(const struct facts *facts, enum gate gate,
 	json_add(finding->evidence, json);
 	check_not_known(facts, finding, "%s", unknown);
 	finding_remedy(finding,
-		       "%s; then tideover waive PLAN %s --gate %s --attest "
+		       "%s; then%s tideover waive PLAN %s --gate %s --attest "
 		       "--by NAME --reason \"what was seen, when\"",
-		       look, finding->check->id, gate_name(gate));
+		       look, gate == GATE_PLAN ? ", after the start," : "",
+		       finding->check->id,
+		       check_waive_gate(finding->check, gate));
 }
 
 void check_queue_reachable(const struct facts *facts, enum gate gate,
@@ -446,9 +448,12 @@ static void end(struct tally *tally, const struct facts *facts, enum gate gate,
 
 		finding->remedy = NULL;
 		finding_remedy(finding,
-			       "%s (tideover waive PLAN %s --gate %s --attest "
-			       "--by NAME --reason TEXT)",
-			       remedy, finding->check->id, gate_name(gate));
+			       "%s (%stideover waive PLAN %s --gate %s "
+			       "--attest --by NAME --reason TEXT)",
+			       remedy,
+			       gate == GATE_PLAN ? "after the start: " : "",
+			       finding->check->id,
+			       check_waive_gate(finding->check, gate));
 		free(remedy);
 	}
 	check_excuse(facts, finding);
