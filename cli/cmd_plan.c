@@ -202,7 +202,7 @@ static int judge(struct command_call *call, struct facts *facts)
 		output_json(document);
 	} else {
 		printf("plan %s is valid\n", facts->plan->name);
-		output_gate(gate, true);
+		output_gate(gate, SHOWN_ALL);
 		print_timeline(timeline);
 		json_free(gate);
 		json_free(timeline);

@@ -157,8 +157,8 @@ static void print_status(const struct json *status)
 	     domain; domain = json_next(domain))
 		print_domain(domain);
 	if (json_type(gate) == JSON_OBJECT) {
-		puts("\nlast time a gate was shut:");
-		output_gate(gate, false);
+		printf("\nwhat blocked at %s:\n", text_of(gate, "at"));
+		output_gate(gate, SHOWN_BLOCKING);
 	}
 }
 

@@ -131,8 +131,8 @@ const struct command commands[] = {
 	  "Reads FILE strictly and prints every error with its line and "
 	  "JSON path.  Asks every authoritative server and resolver for "
 	  "the MX sets, probes the old and new system, prints each "
-	  "finding with evidence and remedy, and the timeline with the "
-	  "exact records to publish.  Keeps what DNS answered, so that "
+	  "finding with its remedy (the evidence with --json), and the "
+	  "timeline with the exact records to publish.  Keeps what DNS answered, so that "
 	  "old TTLs are known later.",
 	  { OPT_STRICT },
 	  false,
@@ -166,8 +166,10 @@ const struct command commands[] = {
 	  0,
 	  1,
 	  "judge a gate afresh, change nothing",
-	  "Asks everything again and prints each check of the gate with "
-	  "its evidence.  Exits 3 when the gate is shut.",
+	  "Asks everything again and prints each check of the gate, and "
+	  "with --only the evidence of that one; --json has all evidence.  "
+	  "Without --gate it is the one that start, finish or a rollback "
+	  "under way has to pass next.  Exits 3 when the gate is shut.",
 	  { OPT_GATE, OPT_ONLY },
 	  false,
 	  cmd_check },

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What the command says of a line that was mistyped: exit status 2, what is
-wrong and what helps, as JSON too (TAP).  Nothing runs behind it."""
+"""What the command says of a line that was mistyped, or comes too early or too
+late: what is wrong and what helps, as JSON too (TAP)."""
 import json
 import os
 import shutil
@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 from cutover import ROOT, VARIANT, Tap
+from node import Node
 
 MISTYPED = [
     ("", "`tideover --help` lists the commands"),
@@ -50,6 +51,57 @@ def mistyped(tap, state):
                f"tideover {line}: the same as JSON")
 
 
+# In `opening`: nobody answers for DNS, so the gate start stays shut.
+OUT_OF_TURN = [
+    (1, "status nope", "plan 'nope' is not under way here, but acme"),
+    (1, "check --only nocheck", "no check is called 'nocheck'"),
+    (1, "check --gate detach --only mx-sanity",
+     "the gate detach of plan acme does not ask mx-sanity"),
+    (1, "waive acme nocheck --gate start --reason x",
+     "no check is called 'nocheck'"),
+    (1, "waive acme mx-final --gate start --reason x",
+     "the gate start of plan acme does not ask mx-final"),
+    (1, "rollback", "cannot roll back: the plan is opening"),
+    (1, "finish", "cannot finish: the plan is opening"),
+    (1, "journal verfy", "plan 'verfy' has no journal in "),
+]
+
+
+def out_of_turn(tap, folder):
+    node = Node(folder)
+    node.start()
+    try:
+        for want, line, why in OUT_OF_TURN:
+            status, _, err = node.tideover(*line.split())
+            tap.ok(status == want and why in err,
+                   f"tideover {line}: {err.strip()}")
+        status, out, _ = node.tideover("check")
+        gate = json.loads(out)
+        tap.ok(status == 3 and gate["gate"] == "start",
+               "check without --gate judges the one to pass next")
+        said = node.tideover("check", text=True)[1].splitlines()
+        tap.ok(said[-1] == "blocked by " + " ".join(gate["blocking"]),
+               f"and what blocks stands last: {said[-1]}")
+        said = node.tideover("check", "--only", "clock", text=True)[1]
+        tap.ok('"asked"' in said, "--only shows the evidence")
+        said = node.tideover("status", text=True)[1]
+        tap.ok("blocked by" in said and "warn " not in said,
+               "the status has what blocked, and no warnings")
+        for turn in ("start --abort", "start --abort again"):
+            status, out, _ = node.tideover("start", node.plan, "--abort")
+            tap.ok(status == 0 and json.loads(out)["phase"] == "planned",
+                   f"{turn}: planned")
+        tap.ok(node.get("/v1/plans/acme/status")["gate_waited_for"] is None,
+               "and nobody waits for the gate any more")
+    finally:
+        node.daemon.close()
+    status, _, err = node.tideover("journal", "verify")
+    tap.ok(status == 4 and "a plan that is named" in err,
+           "without tideoverd, journal says how it goes")
+    tap.ok(node.tideover("journal", "verify", "acme")[0] == 0,
+           "and so it goes")
+
+
 def main():
     tap = Tap()
     folder = tempfile.mkdtemp(prefix="tideover-e2e-")
@@ -61,7 +113,9 @@ def main():
         tap.ok(status == 0 and out.startswith("usage: tideover "),
                f"tideover {' '.join(words)} helps")
     tap.ok(not os.path.exists(state), "and nothing was written")
-    shutil.rmtree(folder)
+    out_of_turn(tap, folder)
+    if not tap.bad:
+        shutil.rmtree(folder)
     tap.end()
 
 
