@@ -878,6 +878,9 @@ int cutover_pause(struct cutover *cutover, const char *domain, const char *by,
 	struct json *data;
 	size_t at = 0;
 
+	if (cutover->phase == PHASE_FINISHED)
+		return err_set(err, "the plan is finished: it accepts no mail "
+				    "and nothing leaves");
 	if (domain && find_stop(cutover, domain, &at, err) < 0)
 		return -1;
 	if (!reason || !*reason)
