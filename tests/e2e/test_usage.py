@@ -3,11 +3,12 @@
 late: what is wrong and what helps, as JSON too (TAP)."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 
-from cutover import ROOT, VARIANT, Tap
+from cutover import DOMAIN, ROOT, VARIANT, Client, Tap
 from node import Node
 
 MISTYPED = [
@@ -67,6 +68,48 @@ OUT_OF_TURN = [
 ]
 
 
+# What stands under these is of any shape, or has the names of things as keys.
+LOOSE = {"evidence", "facts", "turned_away", "limits", "data", "waivers",
+         "operator_actions", "valves", "ledger_totals", "canaries",
+         "orphans", "by_server"}
+
+
+def keys(document):
+    """Every key of the document and of what is in it."""
+    if isinstance(document, list):
+        return {key for one in document for key in keys(one)}
+    if not isinstance(document, dict):
+        return set()
+    found = set(document)
+    for key, value in document.items():
+        if key not in LOOSE:
+            found |= keys(value)
+    return found
+
+
+def documented(tap, node):
+    """docs/control.md names each key of what scripts read."""
+    client = Client(node.port, False)
+    client.send(["anna", "ben"], b"Subject: one\r\n\r\none\r\n")
+    client.close()
+    node.tideover("queue", "hold", "acme", "--recipient", f"anna@{DOMAIN}",
+                  "--by", "eve", "--reason", "to see")
+    with open(f"{ROOT}/docs/control.md", encoding="utf-8") as page:
+        words = set(re.findall(r"[a-z_0-9]+", page.read()))
+    for line in ("status", "check --gate plan", "start " + node.plan,
+                 "queue list", "queue show acme --all", "report",
+                 "queue retry acme --all", "queue export acme --all --output "
+                 + node.folder + "/export", "journal show",
+                 "journal verify", "spool verify " + node.state, "plan "
+                 + node.plan, "pause", "resume", "status nope"):
+        out = node.tideover(*line.split())[1]
+        lines = [out] if line == "report" else out.splitlines()
+        found = keys([json.loads(one) for one in lines])
+        tap.ok(found and found <= words | {DOMAIN, "old", "new"},
+               f"{line.split('/')[0]}: {len(found)} keys, not documented: "
+               f"{sorted(found - words)}")
+
+
 def out_of_turn(tap, folder):
     node = Node(folder)
     node.start()
@@ -93,6 +136,8 @@ def out_of_turn(tap, folder):
                    f"{turn}: planned")
         tap.ok(node.get("/v1/plans/acme/status")["gate_waited_for"] is None,
                "and nobody waits for the gate any more")
+        node.tideover("start", node.plan)
+        documented(tap, node)
     finally:
         node.daemon.close()
     status, _, err = node.tideover("journal", "verify")
