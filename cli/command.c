@@ -1,5 +1,6 @@
 #include "cli/command.h"
 #include "base/buf.h"
+#include <ctype.h>
 #include <stdio.h>
 
 static const char *const phases[] = { "opening",  "holding",   "releasing",
@@ -17,8 +18,6 @@ static const char *const states[] = { "waiting", "held",      "delivered",
 
 #define QUEUE_VERBS \
 	"list|show|export|hold|release|retry|discard|bounce|resend|shred"
-#define QUEUE_WORDS \
-	"list show export hold release retry discard bounce resend shred"
 
 const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_STATE] = { "state", "DIR",
@@ -460,6 +459,30 @@ static void words(struct buf *out, const char *const *list)
 		buf_addf(out, "%s%s", i ? " " : "", list[i]);
 }
 
+/* "show|verify] [PLAN]"; NULL of a command without verbs. */
+static const char *verbs_of(const struct command *command)
+{
+	const char *at = command->arguments + (*command->arguments == '[');
+
+	return islower((unsigned char)*at) ? at : NULL;
+}
+
+/* "show verify" */
+static void verbs(struct buf *out, const struct command *command)
+{
+	const char *at = verbs_of(command);
+
+	for (; at && (islower((unsigned char)*at) || *at == '|'); at++)
+		buf_addc(out, *at == '|' ? ' ' : *at);
+}
+
+static bool is_path(const struct option_row *row)
+{
+	return strcmp(row->argument, "DIR") == 0 ||
+	       strcmp(row->argument, "PATH") == 0 ||
+	       strcmp(row->argument, "FILE") == 0;
+}
+
 static void flag_word(struct buf *out, const struct option_row *row)
 {
 	buf_addf(out, " --%s", row->name);
@@ -476,8 +499,7 @@ static void bash_value(const char *command, const struct option_row *row,
 		buf_adds(out, "\n\t\tCOMPREPLY=($(compgen -W \"");
 		words(out, row->words);
 		buf_adds(out, "\" -- \"$cur\"))\n\t\treturn ;;\n");
-	} else if (strcmp(row->argument, "DIR") == 0 ||
-		   strcmp(row->argument, "PATH") == 0) {
+	} else if (is_path(row)) {
 		buf_adds(out, "\n\t\tCOMPREPLY=($(compgen -f -- "
 			      "\"$cur\"))\n\t\treturn ;;\n");
 	} else {
@@ -513,14 +535,7 @@ static void bash_completions(struct buf *out)
 		if (command->hidden)
 			continue;
 		buf_addf(out, "\t%s) words=\"", command->name);
-		if (strcmp(command->name, "queue") == 0)
-			buf_adds(out, QUEUE_WORDS);
-		if (strcmp(command->name, "journal") == 0)
-			buf_adds(out, "show verify");
-		if (strcmp(command->name, "spool") == 0)
-			buf_adds(out, "verify");
-		if (strcmp(command->name, "window") == 0)
-			buf_adds(out, "add list cancel");
+		verbs(out, command);
 		each_option(command, flag_word, out);
 		buf_adds(out, "\" ;;\n");
 	}
@@ -555,8 +570,7 @@ static void zsh_option(struct buf *out, const struct option_row *row)
 			buf_addc(out, '(');
 			words(out, row->words);
 			buf_addc(out, ')');
-		} else if (strcmp(row->argument, "DIR") == 0 ||
-			   strcmp(row->argument, "PATH") == 0) {
+		} else if (is_path(row)) {
 			buf_adds(out, "_files");
 		}
 	}
@@ -587,10 +601,11 @@ static void zsh_completions(struct buf *out)
 			continue;
 		buf_addf(out, "\t%s)\n\t\t_arguments \\\n", command->name);
 		each_option(command, zsh_option, out);
-		if (strcmp(command->name, "queue") == 0)
-			buf_adds(out, "\t\t'1:verb:(" QUEUE_WORDS ")' \\\n");
-		if (strcmp(command->name, "spool") == 0)
-			buf_adds(out, "\t\t'1:verb:(verify)' \\\n");
+		if (verbs_of(command)) {
+			buf_adds(out, "\t\t'1:verb:(");
+			verbs(out, command);
+			buf_adds(out, ")' \\\n");
+		}
 		buf_adds(out, "\t\t'*:argument:_files' ;;\n");
 	}
 	buf_adds(out, "\tesac\n}\n_tideover \"$@\"\n");
@@ -640,13 +655,15 @@ static void fish_completions(struct buf *out)
 			quoted(out, row->help);
 			buf_adds(out, "'\n");
 		}
+		if (!verbs_of(command))
+			continue;
+		buf_addf(out,
+			 "complete -c tideover -n "
+			 "'__fish_seen_subcommand_from %s' -a '",
+			 command->name);
+		verbs(out, command);
+		buf_adds(out, "'\n");
 	}
-	buf_adds(out, "complete -c tideover -n '__fish_seen_subcommand_from "
-		      "queue' -f -a '" QUEUE_WORDS "'\n"
-		      "complete -c tideover -n '__fish_seen_subcommand_from "
-		      "journal' -f -a 'show verify'\n"
-		      "complete -c tideover -n '__fish_seen_subcommand_from "
-		      "spool' -a verify\n");
 }
 
 bool command_completions(const char *shell, struct buf *out)
