@@ -1,6 +1,7 @@
 /* journal, remove, stop, completions, man: keeping house. */
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "cli/output.h"
 #include "cutover/journal.h"
 #include <fcntl.h>
@@ -13,11 +14,6 @@ enum {
 	STOP_MS = 60000,
 	POLL_MS = 20
 };
-
-static char *journal_path(const struct command_call *call, const char *plan)
-{
-	return mem_printf("%s/plans/%s/journal.ndjson", call->state_dir, plan);
-}
 
 static int show_line(void *ctx, const struct json *line)
 {
@@ -36,16 +32,14 @@ static int show_line(void *ctx, const struct json *line)
 	return 0;
 }
 
-static int verify(struct command_call *call, const char *plan)
+static int verify(struct command_call *call, const char *path)
 {
-	char *path = journal_path(call, plan);
 	struct err err = ERR_INIT;
 	struct json *document;
 	char head[65] = "";
 	uint64_t count = 0;
 	int result = journal_read(path, NULL, NULL, head, &count, &err);
 
-	free(path);
 	if (result < 0)
 		return output_error(call, EXIT_FAILED, "%s", err.text);
 	if (!call->json) {
@@ -62,17 +56,31 @@ static int verify(struct command_call *call, const char *plan)
 	return EXIT_DONE;
 }
 
-static int show(struct command_call *call, const char *plan)
+static int show(struct command_call *call, const char *path)
 {
-	char *path = journal_path(call, plan);
 	struct err err = ERR_INIT;
 	char head[65];
 	uint64_t count;
 	int result = journal_read(path, show_line, call, head, &count, &err);
 
-	free(path);
 	return result < 0 ? output_error(call, EXIT_FAILED, "%s", err.text) :
 			    EXIT_DONE;
+}
+
+static int read_journal(struct command_call *call, const char *plan,
+			int (*reader)(struct command_call *call,
+				      const char *path))
+{
+	char *path =
+		mem_printf("%s/plans/%s/journal.ndjson", call->state_dir, plan);
+	int status = file_exists(path) ?
+			     reader(call, path) :
+			     output_error(call, EXIT_FAILED,
+					  "plan '%s' has no journal in %s",
+					  plan, call->state_dir);
+
+	free(path);
+	return status;
 }
 
 int cmd_journal(struct command_call *call)
@@ -93,7 +101,11 @@ int cmd_journal(struct command_call *call)
 	}
 	plan = output_plan_name(call, argument, &status);
 	if (plan)
-		status = verifies ? verify(call, plan) : show(call, plan);
+		status = read_journal(call, plan, verifies ? verify : show);
+	else if (status == EXIT_UNREACHABLE)
+		fputs("tideover: of a plan that is named the journal is read "
+		      "without tideoverd\n",
+		      stderr);
 	free(plan);
 	return status;
 }

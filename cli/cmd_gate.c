@@ -38,7 +38,7 @@ static int is_shut(struct command_call *call, const struct json *answer)
 	if (call->json) {
 		output_json(answer);
 	} else {
-		output_gate(gate, false);
+		output_gate(gate, SHOWN_WANTING);
 		fprintf(stderr, "tideover: a check blocks; still %s\n",
 			json_get_text(answer, "phase"));
 	}
@@ -130,14 +130,24 @@ int cmd_rollback(struct command_call *call)
 	return release(call, "rollback");
 }
 
+static void show_evidence(const struct json *gate)
+{
+	const struct json *finding = json_first(json_get(gate, "findings"));
+	struct buf text = BUF_INIT;
+
+	json_print_pretty(json_get(finding, "evidence"), &text);
+	puts(buf_text(&text));
+	buf_release(&text);
+}
+
 int cmd_check(struct command_call *call)
 {
 	struct json *body = json_object(), *gate = NULL;
 	int status = EXIT_FAILED;
 	char *plan = output_plan_name(call, argument(call), &status);
 
-	json_put_text(body, "gate",
-		      call->value[OPT_GATE] ? call->value[OPT_GATE] : "finish");
+	if (call->value[OPT_GATE])
+		json_put_text(body, "gate", call->value[OPT_GATE]);
 	if (call->value[OPT_ONLY])
 		json_put_text(body, "only", call->value[OPT_ONLY]);
 	if (plan)
@@ -148,7 +158,9 @@ int cmd_check(struct command_call *call)
 		if (call->json)
 			output_json(gate);
 		else
-			output_gate(gate, true);
+			output_gate(gate, SHOWN_ALL);
+		if (!call->json && call->value[OPT_ONLY])
+			show_evidence(gate);
 		status = json_get_bool(gate, "open") ? EXIT_DONE : EXIT_BLOCKED;
 	}
 	json_free(gate);

@@ -286,6 +286,20 @@ static struct json *make_plan(const struct init *init,
 	return plan;
 }
 
+static void tell_written(const struct command_call *call, const char *path)
+{
+	struct json *document = json_object();
+
+	fprintf(stderr,
+		"tideover: %s: fill in the names under .invalid, then "
+		"tideover plan %s\n",
+		path, path);
+	json_put_text(document, "plan", path);
+	if (call->json)
+		output_json(document);
+	json_free(document);
+}
+
 static int write_plan(struct command_call *call, const struct json *plan)
 {
 	const char *path = call->value[OPT_OUTPUT];
@@ -304,10 +318,7 @@ static int write_plan(struct command_call *call, const struct json *plan)
 	else if (file_write(path, buf_slice(&text), 0644, &err) < 0)
 		status = output_error(call, EXIT_FAILED, "%s", err.text);
 	else
-		fprintf(stderr,
-			"tideover: %s: fill in the names under .invalid, then "
-			"tideover plan %s\n",
-			path, path);
+		tell_written(call, path);
 	buf_release(&text);
 	return status;
 }

@@ -152,26 +152,29 @@ static void print_timeline(const struct json *timeline)
 		const char *earliest = json_get_text(step, "earliest");
 		const char *after = json_get_text(step, "after");
 		const char *confirm = json_get_text(step, "confirm");
-		const char *back = json_get_text(step, "way_back");
+		char *back = mem_printf("way back: %s",
+					json_get_text(step, "way_back"));
+		char *who = mem_printf("%s; %s%s", json_get_text(step, "who"),
+				       earliest ? "not before " : "",
+				       earliest ? earliest :
+				       after	? after :
+						  "any time");
 
 		printf("  %2.0f. %s%s\n", json_get_number(step, "step", 0),
 		       ink(INK_BOLD, json_get_text(step, "title")),
 		       json_get_bool(step, "no_return") ?
 			       ink(INK_BAD, "  POINT OF NO RETURN") :
 			       "");
-		printf("      %s; %s%s\n", json_get_text(step, "who"),
-		       earliest ? "not before " : "",
-		       earliest ? earliest :
-		       after	? after :
-				  "any time");
+		output_wrapped(who, 6);
 		if (earliest && after && *after)
 			output_wrapped(after, 6);
 		print_lines(json_get(step, "records"), "");
 		print_lines(json_get(step, "commands"), "$ ");
 		if (confirm)
 			printf("      confirmed by: %s\n", confirm);
-		if (back)
-			printf("      way back: %s\n", back);
+		output_wrapped(back, 6);
+		free(back);
+		free(who);
 	}
 }
 
@@ -197,7 +200,7 @@ static int judge(struct command_call *call, struct facts *facts)
 		output_json(document);
 	} else {
 		printf("plan %s is valid\n", facts->plan->name);
-		output_gate(gate, true);
+		output_gate(gate, SHOWN_ALL);
 		print_timeline(timeline);
 		json_free(gate);
 		json_free(timeline);

@@ -49,7 +49,7 @@ static int report(struct command_call *call, const struct plan *plan,
 		       plan->name, phase);
 	} else {
 		if (judged)
-			output_gate(gate, false);
+			output_gate(gate, SHOWN_WANTING);
 		printf("plan %s: %s\n", plan->name, phase);
 	}
 	if (!open)

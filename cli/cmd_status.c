@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum {
+	HOURS_TOLD = 30 * 24
+};
+
 static const char *text_of(const struct json *object, const char *key)
 {
 	const char *text = json_get_text(object, key);
@@ -133,7 +137,8 @@ static void print_sessions(const struct json *status)
 	}
 	printf("\ndisk: %.1f GB until new mail is deferred",
 	       json_get_number(space, "bytes_left", 0) / 1e9);
-	if (hours >= 0)
+	/* Further off nobody plans. */
+	if (hours >= 0 && hours < HOURS_TOLD)
 		printf(", %.0f hours at the rate of the last day", hours);
 	putchar('\n');
 }
@@ -157,8 +162,8 @@ static void print_status(const struct json *status)
 	     domain; domain = json_next(domain))
 		print_domain(domain);
 	if (json_type(gate) == JSON_OBJECT) {
-		puts("\nlast time a gate was shut:");
-		output_gate(gate, false);
+		printf("\nwhat blocked at %s:\n", text_of(gate, "at"));
+		output_gate(gate, SHOWN_BLOCKING);
 	}
 }
 

@@ -1,5 +1,6 @@
 #include "cli/command.h"
 #include "base/buf.h"
+#include <ctype.h>
 #include <stdio.h>
 
 static const char *const phases[] = { "opening",  "holding",   "releasing",
@@ -17,8 +18,6 @@ static const char *const states[] = { "waiting", "held",      "delivered",
 
 #define QUEUE_VERBS \
 	"list|show|export|hold|release|retry|discard|bounce|resend|shred"
-#define QUEUE_WORDS \
-	"list show export hold release retry discard bounce resend shred"
 
 const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_STATE] = { "state", "DIR",
@@ -132,8 +131,8 @@ const struct command commands[] = {
 	  "Reads FILE strictly and prints every error with its line and "
 	  "JSON path.  Asks every authoritative server and resolver for "
 	  "the MX sets, probes the old and new system, prints each "
-	  "finding with evidence and remedy, and the timeline with the "
-	  "exact records to publish.  Keeps what DNS answered, so that "
+	  "finding with its remedy (the evidence with --json), and the "
+	  "timeline with the exact records to publish.  Keeps what DNS answered, so that "
 	  "old TTLs are known later.",
 	  { OPT_STRICT },
 	  false,
@@ -167,8 +166,10 @@ const struct command commands[] = {
 	  0,
 	  1,
 	  "judge a gate afresh, change nothing",
-	  "Asks everything again and prints each check of the gate with "
-	  "its evidence.  Exits 3 when the gate is shut.",
+	  "Asks everything again and prints each check of the gate, and "
+	  "with --only the evidence of that one; --json has all evidence.  "
+	  "Without --gate it is the one that start, finish or a rollback "
+	  "under way has to pass next.  Exits 3 when the gate is shut.",
 	  { OPT_GATE, OPT_ONLY },
 	  false,
 	  cmd_check },
@@ -459,6 +460,30 @@ static void words(struct buf *out, const char *const *list)
 		buf_addf(out, "%s%s", i ? " " : "", list[i]);
 }
 
+/* "show|verify] [PLAN]"; NULL of a command without verbs. */
+static const char *verbs_of(const struct command *command)
+{
+	const char *at = command->arguments + (*command->arguments == '[');
+
+	return islower((unsigned char)*at) ? at : NULL;
+}
+
+/* "show verify" */
+static void verbs(struct buf *out, const struct command *command)
+{
+	const char *at = verbs_of(command);
+
+	for (; at && (islower((unsigned char)*at) || *at == '|'); at++)
+		buf_addc(out, *at == '|' ? ' ' : *at);
+}
+
+static bool is_path(const struct option_row *row)
+{
+	return strcmp(row->argument, "DIR") == 0 ||
+	       strcmp(row->argument, "PATH") == 0 ||
+	       strcmp(row->argument, "FILE") == 0;
+}
+
 static void flag_word(struct buf *out, const struct option_row *row)
 {
 	buf_addf(out, " --%s", row->name);
@@ -475,8 +500,7 @@ static void bash_value(const char *command, const struct option_row *row,
 		buf_adds(out, "\n\t\tCOMPREPLY=($(compgen -W \"");
 		words(out, row->words);
 		buf_adds(out, "\" -- \"$cur\"))\n\t\treturn ;;\n");
-	} else if (strcmp(row->argument, "DIR") == 0 ||
-		   strcmp(row->argument, "PATH") == 0) {
+	} else if (is_path(row)) {
 		buf_adds(out, "\n\t\tCOMPREPLY=($(compgen -f -- "
 			      "\"$cur\"))\n\t\treturn ;;\n");
 	} else {
@@ -512,14 +536,7 @@ static void bash_completions(struct buf *out)
 		if (command->hidden)
 			continue;
 		buf_addf(out, "\t%s) words=\"", command->name);
-		if (strcmp(command->name, "queue") == 0)
-			buf_adds(out, QUEUE_WORDS);
-		if (strcmp(command->name, "journal") == 0)
-			buf_adds(out, "show verify");
-		if (strcmp(command->name, "spool") == 0)
-			buf_adds(out, "verify");
-		if (strcmp(command->name, "window") == 0)
-			buf_adds(out, "add list cancel");
+		verbs(out, command);
 		each_option(command, flag_word, out);
 		buf_adds(out, "\" ;;\n");
 	}
@@ -554,8 +571,7 @@ static void zsh_option(struct buf *out, const struct option_row *row)
 			buf_addc(out, '(');
 			words(out, row->words);
 			buf_addc(out, ')');
-		} else if (strcmp(row->argument, "DIR") == 0 ||
-			   strcmp(row->argument, "PATH") == 0) {
+		} else if (is_path(row)) {
 			buf_adds(out, "_files");
 		}
 	}
@@ -586,10 +602,11 @@ static void zsh_completions(struct buf *out)
 			continue;
 		buf_addf(out, "\t%s)\n\t\t_arguments \\\n", command->name);
 		each_option(command, zsh_option, out);
-		if (strcmp(command->name, "queue") == 0)
-			buf_adds(out, "\t\t'1:verb:(" QUEUE_WORDS ")' \\\n");
-		if (strcmp(command->name, "spool") == 0)
-			buf_adds(out, "\t\t'1:verb:(verify)' \\\n");
+		if (verbs_of(command)) {
+			buf_adds(out, "\t\t'1:verb:(");
+			verbs(out, command);
+			buf_adds(out, ")' \\\n");
+		}
 		buf_adds(out, "\t\t'*:argument:_files' ;;\n");
 	}
 	buf_adds(out, "\tesac\n}\n_tideover \"$@\"\n");
@@ -639,13 +656,15 @@ static void fish_completions(struct buf *out)
 			quoted(out, row->help);
 			buf_adds(out, "'\n");
 		}
+		if (!verbs_of(command))
+			continue;
+		buf_addf(out,
+			 "complete -c tideover -n "
+			 "'__fish_seen_subcommand_from %s' -a '",
+			 command->name);
+		verbs(out, command);
+		buf_adds(out, "'\n");
 	}
-	buf_adds(out, "complete -c tideover -n '__fish_seen_subcommand_from "
-		      "queue' -f -a '" QUEUE_WORDS "'\n"
-		      "complete -c tideover -n '__fish_seen_subcommand_from "
-		      "journal' -f -a 'show verify'\n"
-		      "complete -c tideover -n '__fish_seen_subcommand_from "
-		      "spool' -a verify\n");
 }
 
 bool command_completions(const char *shell, struct buf *out)

@@ -178,7 +178,36 @@ static void print_asked(const struct json *asked)
 			       json_get_text(server, "address"));
 }
 
-void output_gate(const struct json *gate, bool everything)
+/* Last, where somebody looks first. */
+static void print_blocking(const struct json *blocking)
+{
+	struct buf names = BUF_INIT;
+
+	for (const struct json *check = json_first(blocking); check;
+	     check = json_next(check))
+		buf_addf(&names, " %s", json_text(check));
+	if (names.len > 0)
+		printf("%s%s\n", ink(INK_BAD, "blocked by"), buf_text(&names));
+	buf_release(&names);
+}
+
+static bool is_shown(const struct json *finding, enum findings_shown shown)
+{
+	const char *verdict = json_get_text(finding, "verdict");
+
+	switch (shown) {
+	case SHOWN_BLOCKING:
+		return strcmp(verdict, "fail") == 0 ||
+		       strcmp(verdict, "unknown") == 0;
+	case SHOWN_WANTING:
+		return strcmp(verdict, "pass") != 0;
+	case SHOWN_ALL:
+		break;
+	}
+	return true;
+}
+
+void output_gate(const struct json *gate, enum findings_shown shown)
 {
 	const struct json *findings = json_get(gate, "findings");
 
@@ -186,14 +215,12 @@ void output_gate(const struct json *gate, bool everything)
 	       json_get_bool(gate, "open") ? ink(INK_GOOD, "open") :
 					     ink(INK_BAD, "shut"));
 	for (const struct json *finding = json_first(findings); finding;
-	     finding = json_next(finding)) {
-		const char *verdict = json_get_text(finding, "verdict");
-
-		if (everything || (verdict && strcmp(verdict, "pass") != 0))
+	     finding = json_next(finding))
+		if (is_shown(finding, shown))
 			print_finding(finding);
-	}
-	if (everything)
+	if (shown == SHOWN_ALL)
 		print_asked(json_get(gate, "asked"));
+	print_blocking(json_get(gate, "blocking"));
 }
 
 void output_progress(const char *text)
@@ -215,6 +242,23 @@ void output_progress_end(void)
 		fputs("\r\033[K", stderr);
 }
 
+static int several_plans(const struct command_call *call,
+			 const struct json *plans)
+{
+	struct buf names = BUF_INIT;
+	int status;
+
+	for (const struct json *plan = json_first(plans); plan;
+	     plan = json_next(plan))
+		buf_addf(&names, "%s%s", names.len ? ", " : "",
+			 json_get_text(plan, "name"));
+	status = output_error(call, EXIT_USAGE,
+			      "several plans are under way, name one: %s",
+			      buf_text(&names));
+	buf_release(&names);
+	return status;
+}
+
 static char *only_plan(const struct command_call *call, int *status)
 {
 	struct json *plans = NULL;
@@ -229,12 +273,12 @@ static char *only_plan(const struct command_call *call, int *status)
 	}
 	if (json_count(plans) == 1)
 		name = mem_dup(json_get_text(json_at(plans, 0), "name"));
+	else if (json_count(plans) == 0)
+		*status = output_error(call, EXIT_USAGE,
+				       "no plan is under way: tideover start "
+				       "FILE begins one");
 	else
-		*status = output_error(
-			call, EXIT_USAGE,
-			json_count(plans) ?
-				"several plans are under way: name one" :
-				"no plan is under way");
+		*status = several_plans(call, plans);
 	json_free(plans);
 	return name;
 }

@@ -34,9 +34,13 @@ int output_error(const struct command_call *call, int status,
 /* What a failed control call means: message and exit status. */
 int output_control(const struct command_call *call, enum control_result result,
 		   const struct err *err);
-/* A gate document as a list of findings, the blocking ones in full;
- * `everything`: those that pass too, and what was asked of DNS. */
-void output_gate(const struct json *gate, bool everything);
+enum findings_shown {
+	SHOWN_BLOCKING,
+	SHOWN_WANTING, /* all but those that pass */
+	SHOWN_ALL      /* and what was asked of DNS */
+};
+/* A gate document as a list of findings, and last the names that block. */
+void output_gate(const struct json *gate, enum findings_shown shown);
 /* Wrapped at 78 columns behind `indent` blanks. */
 void output_wrapped(const char *text, int indent);
 /* One line that is overwritten on a terminal, printed now and then without. */

@@ -437,6 +437,31 @@ static void add_judgements(struct report_section *section,
 	}
 }
 
+/* What turned by itself, between the gates. */
+static void add_watched(struct report_section *section,
+			const struct json *watched)
+{
+	static const char *const columns[] = { "at", "check",	"from",
+					       "to", "finding", NULL };
+	struct report_table *table;
+
+	if (json_count(watched) == 0)
+		return;
+	table = add_table(section, "Watched checks, as they turned", columns);
+	for (const struct json *it = json_first(watched); it;
+	     it = json_next(it)) {
+		struct report_row *row = add_row(table);
+
+		put_time(row, 0, it, "at");
+		put(row, 1, MARK_CODE, text_of(it, "check"));
+		put(row, 2, MARK_NONE, text_of(it, "from"));
+		put(row, 3, json_get_bool(it, "alert") ? MARK_BAD : MARK_NONE,
+		    text_of(it, "to"));
+		put(row, 4, MARK_NONE, text_of(it, "summary"));
+		put_detail(row, it);
+	}
+}
+
 static void build_checks(struct report *report)
 {
 	static const char *const columns[] = { "at", "check",  "gate",
@@ -452,6 +477,7 @@ static void build_checks(struct report *report)
 	for (const struct json *it = json_first(gates); it; it = json_next(it))
 		if (is_last(it))
 			add_gate(section, it);
+	add_watched(section, json_get(report->data, "watched"));
 	if (json_count(waivers) == 0) {
 		say(section, MARK_NONE, "No finding was waived.");
 		return;

@@ -28,7 +28,9 @@ _tideover()
 		COMPREPLY=($(compgen -W "opening holding releasing trailing returning returned standing finished" -- "$cur"))
 		return ;;
 	start:--timeout) return ;;
-	start:--master-key) return ;;
+	start:--master-key)
+		COMPREPLY=($(compgen -f -- "$cur"))
+		return ;;
 	status:--wait)
 		COMPREPLY=($(compgen -W "opening holding releasing trailing returning returned standing finished" -- "$cur"))
 		return ;;
@@ -96,7 +98,9 @@ _tideover()
 	report:--output)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;
-	spool:--master-key) return ;;
+	spool:--master-key)
+		COMPREPLY=($(compgen -f -- "$cur"))
+		return ;;
 	rehearse:--keep)
 		COMPREPLY=($(compgen -f -- "$cur"))
 		return ;;

@@ -126,16 +126,18 @@ static void carried(void *ctx, enum smtp_stage stage,
 {
 	struct bounce *bounce = ctx;
 	char error[REASON_MAX];
+	char code[16] = ""; /* none: the session failed, and text says how */
 
 	if (reply->code / 100 != 2) {
-		snprintf(
-			error, sizeof(error),
-			"the relay %s said to the notification, at %s: %d %s%s",
-			bounce->relay, smtp_stage_name(stage), reply->code,
-			reply->text,
-			reply->code == 0 && stage == SMTP_STAGE_DOT ?
-				" (it may have taken it)" :
-				"");
+		if (reply->code)
+			snprintf(code, sizeof(code), "%d ", reply->code);
+		snprintf(error, sizeof(error),
+			 "the relay %s said to the notification, at %s: %s%s%s",
+			 bounce->relay, smtp_stage_name(stage), code,
+			 reply->text,
+			 reply->code == 0 && stage == SMTP_STAGE_DOT ?
+				 " (it may have taken it)" :
+				 "");
 		give_back(bounce, error);
 		return;
 	}

@@ -423,6 +423,31 @@ static void post_window_cancel(struct call *call)
 	reply_phase(call, result, &err);
 }
 
+/* Whether the gate has this row; else the request is answered. */
+static bool is_asked(struct call *call, enum gate gate, const char *name)
+{
+	const struct check *check = check_find(name);
+	const struct plan *plan = call->cutover->plan;
+	char text[160];
+
+	if (check && (check->when & (unsigned)gate) &&
+	    (check->plain || !plan->plain))
+		return true;
+	if (!check)
+		snprintf(text, sizeof(text),
+			 "no check is called '%.60s': tideover check names "
+			 "those of a gate",
+			 name);
+	else
+		snprintf(text, sizeof(text),
+			 "the gate %s of plan %s does not ask %s: tideover "
+			 "check names those of a gate",
+			 gate_name(gate), plan->name, name);
+	call_error(call->request, 400, text);
+	call_free(call);
+	return false;
+}
+
 static void check_done(void *ctx, struct cutover *cutover,
 		       const struct findings *findings, const struct err *err)
 {
@@ -449,18 +474,36 @@ static bool gate_of(struct call *call, enum gate *gate)
 	return false;
 }
 
+/* What the next finish, start or rollback would judge. */
+static enum gate next_gate(enum phase phase)
+{
+	switch (phase) {
+	case PHASE_PLANNED:
+	case PHASE_OPENING:
+		return GATE_START;
+	case PHASE_HOLDING:
+	case PHASE_RELEASING:
+		return GATE_FINISH;
+	case PHASE_RETURNING:
+		return GATE_ROLLBACK;
+	case PHASE_TRAILING:
+	case PHASE_RETURNED:
+	case PHASE_STANDING:
+	case PHASE_FINISHED:
+		break;
+	}
+	return GATE_CLOSE;
+}
+
 static void post_check(struct call *call)
 {
 	const char *only = json_get_text(call->body, "only");
-	enum gate gate;
+	enum gate gate = next_gate(call->cutover->phase);
 
-	if (!gate_of(call, &gate))
+	if (json_get_text(call->body, "gate") && !gate_of(call, &gate))
 		return;
-	if (only && !check_find(only)) {
-		call_error(call->request, 400, "no check has that name");
-		call_free(call);
+	if (only && !is_asked(call, gate, only))
 		return;
-	}
 	cutover_judge(call->cutover, gate, only, check_done, gate_begin(call));
 }
 
@@ -489,13 +532,14 @@ static void post_waive(struct call *call)
 
 	if (!gate_of(call, &gate))
 		return;
-	if (!check || !check_find(check) || !reason || !*reason) {
+	if (!check || !reason || !*reason) {
 		call_error(call->request, 400,
-			   "a waiver needs the name of a "
-			   "check and a reason");
+			   "a waiver needs the name of a check and a reason");
 		call_free(call);
 		return;
 	}
+	if (!is_asked(call, gate, check))
+		return;
 	cutover_waive(call->cutover, check, gate, call_by(call), reason,
 		      json_get_bool(call->body, "attest"), waive_done,
 		      gate_begin(call));
@@ -645,6 +689,21 @@ static verb_fn *find_plan_verb(struct call *call, const char *method,
 	return find_verb(plan_verbs, COUNT(plan_verbs), method, path);
 }
 
+static void no_plan(struct call *call)
+{
+	const struct daemon *daemon = call->daemon;
+	struct buf text = BUF_INIT;
+
+	buf_addf(&text, "plan '%s' is not under way here", call->plan);
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		buf_addf(&text, "%s %s", i ? "," : ", but",
+			 daemon->cutovers[i]->plan->name);
+	buf_adds(&text, ": tideover start begins one");
+	call_error(call->request, 404, buf_text(&text));
+	buf_release(&text);
+	call_free(call);
+}
+
 void control_stopped(struct http_request *request)
 {
 	call_error(request, 503, "tideoverd stops before it was ready");
@@ -683,10 +742,7 @@ void control_handle(void *ctx, struct http_request *request)
 	if (!fn) {
 		fn = find_plan_verb(call, method, path);
 		if (fn && !call->cutover) {
-			call_error(request, 404,
-				   "no such plan is under way "
-				   "here: tideover start it");
-			call_free(call);
+			no_plan(call);
 			return;
 		}
 	}

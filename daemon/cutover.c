@@ -627,6 +627,8 @@ int cutover_enter(struct cutover *cutover, enum phase phase, const char *by,
 	log_info("plan %s: %s", cutover->plan->name, phase_name(phase));
 	cutover->phase = phase;
 	cutover->since_ms = clock_wall_ms();
+	/* Nobody waits for that gate any more. */
+	findings_release(&cutover->last_gate);
 	if (phase == PHASE_RELEASING || phase == PHASE_RETURNING)
 		cutover_release_begin(cutover);
 	cutover_look(cutover);
@@ -754,7 +756,11 @@ void cutover_start(struct cutover *cutover, const char *by,
 		return;
 	}
 	if (cutover->phase == PHASE_FINISHED) {
-		refuse(wish, "start again");
+		err_set(&wish->err,
+			"plan %s is finished: tideover remove %s first, or "
+			"start it under another name",
+			cutover->plan->name, cutover->plan->name);
+		loop_post(cutover->env.loop, wish_now, wish);
 		return;
 	}
 	loop_post(cutover->env.loop, wish_now, wish); /* done before */
@@ -818,8 +824,8 @@ void cutover_rollback(struct cutover *cutover, const char *by,
 		return;
 	}
 	if (phase_may_enter(cutover->phase, PHASE_RETURNING, cutover->plan,
-			    &wish->err) < 0) {
-		loop_post(cutover->env.loop, wish_now, wish);
+			    NULL) < 0) {
+		refuse(wish, "roll back");
 		return;
 	}
 	wish->next = PHASE_RETURNING;
@@ -828,10 +834,19 @@ void cutover_rollback(struct cutover *cutover, const char *by,
 
 int cutover_abort(struct cutover *cutover, const char *by, struct err *err)
 {
+	if (cutover->phase == PHASE_PLANNED)
+		return 0;
+	if (cutover->phase != PHASE_OPENING)
+		return err_set(err,
+			       "the plan is %s: tideover rollback is the way "
+			       "back, where there is one",
+			       phase_name(cutover->phase));
 	for (size_t i = 0; i < cutover->plan->domain_count; i++)
 		if (cutover->domains[i].queue->ledger.accepted > 0)
-			return err_set(err, "mail was accepted already; use "
-					    "rollback");
+			return err_set(err,
+				       "mail was accepted already: let it go "
+				       "on, tideover start until the gate "
+				       "opens, then tideover rollback");
 	return cutover_enter(cutover, PHASE_PLANNED, by, err);
 }
 
@@ -863,6 +878,9 @@ int cutover_pause(struct cutover *cutover, const char *domain, const char *by,
 	struct json *data;
 	size_t at = 0;
 
+	if (cutover->phase == PHASE_FINISHED)
+		return err_set(err, "the plan is finished: it accepts no mail "
+				    "and nothing leaves");
 	if (domain && find_stop(cutover, domain, &at, err) < 0)
 		return -1;
 	if (!reason || !*reason)

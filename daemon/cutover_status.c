@@ -359,7 +359,7 @@ struct json *cutover_status(struct cutover *cutover, struct json *replies)
 /* The journal's lines, sorted into the report's sections. */
 struct sections {
 	struct json *phases, *gates, *waivers, *actions, *observations, *valves,
-		*ledgers, *starts, *canaries;
+		*ledgers, *starts, *canaries, *watched;
 };
 
 static int sort_line(void *ctx, const struct json *line)
@@ -384,6 +384,8 @@ static int sort_line(void *ctx, const struct json *line)
 	else if (strcmp(event, "valve") == 0 || strcmp(event, "breaker") == 0 ||
 		 strcmp(event, "health") == 0)
 		section = to->valves;
+	else if (strcmp(event, "check") == 0)
+		section = to->watched;
 	else if (strcmp(event, "ledger") == 0)
 		section = to->ledgers;
 	else if (slice_starts(slice(event), "canary"))
@@ -460,6 +462,7 @@ struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
 		.ledgers = json_array(),
 		.starts = json_array(),
 		.canaries = json_array(),
+		.watched = json_array(),
 	};
 	char *path = mem_printf("%s/journal.ndjson", cutover->dir);
 	struct json *json = json_object(), *journal = json_object();
@@ -485,6 +488,7 @@ struct json *cutover_report(struct cutover *cutover, struct json *uncertain,
 	json_put(json, "ledger_totals", to.ledgers);
 	json_put(json, "daemon_starts", to.starts);
 	json_put(json, "canaries", to.canaries);
+	json_put(json, "watched", to.watched);
 	json_put_text(json, "sandbox", cutover->env.sandbox);
 	json_put(json, "samples", samples_json(cutover));
 	json_put(json, "ledger", ledger);

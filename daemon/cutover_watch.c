@@ -303,12 +303,13 @@ static void judge(struct cutover *cutover, struct gate_run *run)
 			 cutover->plan->name, findings.open ? "open" : "shut");
 	}
 	run->done(run->ctx, cutover, &findings, NULL);
-	if (run->only || findings.open) {
-		findings_release(&findings);
-	} else {
+	if (!run->only &&
+	    (!findings.open || cutover->last_gate.gate == run->gate))
 		findings_release(&cutover->last_gate);
+	if (run->only || findings.open)
+		findings_release(&findings);
+	else
 		cutover->last_gate = findings;
-	}
 	free(run->only);
 	free(run);
 }

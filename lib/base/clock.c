@@ -170,8 +170,8 @@ int clock_parse(struct slice text, int64_t *wall_ms, struct err *err)
 	    !digits(&in, 2, &tm.tm_sec) || !fraction(&in, &ms) ||
 	    !offset(&in, &minutes) || in.len > 0)
 		return err_set(err,
-			       "'%.*s' is not a time like "
-			       "2026-12-05T22:00:00Z",
+			       "'%.*s' is not a time with its zone, like "
+			       "2026-12-05T22:00:00+01:00",
 			       (int)text.len, text.p);
 	tm.tm_year = year - 1900;
 	tm.tm_mon = month - 1;

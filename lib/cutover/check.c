@@ -174,6 +174,25 @@ bool gate_parse(const char *name, enum gate *gate)
 	return false;
 }
 
+const char *check_waive_gate(const struct check *check, enum gate gate)
+{
+	if (gate != GATE_PLAN && gate != (enum gate)GATE_WATCHED)
+		return gate_name(gate);
+	for (size_t i = 0; i < COUNT(gates); i++)
+		if (gates[i].gate != GATE_PLAN &&
+		    (check->when & (unsigned)gates[i].gate))
+			return gates[i].name;
+	return gate_name(GATE_PLAN);
+}
+
+char *check_attest_command(const struct check *check, enum gate gate)
+{
+	return mem_printf("%stideover waive PLAN %s --gate %s --attest --by "
+			  "NAME --reason \"what was seen, when\"",
+			  gate == GATE_PLAN ? "after the start, " : "",
+			  check->id, check_waive_gate(check, gate));
+}
+
 const struct check *check_find(const char *id)
 {
 	for (const struct check *check = checks; id && check->id; check++)
@@ -327,6 +346,21 @@ static void apply_waivers(const struct facts *facts, enum gate gate,
 	}
 }
 
+/* A command in a remedy can be run as it is printed: PLAN is this one. */
+static void name_plan(const struct plan *plan, struct finding *finding)
+{
+	const char *rest = finding->remedy, *word;
+	struct buf out = BUF_INIT;
+
+	while ((word = strstr(rest, " PLAN"))) {
+		buf_addf(&out, "%.*s %s", (int)(word - rest), rest, plan->name);
+		rest = word + strlen(" PLAN");
+	}
+	buf_adds(&out, rest);
+	free(finding->remedy);
+	finding->remedy = buf_take(&out);
+}
+
 static void ask(const struct check *check, const struct facts *facts,
 		enum gate gate, struct finding *finding)
 {
@@ -334,6 +368,7 @@ static void ask(const struct check *check, const struct facts *facts,
 	check->run(facts, gate, finding);
 	if (!finding->remedy)
 		finding->remedy = mem_dup("");
+	name_plan(facts->plan, finding);
 	if (!finding->evidence)
 		finding->evidence = json_array();
 }

@@ -59,6 +59,12 @@ struct check {
 
 extern const struct check checks[]; /* ended by a NULL id */
 const struct check *check_find(const char *id);
+/* Where a finding of this gate is waived: no daemon has the plan at GATE_PLAN,
+ * and nobody waits for what is watched. */
+const char *check_waive_gate(const struct check *check, enum gate gate);
+/* The command that attests it there, as a remedy ends: "tideover waive ..."; the
+ * caller frees it. */
+char *check_attest_command(const struct check *check, enum gate gate);
 
 /* A waiver names the finding it was given for by its fingerprint. */
 struct waiver {
@@ -116,7 +122,7 @@ struct json *findings_json(const struct findings *findings);
  * goes back so far, but not before the phase began. */
 int64_t check_trail_from(const struct facts *facts);
 
-/* For the check functions. */
+/* For the check functions.  In a remedy " PLAN" stands for the plan's name. */
 void finding_set(struct finding *finding, enum verdict verdict,
 		 const char *format, ...) __attribute__((format(printf, 3, 4)));
 void finding_remedy(struct finding *finding, const char *format, ...)

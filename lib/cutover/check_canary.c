@@ -232,16 +232,16 @@ static void attest(const struct facts *facts, enum gate gate,
 		   const char *look)
 {
 	struct json *json = json_object();
+	char *command;
 
 	json_put_text(json, "asked", "nobody: it cannot be seen from here");
 	json_put_time(json, "at", facts->now.wall_ms);
 	finding->evidence = json_array();
 	json_add(finding->evidence, json);
 	check_not_known(facts, finding, "%s", unknown);
-	finding_remedy(finding,
-		       "%s; then tideover waive PLAN %s --gate %s --attest "
-		       "--by NAME --reason \"what was seen, when\"",
-		       look, finding->check->id, gate_name(gate));
+	command = check_attest_command(finding->check, gate);
+	finding_remedy(finding, "%s; then %s", look, command);
+	free(command);
 }
 
 void check_canary_initial(const struct facts *facts, enum gate gate,

@@ -480,6 +480,23 @@ static void judge_spf(struct spf_walk *walk, const char *domain,
 				     domain));
 }
 
+/* Both systems send while the domain moves. */
+static void say_none(const char *domain, const struct spf_walk *walk,
+		     enum gate gate, struct tally *tally)
+{
+	const char *old = gate == GATE_CLOSE ? NULL : walk->old_include;
+
+	tally_add(
+		tally, VERDICT_WARN, mem_printf("%s has no SPF record", domain),
+		mem_printf("publish %s. TXT \"v=spf1 %s%s%s%s%s%s~all\" with "
+			   "all else that sends for it, each as ip4:ADDRESS "
+			   "or include:DOMAIN",
+			   domain, old ? "include:" : "", old ? old : "",
+			   old ? " " : "", walk->new_include ? "include:" : "",
+			   walk->new_include ? walk->new_include : "",
+			   walk->new_include ? " " : ""));
+}
+
 static void look_at_spf(const struct facts *facts, size_t at, enum gate gate,
 			struct tally *tally)
 {
@@ -513,12 +530,7 @@ static void look_at_spf(const struct facts *facts, size_t at, enum gate gate,
 				     domain->name, one));
 		free(one);
 	} else if (count == 0) {
-		tally_add(tally, VERDICT_WARN,
-			  mem_printf("%s has no SPF record", domain->name),
-			  mem_printf("publish %s. TXT \"v=spf1 %s%s -all\"",
-				     domain->name,
-				     walk.new_include ? "include:" : "mx",
-				     walk.new_include ? walk.new_include : ""));
+		say_none(domain->name, &walk, gate, tally);
 	} else {
 		walk_record(&walk, domain->name, text, 0);
 		judge_spf(&walk, domain->name, text, gate);

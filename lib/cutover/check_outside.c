@@ -236,7 +236,7 @@ void check_queue_reachable(const struct facts *facts, enum gate gate,
 {
 	bool read = facts->tenant.of[TENANT_OUTSIDE];
 	struct tally tally;
-	char *remedy;
+	char *remedy, *command;
 
 	tally_init(&tally);
 	json_add(tally.evidence, dialogues_json(facts));
@@ -253,14 +253,14 @@ void check_queue_reachable(const struct facts *facts, enum gate gate,
 	if (finding->verdict == VERDICT_UNKNOWN) {
 		remedy = finding->remedy;
 		finding->remedy = NULL;
+		command = check_attest_command(finding->check, gate);
 		finding_remedy(finding,
 			       "%s%sconnect from another network: 220, a known "
 			       "RCPT 250, an unknown one not 250; name what it "
 			       "said as a file under \"evidence\" "
-			       "(docs/checks.md), or tideover waive PLAN "
-			       "queue-reachable --gate %s --attest --by NAME "
-			       "--reason \"what was seen, when\"",
-			       remedy, *remedy ? "; " : "", gate_name(gate));
+			       "(docs/checks.md), or %s",
+			       remedy, *remedy ? "; " : "", command);
+		free(command);
 		free(remedy);
 	}
 	check_excuse(facts, finding);

@@ -183,9 +183,7 @@ static struct json *exports_json(const struct facts *facts)
 static const char look[] =
 	"list domainNameReferences and deletedItems (users, groups, contacts, "
 	"applications, soft-deleted mailboxes) and clear them, or name the JSON "
-	"of Get-Recipient or Get-MgDomainNameReference under \"old_evidence\"; "
-	"then tideover waive PLAN source-blockers --gate %s --attest --by NAME "
-	"--reason \"what was seen, when\"";
+	"of Get-Recipient or Get-MgDomainNameReference under \"old_evidence\"";
 
 /*
  * That something refers to it an export can show; that nothing does, it cannot:
@@ -197,6 +195,7 @@ void check_source_blockers(const struct facts *facts, enum gate gate,
 	const char *why = unusable(facts);
 	struct buf remedy = BUF_INIT;
 	struct tally tally;
+	char *command;
 
 	tally_init(&tally);
 	json_add(tally.evidence, exports_json(facts));
@@ -209,9 +208,10 @@ void check_source_blockers(const struct facts *facts, enum gate gate,
 		judge_source(facts, i, &tally);
 	tally_end(&tally, finding, "");
 	if (finding->verdict == VERDICT_UNKNOWN) {
-		buf_addf(&remedy, "%s%s", finding->remedy,
-			 *finding->remedy ? "; " : "");
-		buf_addf(&remedy, look, gate_name(gate));
+		command = check_attest_command(finding->check, gate);
+		buf_addf(&remedy, "%s%s%s; then %s", finding->remedy,
+			 *finding->remedy ? "; " : "", look, command);
+		free(command);
 		finding_remedy(finding, "%s", buf_text(&remedy));
 	}
 	buf_release(&remedy);

@@ -406,12 +406,11 @@ static void end(struct tally *tally, const struct facts *facts, enum gate gate,
 	tally_end(tally, finding, all_well);
 	if (finding->verdict == VERDICT_UNKNOWN) {
 		char *remedy = finding->remedy;
+		char *command = check_attest_command(finding->check, gate);
 
 		finding->remedy = NULL;
-		finding_remedy(finding,
-			       "%s (tideover waive PLAN %s --gate %s --attest "
-			       "--by NAME --reason TEXT)",
-			       remedy, finding->check->id, gate_name(gate));
+		finding_remedy(finding, "%s (%s)", remedy, command);
+		free(command);
 		free(remedy);
 	}
 	check_excuse(facts, finding);

@@ -240,13 +240,16 @@ static void start(struct timeline *timeline, const char *after)
 	int64_t at_ms = later(timeline->at_ms, timeline->plan->opens_ms);
 	struct json *json =
 		step(timeline, "Start the queue", "migration engineer", at_ms);
+	char *back;
 
 	json_put_text(json, "after", after);
 	command(timeline, json, "start");
 	json_put_text(json, "confirm", "no-open-relay");
-	json_put_text(json, "way_back",
-		      "tideover start --abort, as long as "
-		      "nothing was accepted");
+	back = mem_printf("tideover start %s --abort, as long as nothing was "
+			  "accepted",
+			  timeline->plan->path);
+	json_put_text(json, "way_back", back);
+	free(back);
 	timeline->at_ms = at_ms;
 }
 

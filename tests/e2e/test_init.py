@@ -76,6 +76,9 @@ def run(tap, folder):
                               .replace(".invalid", ".example"))
             errors = valid(folder, plan, state)
             tap.ok(not errors, f"and filled in it is whole: {errors}")
+        done, plan = init(folder, DOMAIN, "--json", *ask)
+        tap.ok(json.loads(done.stdout) == {"plan": f"{folder}/plan.json"},
+               f"--json names the file: {done.stdout.strip()}")
         done, plan = init(folder, "nothing.hosts.example", *ask)
         tap.ok(done.returncode == 1 and "nobody names an MX" in done.stderr,
                f"a domain without mail: {done.stderr.strip()}")

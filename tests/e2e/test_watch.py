@@ -39,9 +39,8 @@ def alerts(world, check):
 
 
 def turns(world, check):
-    actions = world.report()["operator_actions"]
-    return [(a["from"], a["to"], a["alert"]) for a in actions
-            if a["event"] == "check" and a["check"] == check]
+    return [(a["from"], a["to"], a["alert"])
+            for a in world.report()["watched"] if a["check"] == check]
 
 
 def evidence(tap, world):

@@ -2344,6 +2344,16 @@ static const struct {
 	/* A person looks; in a rehearsal there is nothing to look at. */
 	{ "queue-reachable", PARK, S, in_public, VERDICT_UNKNOWN, "--attest" },
 	{ "queue-reachable", PARK, S, nothing, VERDICT_WARN, "rehearsal" },
+	/* What a remedy says can be typed as it stands: no daemon knows the
+	 * plan before its start, and "watched" is no gate of a waiver. */
+	{ "queue-reachable", PARK, S, in_public, VERDICT_UNKNOWN,
+	  "tideover waive t queue-reachable --gate start" },
+	{ "queue-reachable", PARK, P, in_public, VERDICT_UNKNOWN,
+	  "after the start, tideover waive t queue-reachable --gate start" },
+	{ "target-trust", PARK, P, in_public, VERDICT_UNKNOWN,
+	  "after the start, tideover waive t target-trust --gate start" },
+	{ "domain-verified", PARK, W, in_public, VERDICT_UNKNOWN,
+	  "tideover waive t domain-verified --gate finish" },
 	{ "source-blockers", PARK, S, in_public, VERDICT_UNKNOWN, "--attest" },
 	{ "source-blockers", PARK, S, nothing, VERDICT_WARN, "rehearsal" },
 	{ "canary-initial", PARK, S, in_public, VERDICT_UNKNOWN, "--attest" },
@@ -2353,7 +2363,7 @@ static const struct {
 
 #define CANARY canary_text
 	{ "canary-initial", CANARY, S, canary_unsent, VERDICT_UNKNOWN,
-	  "tideover canary PLAN --initial" },
+	  "tideover canary t --initial" },
 	{ "canary-initial", CANARY, S, canary_accepted, VERDICT_WARN,
 	  "look into the inbox of pilot@tenant.example (not junk)" },
 	{ "canary-initial", CANARY, S, canary_refused, VERDICT_FAIL,

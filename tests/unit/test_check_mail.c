@@ -91,6 +91,13 @@ static const struct {
 	  OWN "include:_spf.google.com ~all\n" GOOGLE, VERDICT_WARN,
 	  "publish acme.example. TXT \"v=spf1 include:_spf.google.com "
 	  "include:spf.protection.outlook.com ~all\"" },
+	/* Both send while the domain moves, and others may. */
+	{ "spf", GATE_PLAN, GOOGLE_TO_M365, "acme.example TXT\n", VERDICT_WARN,
+	  "publish acme.example. TXT \"v=spf1 include:_spf.google.com "
+	  "include:spf.protection.outlook.com ~all\" with all else that sends" },
+	{ "spf", GATE_CLOSE, GOOGLE_TO_M365, "acme.example TXT\n", VERDICT_WARN,
+	  "publish acme.example. TXT \"v=spf1 "
+	  "include:spf.protection.outlook.com ~all\"" },
 	{ "spf", GATE_CLOSE, GOOGLE_TO_M365,
 	  OWN "include:_spf.google.com ~all\n" GOOGLE, VERDICT_FAIL,
 	  "lacks include:spf.protection.outlook.com" },
