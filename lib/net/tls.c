@@ -133,7 +133,7 @@ static void mark_file(const char *path, struct file_mark *mark)
 		return;
 	mark->inode = st.st_ino;
 	mark->size = st.st_size;
-	mark->changed = st.st_mtim;
+	mark->changed = st.st_ctim; /* so does chmod */
 }
 
 static bool same_mark(const struct file_mark *a, const struct file_mark *b)
@@ -143,16 +143,16 @@ static bool same_mark(const struct file_mark *a, const struct file_mark *b)
 	       a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
-/* The marks are taken first: a change while we read is seen next time. */
+/* The marks are taken first: a change while we read is seen next time.  What
+ * was no good is not read again until it changes. */
 static int load_server(struct tls_server *server, struct err *err)
 {
-	struct file_mark certificate, key;
 	SSL_CTX *ctx = server_ctx(server, err);
 
 	if (!ctx)
 		return -1;
-	mark_file(server->certificate_file, &certificate);
-	mark_file(server->key_file, &key);
+	mark_file(server->certificate_file, &server->certificate_mark);
+	mark_file(server->key_file, &server->key_mark);
 	if (load_pair(ctx, server->certificate_file, server->key_file, err) <
 	    0) {
 		SSL_CTX_free(ctx);
@@ -160,8 +160,6 @@ static int load_server(struct tls_server *server, struct err *err)
 	}
 	SSL_CTX_free(server->ctx);
 	server->ctx = ctx;
-	server->certificate_mark = certificate;
-	server->key_mark = key;
 	return 0;
 }
 

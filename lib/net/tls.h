@@ -35,8 +35,8 @@ int tls_selfsigned_write(const char *host, const char *certificate_file,
 struct tls_server *tls_server_share(struct tls_server *server);
 void tls_server_free(struct tls_server *server); /* NULL is fine */
 /*
- * Reads the files again if one of them is not the one that was read (another
- * inode, size or time of change), or always with `force`.  1: new sessions get
+ * Reads the files again if one of them is not the one that was tried last
+ * (another inode, size or time of change), or always with `force`.  1: new sessions get
  * the new certificate, sessions under way keep theirs; 0: nothing changed; -1
  * with err: the files do not fit together (they may be half written), and the
  * old certificate stays.
