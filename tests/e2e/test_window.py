@@ -95,6 +95,8 @@ def run(tap):
         added = world.must(0, "window", "add", "acme", "--from", moment(-1),
                            "--to", moment(3600), "--by", "anna", "--reason",
                            "new disks")
+        tap.ok(added["zone"] is None and added["changes"] is None,
+               "a window is told in one shape, with a zone or without")
         status, said = world.tideover("window", "add", "acme", "--from",
                                       moment(60), "--to", moment(120))
         tap.ok(status == 2 and "overlaps" in said["error"],
