@@ -127,6 +127,12 @@ def out_of_turn(tap, folder):
                f"and what blocks stands last: {said[-1]}")
         said = node.tideover("check", "--only", "clock", text=True)[1]
         tap.ok('"asked"' in said, "--only shows the evidence")
+        said = node.tideover("check", "--only", "queue-reachable",
+                             text=True)[1]
+        tap.ok(re.search('^ *tideover waive acme queue-reachable --gate start '
+                         '--attest --by NAME --reason "what was seen, when"$',
+                         said, re.M),
+               "a command of a remedy stands on one line, to be copied")
         said = node.tideover("status", text=True)[1]
         tap.ok("blocked by" in said and "warn " not in said,
                "the status has what blocked, and no warnings")
