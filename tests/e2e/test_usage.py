@@ -66,6 +66,8 @@ OUT_OF_TURN = [
      "the gate start of plan acme does not ask mx-final"),
     (1, "rollback", "cannot roll back: the plan is opening"),
     (1, "finish", "cannot finish: the plan is opening"),
+    (1, "queue show acme 01m8arqs8dt6q8tw0cmf", "no such envelope"),
+    (1, "queue export acme 01m8arqs8dt6q8tw0cmf", "no such envelope"),
     (1, "journal verfy", "plan 'verfy' has no journal in "),
 ]
 
