@@ -140,6 +140,21 @@ def out_of_turn(tap, folder):
         said = node.tideover("status", text=True)[1]
         tap.ok("blocked by" in said and "warn " not in said,
                "the status has what blocked, and no warnings")
+        if os.geteuid() == 0:
+            done = subprocess.run(
+                [f"{node.build}/tideover", "status", "--state", node.state],
+                capture_output=True, text=True, check=False, timeout=60,
+                user="nobody", extra_groups=[])
+            tap.ok(done.returncode == 4 and "for root and the user of "
+                   "tideoverd alone" in done.stderr,
+                   f"another user is told so: {done.stderr.strip()}")
+        with open(node.plan, "rb") as plan:
+            done = subprocess.run(
+                [f"{node.build}/tideover", "plan", "--json", "--state",
+                 node.state, "/dev/stdin"], input=plan.read(),
+                capture_output=True, check=False, timeout=60)
+        tap.ok(json.loads(done.stdout).get("plan") == "acme",
+               f"a plan may come through a pipe: {done.stderr.decode()}")
         for turn in ("start --abort", "start --abort again"):
             status, out, _ = node.tideover("start", node.plan, "--abort")
             tap.ok(status == 0 and json.loads(out)["phase"] == "planned",
