@@ -229,7 +229,7 @@ int cmd_plan(struct command_call *call)
 	}
 	if (invalid(call, path, buf_slice(&text)) < 0)
 		goto out;
-	plan = plan_load(path, &err);
+	plan = plan_parse(buf_slice(&text), path, &err);
 	if (!plan) {
 		output_error(call, status, "%s", err.text);
 		goto out;

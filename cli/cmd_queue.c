@@ -139,12 +139,18 @@ static int print_row(void *ctx, const struct json *row)
 	return 0;
 }
 
+struct showing {
+	struct command_call *call;
+	size_t count;
+};
+
 static int print_whole(void *ctx, const struct json *row)
 {
-	const struct command_call *call = ctx;
+	struct showing *showing = ctx;
 	struct buf text = BUF_INIT;
 
-	if (call->json) {
+	showing->count++;
+	if (showing->call->json) {
 		output_json(row);
 		return 0;
 	}
@@ -159,9 +165,25 @@ static int run_list(struct command_call *call, const char *plan)
 	return each_row(call, plan, NULL, false, print_row, call);
 }
 
+/* Of IDs that were named: silence would pass for an answer. */
+static int none_found(struct command_call *call, const char *plan)
+{
+	if (call->count <= FIRST_ID)
+		return EXIT_DONE;
+	return output_error(call, EXIT_FAILED,
+			    "plan '%s' has no such envelope: `tideover queue "
+			    "list %s` shows them",
+			    plan, plan);
+}
+
 static int run_show(struct command_call *call, const char *plan)
 {
-	return each_row(call, plan, NULL, true, print_whole, call);
+	struct showing showing = { .call = call };
+	int status = each_row(call, plan, NULL, true, print_whole, &showing);
+
+	if (status == EXIT_DONE && showing.count == 0)
+		status = none_found(call, plan);
+	return status;
 }
 
 /* export. */
@@ -194,6 +216,7 @@ static int run_export(struct command_call *call, const char *plan)
 	struct queue_export *export;
 	struct err err = ERR_INIT;
 	struct json *result;
+	double failed;
 	int status;
 
 	if (call->value[OPT_DRY_RUN])
@@ -207,9 +230,14 @@ static int run_export(struct command_call *call, const char *plan)
 		return output_error(call, EXIT_FAILED, "%s", err.text);
 	status = print_all(call, plan, export_row, export);
 	result = queue_export_end(export);
-	if (call->json)
+	failed = json_get_number(result, "failed", 0);
+	if (status == EXIT_DONE &&
+	    json_get_number(result, "messages", 0) + failed == 0)
+		status = none_found(call, plan);
+	/* A failure has told its own document. */
+	if (status == EXIT_DONE && call->json)
 		output_json(result);
-	if (status == EXIT_DONE && json_get_number(result, "failed", 0) > 0)
+	if (status == EXIT_DONE && failed > 0)
 		status = EXIT_FAILED;
 	json_free(result);
 	return status;

@@ -157,7 +157,7 @@ static void say_written(const struct command_call *call,
 				"the report, and do not sign it\n");
 }
 
-int cmd_report(struct command_call *call)
+static int make_report(struct command_call *call)
 {
 	int status = EXIT_FAILED;
 	char *plan = output_plan_name(
@@ -192,4 +192,17 @@ int cmd_report(struct command_call *call)
 	free(path);
 	free(plan);
 	return status;
+}
+
+int cmd_report(struct command_call *call)
+{
+	const char *format = call->value[OPT_FORMAT];
+
+	if (call->json && format && strcmp(format, "json") != 0 &&
+	    !call->value[OPT_OUTPUT])
+		return output_error(call, EXIT_USAGE,
+				    "report: --json has no room for --format "
+				    "%s on stdout: give --output PATH",
+				    format);
+	return make_report(call);
 }

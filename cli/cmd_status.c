@@ -40,6 +40,9 @@ static void print_vantages(const struct json *domain)
 		       error ? error : text_of(at, "mx"),
 		       json_get_number(at, "ttl", 0));
 	}
+	/* Of a plain standby plan the old set is the one to stay. */
+	if (strcmp(text_of(domain, "target"), "primary") == 0)
+		return;
 	if (!json_get_bool(horizon, "known"))
 		printf("    caches: not known how long the old MX set may "
 		       "live (give dns.old_ttl)\n");

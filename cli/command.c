@@ -322,7 +322,9 @@ const struct command commands[] = {
 	  1,
 	  1,
 	  "forget a finished plan",
-	  "Only a finished (or never started) plan whose queue is empty.",
+	  "Only a finished (or never started) plan whose queue is empty.  Its "
+	  "journal goes with it, and all that report tells: write the "
+	  "report first.",
 	  { OPT_NONE },
 	  false,
 	  cmd_remove },

@@ -129,6 +129,15 @@ static void print_replies(const struct json *status)
 	}
 }
 
+static void print_drained(const char *plan, const char *phase)
+{
+	printf("drained: the queue is empty, nothing is held, the ledger "
+	       "balances (%s)\n"
+	       "next: publish the MX records of the %s system alone; when no "
+	       "cache knows the queue any more, `tideover finish %s`\n",
+	       phase, strcmp(phase, "trailing") == 0 ? "new" : "old", plan);
+}
+
 static int outcome(struct command_call *call, const char *plan,
 		   const struct json *status)
 {
@@ -160,9 +169,7 @@ static int outcome(struct command_call *call, const char *plan,
 		       plan);
 	}
 	if (result == EXIT_DONE)
-		printf("drained: the queue is empty, nothing is held, the "
-		       "ledger balances (%s)\n",
-		       json_get_text(status, "phase"));
+		print_drained(plan, json_get_text(status, "phase"));
 	return result;
 }
 

@@ -91,13 +91,31 @@ int output_control(const struct command_call *call, enum control_result result,
 	return output_error(call, EXIT_FAILED, "%s", err->text);
 }
 
+/* A word, or a command as a whole: people copy it from the terminal. */
+static struct slice next_piece(struct slice *rest)
+{
+	struct slice whole = *rest, word = slice_split(rest, ' ');
+	bool quoted = false;
+	size_t end = word.len;
+
+	if (!slice_is(word, "tideover") && !slice_is(word, "(tideover"))
+		return word;
+	while (end < whole.len && (quoted || !strchr(";,)", whole.p[end])))
+		if (whole.p[end++] == '"')
+			quoted = !quoted;
+	while (end < whole.len && whole.p[end] != ' ')
+		end++;
+	*rest = slice_from(whole, end < whole.len ? end + 1 : end);
+	return slice_of(whole.p, end);
+}
+
 void output_wrapped(const char *text, int indent)
 {
 	struct slice rest = slice(text);
 	int column = 0;
 
 	while (rest.len > 0) {
-		struct slice word = slice_split(&rest, ' ');
+		struct slice word = next_piece(&rest);
 
 		if (column > 0 && column + 1 + (int)word.len > 78) {
 			putchar('\n');

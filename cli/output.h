@@ -41,7 +41,7 @@ enum findings_shown {
 };
 /* A gate document as a list of findings, and last the names that block. */
 void output_gate(const struct json *gate, enum findings_shown shown);
-/* Wrapped at 78 columns behind `indent` blanks. */
+/* Wrapped at 78 columns behind `indent` blanks; a command is not broken. */
 void output_wrapped(const char *text, int indent);
 /* One line that is overwritten on a terminal, printed now and then without. */
 void output_progress(const char *text);

@@ -43,6 +43,11 @@ static int make_dirs(struct rehearsal *r, struct err *err)
 		r->dir = mem_dup(template);
 	}
 	r->state = mem_printf("%s/state", r->dir);
+	if (file_exists(r->state))
+		return err_set(err,
+			       "%s has a rehearsal already: give --keep "
+			       "another folder",
+			       keep);
 	r->socket = control_socket(r->state);
 	r->plan_path = mem_printf("%s/plan.json", r->dir);
 	r->report_path = mem_printf("%s/report.html", r->dir);

@@ -116,7 +116,10 @@ int spawn_daemon(const struct command_call *call, struct err *err)
 		}
 		if (waitpid(pid, &status, WNOHANG) == pid) {
 			if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-				err_set(err, "%s cannot be run", path);
+				err_set(err,
+					"%s cannot be run: put it beside "
+					"tideover, or start it yourself",
+					path);
 			else
 				why_it_ended(log, err);
 			break;

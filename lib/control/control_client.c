@@ -1,5 +1,6 @@
 #include "control/control_client.h"
 #include "net/http.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,16 +29,29 @@ char *control_socket(const char *state_dir)
 	return mem_printf("%s/control.sock", state_dir);
 }
 
+static enum control_result unreachable(const char *socket, struct err *err)
+{
+	/* One may run there all the same: nobody should start another. */
+	if (access(socket, W_OK) < 0 && errno == EACCES)
+		err_set(err,
+			"%s is for root and the user of tideoverd alone: use "
+			"sudo, or another --state",
+			socket);
+	else
+		err_prefix(err, "no tideoverd answers (start one with "
+				"`tideover start PLAN`)");
+	return CONTROL_UNREACHABLE;
+}
+
 static enum control_result result_of(enum http_result result, int status,
+				     const char *socket,
 				     const struct json *answer, struct err *err)
 {
 	const char *error = json_get_text(answer, "error");
 
 	switch (result) {
 	case HTTP_UNREACHABLE:
-		err_prefix(err, "no tideoverd answers (start one with "
-				"`tideover start PLAN`)");
-		return CONTROL_UNREACHABLE;
+		return unreachable(socket, err);
 	case HTTP_TIMEOUT:
 		return CONTROL_TIMEOUT;
 	case HTTP_FAILED:
@@ -77,7 +91,7 @@ enum control_result control_call(const char *socket, const char *method,
 		&status, &out, err);
 	if (result == HTTP_OK)
 		parsed = json_parse(buf_slice(&out), err);
-	outcome = result_of(result, status, parsed, err);
+	outcome = result_of(result, status, socket, parsed, err);
 	if (outcome == CONTROL_OK && !parsed)
 		outcome = CONTROL_FAILED;
 	if (outcome == CONTROL_OK && answer) {
@@ -165,7 +179,8 @@ stream(const char *socket, const char *method, const char *path,
 		err_set(err, "%s", json_get_text(lines->error, "error"));
 		return CONTROL_FAILED;
 	}
-	return result_of(result, status, lines ? lines->error : NULL, err);
+	return result_of(result, status, socket, lines ? lines->error : NULL,
+			 err);
 }
 
 enum control_result control_bytes(const char *socket, const char *path,

@@ -106,7 +106,11 @@ void check_queue_cert(const struct facts *facts, enum gate gate,
 		tally_add(&tally, VERDICT_UNKNOWN,
 			  mem_dup("the queue's listener was not asked"),
 			  mem_dup(*why ? why :
-					 "ask again while tideoverd runs"));
+				  facts->plan->queue_mx.certificate_file ?
+					 "ask again while tideoverd runs" :
+					 "name its certificate in the plan, "
+					 "queue_mx.tls, or ask again while "
+					 "tideoverd runs"));
 	for (size_t i = 0; check_shown(facts, i, &shown); i++) {
 		struct finding one = { .check = finding->check };
 

@@ -447,7 +447,7 @@ static void plain(struct timeline *timeline)
 	struct json *json;
 
 	timeline->at_ms = timeline->facts->now.wall_ms;
-	start(timeline, "now");
+	start(timeline, "");
 	json = step(timeline, "Add the queue as an extra MX", "DNS operator",
 		    timeline->at_ms);
 	json_put_text(json, "after", "the phase is standing");

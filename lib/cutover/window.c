@@ -202,8 +202,12 @@ struct json *window_json(const struct window *window)
 	json_put_time(json, "from", window->from_ms);
 	json_put_time(json, "to", window->to_ms);
 	json_put_bool(json, "weekly", window->weekly);
-	if (window->zone.name)
+	if (window->zone.name) {
 		zone_put(&window->zone, json);
+	} else {
+		json_put(json, "zone", NULL);
+		json_put(json, "changes", NULL);
+	}
 	json_put_text(json, "by", window->by);
 	json_put_text(json, "reason", window->reason);
 	return json;

@@ -4,10 +4,11 @@ rollback, with a real Postfix at either end (TAP)."""
 import glob
 import os
 import shutil
+import subprocess
 import sys
 
 import peers
-from cutover import (DOMAIN, NEW, OLD, QUEUE, Client, Tap,
+from cutover import (DOMAIN, NEW, OLD, QUEUE, ROOT, VARIANT, Client, Tap,
                      World, blocking, findings, listed)
 from peers import wait_for
 
@@ -182,6 +183,13 @@ def rollback(tap):
                kept(world.new, "box1") == [],
                "rollback sends the queue to the old system, in order")
         tap.ok(world.status()["phase"] == "returned", "phase returned")
+        told = subprocess.run(
+            [f"{ROOT}/build/{VARIANT}/tideover", "rollback", "--state",
+             world.state], capture_output=True, text=True, check=False,
+            timeout=60).stdout
+        tap.ok("drained: " in told and
+               "next: publish the MX records of the old system" in told,
+               "asked again, rollback says what comes next")
         wait_for("every vantage sees the old set",
                  lambda: world.views() == {"old"})
         wait_for("the gate close has but what a person signs for",

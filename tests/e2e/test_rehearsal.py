@@ -20,7 +20,7 @@ def canaries(plan):
 
 def main():
     plans = sys.argv[1:] or PLANS
-    print(f"1..{len(plans)}")
+    print(f"1..{len(plans) + 1}")
     bad = 0
     for number, plan in enumerate(plans, 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -43,6 +43,16 @@ def main():
         if not good:
             print(run.stdout[-2000:], run.stderr[-4000:], sep="\n",
                   file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(f"{folder}/state")
+        run = subprocess.run(
+            [f"build/{VARIANT}/tideover", "rehearse", "--keep", folder,
+             plans[0]], capture_output=True, text=True, timeout=60,
+            check=False)
+    good = run.returncode == 2 and "give --keep another" in run.stderr
+    bad += not good
+    print(f"{'ok' if good else 'not ok'} {len(plans) + 1} - a folder that was "
+          f"used is left alone: {run.stderr.strip()}")
     return 1 if bad else 0
 
 

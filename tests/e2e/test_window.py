@@ -3,11 +3,12 @@
 import datetime
 import os
 import shutil
+import subprocess
 import sys
 import time
 
 import peers
-from cutover import OLD, QUEUE, Client, Later, Tap, World
+from cutover import OLD, QUEUE, ROOT, VARIANT, Client, Later, Tap, World
 from peers import wait_for
 
 
@@ -83,6 +84,12 @@ def run(tap):
         wait_for("mail is passed on while the primary is well",
                  lambda: ledger(world)["delivered"] == 1)
         tap.ok(True, "mail is passed on while the primary is well")
+        told = subprocess.run(
+            [f"{ROOT}/build/{VARIANT}/tideover", "status", "--state",
+             world.state], capture_output=True, text=True, check=False,
+            timeout=60).stdout
+        tap.ok("to primary" in told and "old MX set" not in told,
+               "the status counts no caches of a set that is to stay")
 
         status, said = world.tideover("window", "add", "acme", "--from",
                                       moment(-20), "--to", moment(-10))
@@ -95,6 +102,8 @@ def run(tap):
         added = world.must(0, "window", "add", "acme", "--from", moment(-1),
                            "--to", moment(3600), "--by", "anna", "--reason",
                            "new disks")
+        tap.ok(added["zone"] is None and added["changes"] is None,
+               "a window is told in one shape, with a zone or without")
         status, said = world.tideover("window", "add", "acme", "--from",
                                       moment(60), "--to", moment(120))
         tap.ok(status == 2 and "overlaps" in said["error"],
