@@ -58,6 +58,10 @@ struct index_live {
 	struct spool_place place;
 	uint64_t body_bytes;
 	uint64_t begin; /* an attempt began and never ended */
+	/* Attempts whose data was not taken though the recipient was, and when
+	 * the first was. */
+	uint32_t data_deferrals;
+	int64_t stuck_since_ms;
 };
 /*
  * What lives of a plan after a sequence, as it is once everything that was put

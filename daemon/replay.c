@@ -654,6 +654,17 @@ static void resolve(struct replay *replay)
 
 /* The pump: idle sessions first, then new ones, then a time to come back. */
 
+/* What sleeps and is due comes into memory, be there a session or not. */
+static void look_at_feeds(struct replay *replay, int64_t now_ms)
+{
+	list_each (it, next, &replay->feeds) {
+		struct feed *feed = list_entry(it, struct feed, link);
+
+		if (feed->open)
+			queue_look(feed->domain, now_ms);
+	}
+}
+
 static size_t due_mailboxes(const struct replay *replay, int64_t now_ms)
 {
 	size_t due = 0;
@@ -730,6 +741,7 @@ static void pump(void *ctx)
 	int busy = 0;
 
 	leave_behind(replay);
+	look_at_feeds(replay, wall);
 	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 

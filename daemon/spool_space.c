@@ -347,7 +347,7 @@ static bool copy_is_kept(const struct spool_space *space,
 				   (int64_t)json_get_number(row, "last_ms", 0));
 }
 
-/* Whether something lives in it that is not in memory: it was never claimed,
+/* Whether something lives in it that was never in memory: it was never claimed,
  * so there is more like it, and the segment's time will come. */
 static bool has_rest(const struct spool_space *space)
 {
@@ -358,8 +358,8 @@ static bool has_rest(const struct spool_space *space)
 		double live = json_get_number(row, "live_sequence", 0);
 
 		if (live > 0 &&
-		    !backlog_has(space->backlog, json_get_text(row, "plan"),
-				 (uint64_t)live))
+		    !backlog_reaches(space->backlog, json_get_text(row, "plan"),
+				     (uint64_t)live))
 			return true;
 	}
 	return false;
