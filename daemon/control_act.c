@@ -158,8 +158,9 @@ static void answer(struct work *work)
 			work->selected > chosen ?
 				(double)(work->selected - chosen) :
 				0);
-	json_put(body, "envelopes", json_copy(work->listed));
-	json_put(body, "refused", json_copy(work->refused));
+	json_put(body, "envelopes", work->listed);
+	json_put(body, "refused", work->refused);
+	work->listed = work->refused = NULL;
 	note_end(work, NULL);
 	if (!work->dry_run)
 		cutover_look(work->call->cutover);
