@@ -177,13 +177,14 @@ static void tidy(struct backlog_plan *plan, size_t most)
 			    roomy(backlog), slept, plan);
 }
 
-/* `these` is taken over. */
-static void wake_these(struct backlog_plan *plan, uint64_t *these, size_t count)
+/* `these` is taken over; about `max` envelopes of them come, the oldest. */
+static void wake_these(struct backlog_plan *plan, uint64_t *these, size_t count,
+		       size_t max)
 {
 	plan->waking = asked_new(plan);
 	plan->waking->these = these;
 	plan->waking->count = count;
-	index_these(plan->backlog->index, plan->name, these, count, woke,
+	index_these(plan->backlog->index, plan->name, these, count, max, woke,
 		    plan->waking);
 }
 
@@ -198,7 +199,7 @@ static bool wake_asleep(struct backlog_plan *plan, const uint64_t *sequences,
 		if (sequences_has(&plan->asleep, sequences[i]))
 			these[asleep++] = sequences[i];
 	if (asleep > 0)
-		wake_these(plan, these, asleep);
+		wake_these(plan, these, asleep, SIZE_MAX);
 	else
 		free(these);
 	return asleep > 0;
@@ -221,7 +222,7 @@ static void wake(struct backlog_plan *plan)
 	else
 		loop_timer_arm(backlog->tidier, ROOM_MS);
 	if (count > 0)
-		wake_these(plan, these, count);
+		wake_these(plan, these, count, max);
 	else
 		free(these);
 }
@@ -630,7 +631,7 @@ static void woke(void *ctx, const struct index_page *page,
 
 	if (plan && !err) {
 		take(plan, page->at, page->count, UINT64_MAX, false);
-		if (is_missing(plan, asked, &missing))
+		if (!page->more && is_missing(plan, asked, &missing))
 			err = &missing;
 	}
 	asked_free(asked);

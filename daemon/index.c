@@ -914,8 +914,8 @@ void index_page(struct index *index, const char *plan, uint64_t after_sequence,
 }
 
 void index_these(struct index *index, const char *plan,
-		 const uint64_t *sequences, size_t count, index_page_fn *done,
-		 void *ctx)
+		 const uint64_t *sequences, size_t count, size_t max,
+		 index_page_fn *done, void *ctx)
 {
 	struct op *op = op_ask(index, OP_PAGE, plan, ctx);
 	struct buf list = BUF_INIT;
@@ -926,7 +926,7 @@ void index_these(struct index *index, const char *plan,
 	buf_addf(&list, "%s", count == 0 ? "[]" : "]");
 	op->ask->select.ids = mem_dup(buf_text(&list));
 	buf_release(&list);
-	op->ask->max = SIZE_MAX;
+	op->ask->max = max;
 	op->ask->paged = done;
 	push(index, op);
 }

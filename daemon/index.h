@@ -78,10 +78,10 @@ typedef void index_page_fn(void *ctx, const struct index_page *page,
 			   const struct err *err);
 void index_page(struct index *index, const char *plan, uint64_t after_sequence,
 		size_t max, index_page_fn *done, void *ctx);
-/* The same of these messages, in any order; none of them twice. */
+/* The same of these messages, the oldest first; some may stand there twice. */
 void index_these(struct index *index, const char *plan,
-		 const uint64_t *sequences, size_t count, index_page_fn *done,
-		 void *ctx);
+		 const uint64_t *sequences, size_t count, size_t max,
+		 index_page_fn *done, void *ctx);
 
 /* One record of the spool, in the order of the log.  Copies what it keeps.
  * The same record twice changes nothing (a scan may overlap). */

@@ -223,35 +223,57 @@ static bool is_before(const struct queue_envelope *a,
 	return a->index < b->index;
 }
 
-/* Almost always at the end; at the front while the index is read back.
- * `offset` is that of the link in an envelope. */
-static void insert_in_order(struct queue_envelope *envelope, struct list *list,
-			    size_t offset)
+static struct queue_envelope *of_line(struct list *link)
+{
+	return list_entry(link, struct queue_envelope, line);
+}
+
+static struct queue_envelope *of_all(struct list *link)
+{
+	return list_entry(link, struct queue_envelope, all);
+}
+
+/*
+ * Almost always at the end; at the front while the index is read back.  What
+ * wakes up comes in order, to somewhere in between: behind the one before it,
+ * `hint`.
+ */
+static void insert_in_order(struct queue_envelope *envelope, struct list *link,
+			    struct list *list, struct list *hint,
+			    struct queue_envelope *(*of)(struct list *link))
 {
 	struct list *at = list->prev;
 
-#define entry_at(it) ((struct queue_envelope *)(void *)((char *)(it)-offset))
-	if (!list_is_empty(list) && is_before(envelope, entry_at(list->next)))
+	if (!list_is_empty(list) && is_before(envelope, of(list->next)))
 		at = list;
-	while (at != list && is_before(envelope, entry_at(at)))
+	else if (hint && !is_before(envelope, of(hint)))
+		for (at = hint;
+		     at->next != list && !is_before(envelope, of(at->next));
+		     at = at->next)
+			;
+	while (at != list && is_before(envelope, of(at)))
 		at = at->prev;
-#undef entry_at
-	list_insert_before(at->next,
-			   (struct list *)(void *)((char *)envelope + offset));
+	list_insert_before(at->next, link);
 }
 
 static void line_insert(struct queue_envelope *envelope, struct list *line,
-			struct list *all)
+			struct list *all, struct list **hint)
 {
-	insert_in_order(envelope, line, offsetof(struct queue_envelope, line));
-	insert_in_order(envelope, all, offsetof(struct queue_envelope, all));
+	bool at_end =
+		list_is_empty(all) || !is_before(envelope, of_all(all->prev));
+
+	insert_in_order(envelope, &envelope->line, line, NULL, of_line);
+	insert_in_order(envelope, &envelope->all, all, at_end ? NULL : *hint,
+			of_all);
+	*hint = &envelope->all;
 }
 
 static void line_enter(struct queue_envelope *envelope)
 {
 	struct queue_mailbox *mailbox = envelope->mailbox;
 
-	line_insert(envelope, &mailbox->line, &mailbox->domain->waiting);
+	line_insert(envelope, &mailbox->line, &mailbox->domain->waiting,
+		    &mailbox->domain->waiting_hint);
 	count_line(mailbox, mailbox->moves, 1);
 }
 
@@ -259,7 +281,8 @@ static void held_enter(struct queue_envelope *envelope)
 {
 	struct queue_mailbox *mailbox = envelope->mailbox;
 
-	line_insert(envelope, &mailbox->held, &mailbox->domain->held);
+	line_insert(envelope, &mailbox->held, &mailbox->domain->held,
+		    &mailbox->domain->held_hint);
 	mailbox->domain->here_held++;
 }
 
@@ -269,6 +292,10 @@ static void line_leave(struct queue_envelope *envelope)
 	struct queue_mailbox *mailbox = envelope->mailbox;
 
 	list_remove(&envelope->line);
+	if (mailbox->domain->waiting_hint == &envelope->all)
+		mailbox->domain->waiting_hint = NULL;
+	if (mailbox->domain->held_hint == &envelope->all)
+		mailbox->domain->held_hint = NULL;
 	list_remove(&envelope->all);
 	if (envelope->held)
 		mailbox->domain->here_held--;

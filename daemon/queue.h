@@ -98,6 +98,8 @@ struct queue_domain {
 	struct queue_heap later; /* by next_ms of the first in line */
 	struct list waiting;	 /* envelopes by sequence */
 	struct list held;
+	/* Where the last of them came in, or NULL. */
+	struct list *waiting_hint, *held_hint;
 	struct queue_ledger ledger;
 	uint64_t bytes; /* of waiting and held, per envelope, here or not */
 	/* In memory: envelopes in lines, of them in lines that move, and held. */
