@@ -61,7 +61,7 @@ struct backlog {
 	void *ctx;
 	struct list plans;
 	struct loop_timer *timer, *tidier;
-	bool stays; /* nothing falls asleep */
+	bool frozen;
 };
 
 static void came(void *ctx, const struct index_page *page,
@@ -134,7 +134,8 @@ static void ask(struct backlog_plan *plan)
 {
 	struct backlog *backlog = plan->backlog;
 
-	if (plan->edge == UINT64_MAX || plan->asked || plan->failed)
+	if (plan->edge == UINT64_MAX || plan->asked || plan->failed ||
+	    backlog->frozen)
 		return;
 	plan->asked = asked_new(plan);
 	index_page(backlog->index, plan->name, plan->edge, page_size(backlog),
@@ -172,7 +173,7 @@ static void tidy(struct backlog_plan *plan, size_t most)
 	if (queue_here(backlog->queue, plan->name) < most)
 		return;
 	loop_timer_arm(backlog->tidier, TIDY_MS);
-	if (!backlog->stays && index_health(backlog->index) == INDEX_WELL)
+	if (!backlog->frozen && index_health(backlog->index) == INDEX_WELL)
 		queue_sleep(backlog->queue, plan->name, backlog->most,
 			    roomy(backlog), slept, plan);
 }
@@ -212,7 +213,8 @@ static void wake(struct backlog_plan *plan)
 	size_t max = page_size(backlog), count;
 	uint64_t *these;
 
-	if (plan->waking || plan->failed || plan->asleep.count == 0)
+	if (plan->waking || plan->failed || plan->asleep.count == 0 ||
+	    backlog->frozen)
 		return;
 	these = mem_alloc(max * sizeof(*these));
 	count = queue_wanted(backlog->queue, plan->name, these, max);
@@ -248,6 +250,16 @@ static void tidy_all(void *ctx)
 	}
 }
 
+static void fetch_on(struct backlog_plan *plan);
+
+static void ask_again(struct backlog_plan *plan)
+{
+	plan->failed = false;
+	ask(plan);
+	wake(plan);
+}
+
+/* After a failure, and after a thaw. */
 static void again(void *ctx)
 {
 	struct backlog *backlog = ctx;
@@ -256,11 +268,10 @@ static void again(void *ctx)
 		struct backlog_plan *plan =
 			list_entry(it, struct backlog_plan, link);
 
-		if (plan->failed) {
-			plan->failed = false;
-			ask(plan);
-			wake(plan);
-		}
+		if (plan->failed)
+			ask_again(plan);
+		fetch_on(plan);
+		queue_tell(backlog->queue, plan->name);
 	}
 }
 
@@ -387,18 +398,33 @@ bool backlog_has(const struct backlog *backlog, const char *name,
 	       !sequences_has(&plan->asleep, sequence);
 }
 
-void backlog_stay(struct backlog *backlog, bool stays)
+bool backlog_sleeps(const struct backlog *backlog, const char *name,
+		    uint64_t sequence)
 {
-	backlog->stays = stays;
+	const struct backlog_plan *plan = find(backlog, name);
+
+	return plan && sequences_has(&plan->asleep, sequence);
 }
 
-void backlog_wake(struct backlog *backlog, const char *name,
-		  const uint64_t *sequences, size_t count)
+bool backlog_freeze(struct backlog *backlog)
 {
-	struct backlog_plan *plan = find(backlog, name);
+	backlog->frozen = true;
+	list_each (it, next, &backlog->plans) {
+		const struct backlog_plan *plan =
+			list_entry(it, struct backlog_plan, link);
 
-	if (plan && !plan->waking && !plan->failed)
-		wake_asleep(plan, sequences, count);
+		if (plan->asked || plan->waking)
+			return false;
+	}
+	return true;
+}
+
+void backlog_thaw(struct backlog *backlog)
+{
+	if (!backlog->frozen)
+		return;
+	backlog->frozen = false;
+	loop_timer_arm(backlog->timer, 0);
 }
 
 /* Into memory. */
@@ -528,7 +554,7 @@ static void fetch_on(struct backlog_plan *plan)
 		list_append(&plan->fetches, &fetch->link);
 		if (fetch->sequence > plan->edge)
 			ask(plan);
-		else if (!plan->waking &&
+		else if (!plan->waking && !plan->backlog->frozen &&
 			 !wake_asleep(plan, fetch->these, fetch->count))
 			fetch_end(fetch, NULL);
 	}

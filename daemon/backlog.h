@@ -73,12 +73,13 @@ bool backlog_reaches(const struct backlog *backlog, const char *plan,
 /* The same, but for those asleep. */
 bool backlog_has(const struct backlog *backlog, const char *plan,
 		 uint64_t sequence);
-/* Nothing falls asleep meanwhile: what lives in a segment is looked at. */
-void backlog_stay(struct backlog *backlog, bool stays);
-/* Those of them that sleep come into memory soon, unless others are on their
- * way just now. */
-void backlog_wake(struct backlog *backlog, const char *plan,
-		  const uint64_t *sequences, size_t count);
+/* Whether it is one of those asleep. */
+bool backlog_sleeps(const struct backlog *backlog, const char *plan,
+		    uint64_t sequence);
+/* Nothing is read any more, falls asleep or wakes until it thaws: somebody moves
+ * what lives.  False: some is on its way yet, ask again soon. */
+bool backlog_freeze(struct backlog *backlog);
+void backlog_thaw(struct backlog *backlog);
 /*
  * Looks at everything up to this sequence (UINT64_MAX: all that is accepted by
  * now): it is in memory, or sleeps.  Then those of `sequences` that sleep come

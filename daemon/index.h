@@ -146,8 +146,8 @@ void index_copies(struct index *index, const struct index_select *select,
 void index_count(struct index *index, const struct index_select *select,
 		 index_json_fn *done, void *ctx);
 /* Per plan with messages in a segment: [{"plan","count","last_ms",
- * "live_sequence","live"}]: so many were delivered, the last of them then, the
- * sequence of the youngest that lives (0: none), and those of all, by commas. */
+ * "live_sequence"}]: so many were delivered, the last of them then, and the
+ * sequence of the youngest that lives (0: none). */
 void index_segment_copies(struct index *index, uint32_t segment,
 			  index_json_fn *done, void *ctx);
 /* Messages that are a side file, in the segments from `segment` on:

@@ -472,8 +472,7 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 	static const char sql[] =
 		"SELECT m.plan, count(DISTINCT iif(e.state = 2, m.seq, NULL)),"
 		" max(iif(e.state = 2, e.ended, 0)),"
-		" max(iif(e.state < 2, m.seq, 0)),"
-		" group_concat(DISTINCT iif(e.state < 2, m.seq, NULL))"
+		" max(iif(e.state < 2, m.seq, 0))"
 		" FROM message m JOIN envelope e USING(seq)"
 		" WHERE m.segment = ?1 GROUP BY m.plan";
 	sqlite3_stmt *stmt = NULL;
@@ -492,8 +491,6 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 		json_put_number(row, "last_ms", sqlite3_column_double(stmt, 2));
 		json_put_number(row, "live_sequence",
 				sqlite3_column_double(stmt, 3));
-		json_put_text(row, "live",
-			      text_at(stmt, 4) ? text_at(stmt, 4) : "");
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);

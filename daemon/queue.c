@@ -1105,7 +1105,6 @@ static void message_sleep(struct queue *queue, struct queue_message *message)
 	for (size_t i = 0; i < message->envelope_room; i++)
 		if (message->envelopes[i])
 			envelope_sleep(message->envelopes[i]);
-	queue->live[message->place.segment].asleep++;
 	message->placed = false;
 	message_drop(queue, message);
 }
@@ -1189,6 +1188,11 @@ static void tell_needs(void *ctx, struct slice key, void *value)
 	}
 }
 
+void queue_tell(struct queue *queue, const char *plan)
+{
+	map_each(&queue->domains, tell_needs, (void *)(uintptr_t)plan);
+}
+
 void queue_sleep(struct queue *queue, const char *plan, uint64_t most,
 		 uint64_t least, void (*slept)(void *ctx, uint64_t sequence),
 		 void *ctx)
@@ -1205,7 +1209,7 @@ void queue_sleep(struct queue *queue, const char *plan, uint64_t most,
 			     slept, ctx);
 	}
 	queue->sleeping = false;
-	map_each(&queue->domains, tell_needs, (void *)(uintptr_t)plan);
+	queue_tell(queue, plan);
 }
 
 void queue_wake(struct queue *queue, const struct spool_place *place,
@@ -1216,7 +1220,19 @@ void queue_wake(struct queue *queue, const struct spool_place *place,
 
 	assert(place->segment < queue->live_count);
 	leave_place(queue, &message);
-	queue->live[place->segment].asleep--;
+}
+
+void queue_move_asleep(struct queue *queue, uint32_t from_segment,
+		       const struct spool_place *place, uint64_t body_bytes)
+{
+	/* As little of it as has a place. */
+	struct queue_message message = { .place = { .segment = from_segment,
+						    .body = place->body },
+					 .body_bytes = body_bytes };
+
+	leave_place(queue, &message);
+	message.placed = false;
+	queue_set_place(queue, &message, place);
 }
 
 struct queue_woken queue_wake_envelope(struct queue_domain *domain,

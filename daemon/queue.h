@@ -160,6 +160,11 @@ void queue_sleep(struct queue *queue, const char *plan, uint64_t most,
  * slept, whatever the index said meanwhile, and when it may go. */
 void queue_wake(struct queue *queue, const struct spool_place *place,
 		uint64_t body_bytes);
+/* The record of one that sleeps was moved. */
+void queue_move_asleep(struct queue *queue, uint32_t from_segment,
+		       const struct spool_place *place, uint64_t body_bytes);
+/* `thin` and `want` run where they are due. */
+void queue_tell(struct queue *queue, const char *plan);
 struct queue_woken {
 	enum dormant_kind kind; /* DORMANT_NONE: it did not */
 	int64_t due_ms;
@@ -206,10 +211,10 @@ void queue_count_accepted(struct queue_domain *domain, uint64_t bytes);
 /* Where its record lies, now or after it was moved. */
 void queue_set_place(struct queue *queue, struct queue_message *message,
 		     const struct spool_place *place);
-/* Messages of the queue whose record lies in this segment, and their bytes; of
- * them those that sleep. */
+/* Messages of the queue whose record lies in this segment, asleep or not, and
+ * their bytes. */
 struct queue_live {
-	uint64_t messages, bytes, asleep;
+	uint64_t messages, bytes;
 };
 struct queue_live queue_segment_live(const struct queue *queue,
 				     uint32_t segment);

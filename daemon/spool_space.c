@@ -18,6 +18,7 @@ enum {
 	ASK_MS = 200,
 	AGAIN_MS = 60000, /* after something failed */
 	REST_MS = 10000,
+	QUIET_MS = 20,
 	SIDES_MS = 3600 * 1000,
 	/* Moving more than this would cost more than it gives. */
 	LIVE_MAX = SEGMENT_BYTES / 4
@@ -28,6 +29,7 @@ struct candidate {
 	struct id id;
 	uint64_t sequence, offset;
 	const char *plan;      /* one of the clearing's */
+	uint64_t bytes;	       /* of the message */
 	uint32_t length, body; /* of the payload, and of the body in it */
 	bool side;
 };
@@ -44,13 +46,14 @@ struct clearing {
 	char **plans;
 	size_t plan_count;
 	struct err err;
-	size_t moving; /* appends that are not durable yet */
+	struct loop_timer *quiet; /* until nothing wakes */
+	size_t moving;		  /* appends that are not durable yet */
 	bool failed;
 };
 
 struct move {
 	struct clearing *clearing;
-	struct id id;
+	const struct candidate *one;
 };
 
 struct spool_space {
@@ -73,6 +76,7 @@ struct spool_space {
 
 static void clearing_free(struct clearing *clearing)
 {
+	loop_timer_free(clearing->quiet);
 	free(clearing->candidates);
 	for (size_t i = 0; i < clearing->plan_count; i++)
 		free(clearing->plans[i]);
@@ -88,7 +92,7 @@ static void over(struct clearing *clearing)
 	struct spool_space *space = clearing->space;
 
 	space->clearing = NULL;
-	backlog_stay(space->backlog, false);
+	backlog_thaw(space->backlog);
 	if (clearing->failed)
 		log_error("segment %u stays: %s", clearing->number,
 			  clearing->err.text);
@@ -133,6 +137,20 @@ static void maybe_moved_all(struct clearing *clearing)
 		index_flush(clearing->space->store->index, indexed, clearing);
 }
 
+/* It lives there now, in memory or asleep, or is final meanwhile. */
+static void take_place(struct clearing *clearing, const struct candidate *one,
+		       const struct spool_place *place)
+{
+	struct queue *queue = clearing->space->queue;
+	struct queue_message *message = queue_find(queue, &one->id);
+
+	if (message)
+		queue_set_place(queue, message, place);
+	else if (backlog_sleeps(clearing->space->backlog, one->plan,
+				one->sequence))
+		queue_move_asleep(queue, clearing->number, place, one->bytes);
+}
+
 static void moved(void *ctx, const struct spool_place *place,
 		  const struct err *err)
 {
@@ -144,11 +162,7 @@ static void moved(void *ctx, const struct spool_place *place,
 		clearing->failed = true;
 		clearing->err = *err;
 	} else {
-		struct queue *queue = clearing->space->queue;
-		struct queue_message *message = queue_find(queue, &move->id);
-
-		if (message)
-			queue_set_place(queue, message, place);
+		take_place(clearing, move->one, place);
 	}
 	free(move);
 	maybe_moved_all(clearing);
@@ -181,7 +195,7 @@ static int move_one(struct clearing *clearing, int fd,
 	}
 	move = mem_alloc(sizeof(*move));
 	move->clearing = clearing;
-	move->id = one->id;
+	move->one = one;
 	clearing->moving++;
 	store_again(clearing->space->store, &payload, &body, moved, move);
 	return 0;
@@ -217,15 +231,33 @@ static void move_living(struct clearing *clearing)
 		const struct queue_message *message =
 			queue_find(clearing->space->queue, &one->id);
 
-		if (message ? message->place.segment == clearing->number &&
-				      message->place.offset == one->offset &&
-				      move_one(clearing, fd, one) < 0 :
-			      !is_known(clearing, one))
+		bool lives =
+			message ? message->place.segment == clearing->number &&
+					  message->place.offset == one->offset :
+				  backlog_sleeps(clearing->space->backlog,
+						 one->plan, one->sequence);
+
+		if (lives ? move_one(clearing, fd, one) < 0 :
+			    !message && !is_known(clearing, one))
 			clearing->failed = true;
 	}
 	if (fd >= 0)
 		close(fd);
 	free(path);
+}
+
+/* What wakes meanwhile would take the old place for the true one. */
+static void move_when_quiet(void *ctx)
+{
+	struct clearing *clearing = ctx;
+
+	if (!clearing->failed && !backlog_freeze(clearing->space->backlog)) {
+		loop_timer_arm(clearing->quiet, QUIET_MS);
+		return;
+	}
+	if (!clearing->failed)
+		move_living(clearing);
+	maybe_moved_all(clearing);
 }
 
 static void evidence_is_written(void *ctx)
@@ -234,9 +266,7 @@ static void evidence_is_written(void *ctx)
 
 	pthread_join(clearing->thread, NULL);
 	clearing->writing = false;
-	if (!clearing->failed)
-		move_living(clearing);
-	maybe_moved_all(clearing);
+	move_when_quiet(clearing);
 }
 
 /* On the thread. */
@@ -267,6 +297,7 @@ static void on_message(void *ctx, const struct scan_record *record,
 	one->sequence = message->sequence;
 	one->plan = plan_name(clearing, message->plan);
 	one->offset = record->offset;
+	one->bytes = message->body_bytes;
 	one->length = (uint32_t)record->payload.len;
 	one->body = (uint32_t)message->body.len;
 	one->side = message->side_file;
@@ -293,7 +324,8 @@ static void clear_out(struct spool_space *space, uint32_t number)
 	clearing->evidence_dir = mem_dup(space->evidence_dir);
 	clearing->number = number;
 	space->clearing = clearing;
-	backlog_stay(space->backlog, true);
+	clearing->quiet =
+		loop_timer_new(space->store->loop, move_when_quiet, clearing);
 	clearing->writing = true;
 	if (pthread_create(&clearing->thread, NULL, write_evidence, clearing)) {
 		err_set(&clearing->err, "no thread to write the evidence");
@@ -394,25 +426,6 @@ static void drop_copies(struct spool_space *space)
 					    space->known);
 }
 
-/* What sleeps in it has to move, and comes into memory for that. */
-static void wake(struct spool_space *space)
-{
-	backlog_stay(space->backlog, true);
-	for (const struct json *row = json_first(space->copies); row;
-	     row = json_next(row)) {
-		struct slice live = slice(json_get_text(row, "live"));
-		uint64_t *these = mem_alloc((live.len + 1) * sizeof(*these));
-		size_t count = 0;
-
-		while (live.len > 0)
-			if (slice_u64(slice_split(&live, ','), &these[count]))
-				count++;
-		backlog_wake(space->backlog, json_get_text(row, "plan"), these,
-			     count);
-		free(these);
-	}
-}
-
 static uint64_t live_limit(const struct spool_space *space)
 {
 	return space->is_short ? SEGMENT_BYTES : LIVE_MAX;
@@ -425,7 +438,6 @@ static void look(void *ctx)
 
 	if (space->clearing || space->asking)
 		return;
-	backlog_stay(space->backlog, false);
 	oldest = oldest_segment(space);
 	if (!oldest || queue_segment_live(space->queue, oldest).bytes >
 			       live_limit(space)) {
@@ -442,9 +454,6 @@ static void look(void *ctx)
 		loop_timer_arm(space->timer, REST_MS);
 	} else if (copies_hold(space)) {
 		loop_timer_arm(space->timer, LOOK_MS);
-	} else if (queue_segment_live(space->queue, oldest).asleep > 0) {
-		wake(space);
-		loop_timer_arm(space->timer, ASK_MS);
 	} else {
 		drop_copies(space);
 		space->known = 0;
