@@ -11,6 +11,7 @@ enum {
 	FRESH_MAX = 10000, /* envelopes kept while a page is on its way */
 	TIDY_MS = 5000,	   /* while there is more in memory than should be */
 	ROOM_MS = 200,	   /* what sleeps waits for room */
+	TRIM = 10000,	   /* envelopes that went are worth a trim */
 };
 
 /* What was asked of the index: a page, or these; `plan` NULL: it is not wanted
@@ -169,13 +170,17 @@ static size_t roomy(const struct backlog *backlog)
 static void tidy(struct backlog_plan *plan, size_t most)
 {
 	struct backlog *backlog = plan->backlog;
+	uint64_t before = queue_here(backlog->queue, plan->name);
 
-	if (queue_here(backlog->queue, plan->name) < most)
+	if (before < most)
 		return;
 	loop_timer_arm(backlog->tidier, TIDY_MS);
-	if (!backlog->frozen && index_health(backlog->index) == INDEX_WELL)
-		queue_sleep(backlog->queue, plan->name, backlog->most,
-			    roomy(backlog), slept, plan);
+	if (backlog->frozen || index_health(backlog->index) != INDEX_WELL)
+		return;
+	queue_sleep(backlog->queue, plan->name, backlog->most, roomy(backlog),
+		    slept, plan);
+	if (before - queue_here(backlog->queue, plan->name) >= TRIM)
+		mem_trim();
 }
 
 /* `these` is taken over; about `max` envelopes of them come, the oldest. */

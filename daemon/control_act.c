@@ -48,6 +48,7 @@ struct work {
 	bool dry_run, more;
 	bool noted, in_parts; /* the journal has the order, and wants its end */
 	size_t selected, done; /* of all pages; `done` durably, or would be */
+	size_t listed_count;
 	/* This page. */
 	struct key *keys;
 	size_t key_count, key_room;
@@ -203,7 +204,7 @@ static void list_envelope(struct work *work,
 	const struct queue_message *message = envelope->message;
 	struct json *row;
 
-	if (json_count(work->listed) >= LISTED_MAX)
+	if (work->listed_count++ >= LISTED_MAX)
 		return;
 	row = listed_json(message->id.text, envelope->index, envelope->held,
 			  message->reverse_path, envelope->forward_path,
@@ -357,7 +358,7 @@ static void count_row(struct work *work, const struct json *row)
 	struct json *one;
 
 	work->done++;
-	if (json_count(work->listed) >= LISTED_MAX)
+	if (work->listed_count++ >= LISTED_MAX)
 		return;
 	one = listed_json(json_get_text(row, "id"),
 			  json_get_number(row, "envelope", 0),

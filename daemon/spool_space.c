@@ -19,6 +19,7 @@ enum {
 	AGAIN_MS = 60000, /* after something failed */
 	REST_MS = 10000,
 	QUIET_MS = 20,
+	MOVING_MAX = 256,
 	SIDES_MS = 3600 * 1000,
 	/* Moving more than this would cost more than it gives. */
 	LIVE_MAX = SEGMENT_BYTES / 4
@@ -47,6 +48,8 @@ struct clearing {
 	size_t plan_count;
 	struct err err;
 	struct loop_timer *quiet; /* until nothing wakes */
+	int fd;			  /* of the segment, while they move; or -1 */
+	size_t at;		  /* the next candidate */
 	size_t moving;		  /* appends that are not durable yet */
 	bool failed;
 };
@@ -77,6 +80,8 @@ struct spool_space {
 static void clearing_free(struct clearing *clearing)
 {
 	loop_timer_free(clearing->quiet);
+	if (clearing->fd >= 0)
+		close(clearing->fd);
 	free(clearing->candidates);
 	for (size_t i = 0; i < clearing->plan_count; i++)
 		free(clearing->plans[i]);
@@ -127,8 +132,12 @@ static void indexed(void *ctx)
 	over(clearing);
 }
 
+static void move_some(struct clearing *clearing);
+
 static void maybe_moved_all(struct clearing *clearing)
 {
+	if (!clearing->failed && clearing->at < clearing->count)
+		move_some(clearing);
 	if (clearing->moving > 0)
 		return;
 	if (clearing->failed)
@@ -179,16 +188,16 @@ static int read_at(int fd, uint64_t offset, size_t bytes, struct buf *out,
 	return 0;
 }
 
-static int move_one(struct clearing *clearing, int fd,
-		    const struct candidate *one)
+static int move_one(struct clearing *clearing, const struct candidate *one)
 {
 	uint64_t at = one->offset + SEGMENT_RECORD_HEADER;
 	size_t head = one->length - one->body;
 	struct buf payload = BUF_INIT, body = BUF_INIT;
 	struct move *move;
 
-	if (read_at(fd, at, head, &payload, &clearing->err) < 0 ||
-	    read_at(fd, at + head, one->body, &body, &clearing->err) < 0) {
+	if (read_at(clearing->fd, at, head, &payload, &clearing->err) < 0 ||
+	    read_at(clearing->fd, at + head, one->body, &body, &clearing->err) <
+		    0) {
 		buf_release(&payload);
 		buf_release(&body);
 		return -1;
@@ -215,34 +224,43 @@ static bool is_known(struct clearing *clearing, const struct candidate *one)
 	return false;
 }
 
-/* Which of the candidates live, only the loop knows. */
+static bool lives(const struct clearing *clearing, const struct candidate *one,
+		  const struct queue_message *message)
+{
+	return message ? message->place.segment == clearing->number &&
+				 message->place.offset == one->offset :
+			 backlog_sleeps(clearing->space->backlog, one->plan,
+					one->sequence);
+}
+
+/* Which of the candidates live, only the loop knows.  A few at once: they are
+ * in memory until they are durable. */
+static void move_some(struct clearing *clearing)
+{
+	while (clearing->moving < MOVING_MAX && !clearing->failed &&
+	       clearing->at < clearing->count) {
+		const struct candidate *one =
+			&clearing->candidates[clearing->at++];
+		const struct queue_message *message =
+			queue_find(clearing->space->queue, &one->id);
+
+		if (lives(clearing, one, message) ?
+			    move_one(clearing, one) < 0 :
+			    !message && !is_known(clearing, one))
+			clearing->failed = true;
+	}
+}
+
 static void move_living(struct clearing *clearing)
 {
 	char *path = mem_printf("%s/%08u.seg", clearing->spool_dir,
 				clearing->number);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0) {
+	clearing->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (clearing->fd < 0) {
 		err_errno(&clearing->err, "cannot open %s", path);
 		clearing->failed = true;
 	}
-	for (size_t i = 0; i < clearing->count && !clearing->failed; i++) {
-		const struct candidate *one = &clearing->candidates[i];
-		const struct queue_message *message =
-			queue_find(clearing->space->queue, &one->id);
-
-		bool lives =
-			message ? message->place.segment == clearing->number &&
-					  message->place.offset == one->offset :
-				  backlog_sleeps(clearing->space->backlog,
-						 one->plan, one->sequence);
-
-		if (lives ? move_one(clearing, fd, one) < 0 :
-			    !message && !is_known(clearing, one))
-			clearing->failed = true;
-	}
-	if (fd >= 0)
-		close(fd);
 	free(path);
 }
 
@@ -323,6 +341,7 @@ static void clear_out(struct spool_space *space, uint32_t number)
 	clearing->spool_dir = mem_dup(space->spool_dir);
 	clearing->evidence_dir = mem_dup(space->evidence_dir);
 	clearing->number = number;
+	clearing->fd = -1;
 	space->clearing = clearing;
 	clearing->quiet =
 		loop_timer_new(space->store->loop, move_when_quiet, clearing);
