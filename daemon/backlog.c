@@ -10,6 +10,8 @@ enum {
 	LOOK_EVERY = 256,  /* messages between two looks at how many are here */
 	FRESH_MAX = 10000, /* envelopes kept while a page is on its way */
 	TIDY_MS = 5000,	   /* while there is more in memory than should be */
+	ROOM_MS = 200,	   /* what sleeps waits for room */
+	TRIM = 10000,	   /* envelopes that went are worth a trim */
 };
 
 /* What was asked of the index: a page, or these; `plan` NULL: it is not wanted
@@ -20,10 +22,12 @@ struct asked {
 	size_t count;
 };
 
-/* Somebody waits until it reaches so far. */
-struct reach {
+/* Somebody waits until it has come so far, and for these. */
+struct fetch {
 	struct list link;
 	uint64_t sequence;
+	uint64_t *these;
+	size_t count;
 	void (*done)(void *ctx, const struct err *err);
 	void *ctx;
 };
@@ -39,7 +43,7 @@ struct backlog_plan {
 	unsigned until_look;
 	struct asked *asked, *waking;
 	struct sequences asleep; /* messages before the edge */
-	struct list reaches;
+	struct list fetches;
 	/*
 	 * What was accepted behind the edge since that page was asked for, so
 	 * that the last page leaves nothing outside.  What did not find room is
@@ -58,7 +62,7 @@ struct backlog {
 	void *ctx;
 	struct list plans;
 	struct loop_timer *timer, *tidier;
-	bool stays; /* nothing falls asleep */
+	bool frozen;
 };
 
 static void came(void *ctx, const struct index_page *page,
@@ -90,7 +94,7 @@ static struct backlog_plan *find_or_make(struct backlog *backlog,
 	plan->backlog = backlog;
 	plan->name = mem_dup(name);
 	plan->edge = plan->cut = UINT64_MAX;
-	list_init(&plan->reaches);
+	list_init(&plan->fetches);
 	list_append(&backlog->plans, &plan->link);
 	return plan;
 }
@@ -131,7 +135,8 @@ static void ask(struct backlog_plan *plan)
 {
 	struct backlog *backlog = plan->backlog;
 
-	if (plan->edge == UINT64_MAX || plan->asked || plan->failed)
+	if (plan->edge == UINT64_MAX || plan->asked || plan->failed ||
+	    backlog->frozen)
 		return;
 	plan->asked = asked_new(plan);
 	index_page(backlog->index, plan->name, plan->edge, page_size(backlog),
@@ -148,20 +153,6 @@ static void thin(void *ctx, struct queue_domain *domain)
 
 /* Sleep. */
 
-/* The last sequence that somebody reaches for; 0: nobody does. */
-static uint64_t awaited(const struct backlog_plan *plan)
-{
-	uint64_t last = 0;
-
-	list_each (it, next, &plan->reaches) {
-		const struct reach *reach = list_entry(it, struct reach, link);
-
-		if (reach->sequence > last)
-			last = reach->sequence;
-	}
-	return last;
-}
-
 static void slept(void *ctx, uint64_t sequence)
 {
 	struct backlog_plan *plan = ctx;
@@ -169,65 +160,76 @@ static void slept(void *ctx, uint64_t sequence)
 	sequences_add(&plan->asleep, sequence);
 }
 
-/* What cannot move makes room. */
-static void tidy(struct backlog_plan *plan)
+/* So few make room for what is due. */
+static size_t roomy(const struct backlog *backlog)
+{
+	return backlog->most - backlog->most / 4;
+}
+
+/* Whatever makes room, from so many on. */
+static void tidy(struct backlog_plan *plan, size_t most)
 {
 	struct backlog *backlog = plan->backlog;
+	uint64_t before = queue_here(backlog->queue, plan->name);
 
-	if (queue_here(backlog->queue, plan->name) < backlog->most)
+	if (before < most)
 		return;
 	loop_timer_arm(backlog->tidier, TIDY_MS);
-	if (!backlog->stays && awaited(plan) == 0 &&
-	    index_health(backlog->index) == INDEX_WELL)
-		queue_sleep(backlog->queue, plan->name, slept, plan);
+	if (backlog->frozen || index_health(backlog->index) != INDEX_WELL)
+		return;
+	queue_sleep(backlog->queue, plan->name, backlog->most, roomy(backlog),
+		    slept, plan);
+	if (before - queue_here(backlog->queue, plan->name) >= TRIM)
+		mem_trim();
 }
 
-static void tidy_all(void *ctx)
-{
-	struct backlog *backlog = ctx;
-
-	list_each (it, next, &backlog->plans)
-		tidy(list_entry(it, struct backlog_plan, link));
-}
-
-/* Those whom somebody reaches for. */
-static size_t find_awaited(const struct backlog_plan *plan, uint64_t *these,
-			   size_t max)
-{
-	uint64_t last = awaited(plan), sequence = 0;
-	size_t count = 0;
-
-	while (count < max &&
-	       sequences_next(&plan->asleep, sequence, &sequence) &&
-	       sequence <= last)
-		these[count++] = sequence++;
-	return count;
-}
-
-/* `these` is taken over. */
-static void wake_these(struct backlog_plan *plan, uint64_t *these, size_t count)
+/* `these` is taken over; about `max` envelopes of them come, the oldest. */
+static void wake_these(struct backlog_plan *plan, uint64_t *these, size_t count,
+		       size_t max)
 {
 	plan->waking = asked_new(plan);
 	plan->waking->these = these;
 	plan->waking->count = count;
-	index_these(plan->backlog->index, plan->name, these, count, woke,
+	index_these(plan->backlog->index, plan->name, these, count, max, woke,
 		    plan->waking);
 }
 
+/* Those of them that sleep; false: none does. */
+static bool wake_asleep(struct backlog_plan *plan, const uint64_t *sequences,
+			size_t count)
+{
+	uint64_t *these = mem_alloc((count + 1) * sizeof(*these));
+	size_t asleep = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (sequences_has(&plan->asleep, sequences[i]))
+			these[asleep++] = sequences[i];
+	if (asleep > 0)
+		wake_these(plan, these, asleep, SIZE_MAX);
+	else
+		free(these);
+	return asleep > 0;
+}
+
+/* What lines in memory need, and if there is room what is due. */
 static void wake(struct backlog_plan *plan)
 {
 	struct backlog *backlog = plan->backlog;
 	size_t max = page_size(backlog), count;
 	uint64_t *these;
 
-	if (plan->waking || plan->failed || plan->asleep.count == 0)
+	if (plan->waking || plan->failed || plan->asleep.count == 0 ||
+	    backlog->frozen)
 		return;
 	these = mem_alloc(max * sizeof(*these));
-	count = find_awaited(plan, these, max);
-	if (count == 0)
-		count = queue_wanted(backlog->queue, plan->name, these, max);
+	count = queue_wanted(backlog->queue, plan->name, these, max);
+	if (queue_here(backlog->queue, plan->name) < roomy(backlog))
+		count += queue_due(backlog->queue, plan->name, these + count,
+				   max - count);
+	else
+		loop_timer_arm(backlog->tidier, ROOM_MS);
 	if (count > 0)
-		wake_these(plan, these, count);
+		wake_these(plan, these, count, max);
 	else
 		free(these);
 }
@@ -240,6 +242,29 @@ static void wanted(void *ctx, struct queue_domain *domain)
 		wake(plan);
 }
 
+static void tidy_all(void *ctx)
+{
+	struct backlog *backlog = ctx;
+
+	list_each (it, next, &backlog->plans) {
+		struct backlog_plan *plan =
+			list_entry(it, struct backlog_plan, link);
+
+		tidy(plan, roomy(backlog));
+		wake(plan);
+	}
+}
+
+static void fetch_on(struct backlog_plan *plan);
+
+static void ask_again(struct backlog_plan *plan)
+{
+	plan->failed = false;
+	ask(plan);
+	wake(plan);
+}
+
+/* After a failure, and after a thaw. */
 static void again(void *ctx)
 {
 	struct backlog *backlog = ctx;
@@ -248,11 +273,10 @@ static void again(void *ctx)
 		struct backlog_plan *plan =
 			list_entry(it, struct backlog_plan, link);
 
-		if (plan->failed) {
-			plan->failed = false;
-			ask(plan);
-			wake(plan);
-		}
+		if (plan->failed)
+			ask_again(plan);
+		fetch_on(plan);
+		queue_tell(backlog->queue, plan->name);
 	}
 }
 
@@ -275,6 +299,13 @@ struct backlog *backlog_new(struct loop *loop, struct index *index,
 	return backlog;
 }
 
+static void fetch_free(struct fetch *fetch)
+{
+	list_remove(&fetch->link);
+	free(fetch->these);
+	free(fetch);
+}
+
 static void plan_free(struct backlog_plan *plan)
 {
 	list_remove(&plan->link);
@@ -283,8 +314,8 @@ static void plan_free(struct backlog_plan *plan)
 	if (plan->waking)
 		plan->waking->plan = NULL;
 	sequences_release(&plan->asleep);
-	list_each (it, next, &plan->reaches)
-		free(list_entry(it, struct reach, link));
+	list_each (it, next, &plan->fetches)
+		fetch_free(list_entry(it, struct fetch, link));
 	forget_fresh(plan);
 	free(plan->name);
 	free(plan);
@@ -355,6 +386,14 @@ bool backlog_is_whole(const struct backlog *backlog)
 	return true;
 }
 
+bool backlog_reaches(const struct backlog *backlog, const char *name,
+		     uint64_t sequence)
+{
+	const struct backlog_plan *plan = find(backlog, name);
+
+	return plan && sequence <= plan->edge;
+}
+
 bool backlog_has(const struct backlog *backlog, const char *name,
 		 uint64_t sequence)
 {
@@ -364,28 +403,33 @@ bool backlog_has(const struct backlog *backlog, const char *name,
 	       !sequences_has(&plan->asleep, sequence);
 }
 
-void backlog_stay(struct backlog *backlog, bool stays)
+bool backlog_sleeps(const struct backlog *backlog, const char *name,
+		    uint64_t sequence)
 {
-	backlog->stays = stays;
+	const struct backlog_plan *plan = find(backlog, name);
+
+	return plan && sequences_has(&plan->asleep, sequence);
 }
 
-void backlog_wake(struct backlog *backlog, const char *name,
-		  const uint64_t *sequences, size_t count)
+bool backlog_freeze(struct backlog *backlog)
 {
-	struct backlog_plan *plan = find(backlog, name);
-	uint64_t *these;
-	size_t asleep = 0;
+	backlog->frozen = true;
+	list_each (it, next, &backlog->plans) {
+		const struct backlog_plan *plan =
+			list_entry(it, struct backlog_plan, link);
 
-	if (!plan || plan->waking || plan->failed || count == 0)
+		if (plan->asked || plan->waking)
+			return false;
+	}
+	return true;
+}
+
+void backlog_thaw(struct backlog *backlog)
+{
+	if (!backlog->frozen)
 		return;
-	these = mem_alloc(count * sizeof(*these));
-	for (size_t i = 0; i < count; i++)
-		if (sequences_has(&plan->asleep, sequences[i]))
-			these[asleep++] = sequences[i];
-	if (asleep > 0)
-		wake_these(plan, these, asleep);
-	else
-		free(these);
+	backlog->frozen = false;
+	loop_timer_arm(backlog->timer, 0);
 }
 
 /* Into memory. */
@@ -425,26 +469,39 @@ static bool wakes_up(struct backlog_plan *plan, const struct index_live *live)
 	return true;
 }
 
-static struct queue_envelope *take_envelope(struct backlog_plan *plan,
+/* The record of what became of it may still be on its way to the index: how it
+ * slept is true. */
+static struct queue_envelope *wake_envelope(struct backlog_plan *plan,
 					    struct queue_message *message,
-					    const struct index_live *live,
-					    bool slept)
+					    struct index_live *live)
 {
 	struct slice path = slice(live->forward_path);
 	struct queue_domain *domain = domain_of(plan, live->forward_path);
-	bool held = live->state == ENVELOPE_HELD, holds = live->mailbox_held;
+	struct queue_woken woken =
+		queue_wake_envelope(domain, path, live->sequence,
+				    live->envelope, live->accepted_ms);
 
-	/* The record of a hold may still be on its way to the index. */
-	if (slept) {
-		enum queue_asleep as = queue_wake_envelope(
-			domain, path, live->sequence, live->envelope);
+	live->begin = 0;
+	live->next_ms = woken.due_ms;
+	return woken.kind == DORMANT_WAITING ?
+		       queue_add_envelope(domain, message, live->envelope,
+					  path) :
+		       queue_add_held(domain, message, live->envelope, path,
+				      woken.kind == DORMANT_HOLDING);
+}
 
-		held = as != QUEUE_ASLEEP_WAITING;
-		holds = as == QUEUE_ASLEEP_HOLDING;
-	}
-	return held ? queue_add_held(domain, message, live->envelope, path,
-				     holds) :
-		      queue_add_envelope(domain, message, live->envelope, path);
+static struct queue_envelope *take_envelope(struct backlog_plan *plan,
+					    struct queue_message *message,
+					    const struct index_live *live)
+{
+	struct slice path = slice(live->forward_path);
+	struct queue_domain *domain = domain_of(plan, live->forward_path);
+
+	return live->state == ENVELOPE_HELD ?
+		       queue_add_held(domain, message, live->envelope, path,
+				      live->mailbox_held) :
+		       queue_add_envelope(domain, message, live->envelope,
+					  path);
 }
 
 /* Those up to `edge`, which are in order; `is_new`: the index says no more of
@@ -457,60 +514,72 @@ static void take(struct backlog_plan *plan, const struct index_live *rows,
 	bool slept = false;
 
 	for (size_t i = 0; i < count; i++) {
-		const struct index_live *live = &rows[i];
+		struct index_live live = rows[i];
+		struct queue_envelope *envelope;
 
-		if (live->sequence > edge)
+		if (live.sequence > edge)
 			continue;
-		if (i == 0 || rows[i - 1].sequence != live->sequence) {
-			slept = wakes_up(plan, live);
-			message = take_message(backlog->queue, live);
+		if (i == 0 || rows[i - 1].sequence != live.sequence) {
+			slept = wakes_up(plan, &live);
+			message = take_message(backlog->queue, &live);
 		}
-		backlog->owner->on_envelope(
-			backlog->ctx, take_envelope(plan, message, live, slept),
-			is_new ? NULL : live);
+		envelope = slept ? wake_envelope(plan, message, &live) :
+				   take_envelope(plan, message, &live);
+		backlog->owner->on_envelope(backlog->ctx, envelope,
+					    is_new ? NULL : &live);
 	}
 }
 
-static bool is_reached(const struct backlog_plan *plan, uint64_t sequence)
-{
-	uint64_t first;
+/* Fetches. */
 
-	return sequence <= plan->edge &&
-	       !(sequences_next(&plan->asleep, 0, &first) && first <= sequence);
+static void fetch_end(struct fetch *fetch, const struct err *err)
+{
+	list_remove(&fetch->link);
+	/* May do anything, but free the backlog. */
+	fetch->done(fetch->ctx, err);
+	free(fetch->these);
+	free(fetch);
 }
 
-static void tell_reached(struct backlog_plan *plan, const struct err *err)
+/* Those that can go on do; whoever has all acts at once, before anything falls
+ * asleep again. */
+static void fetch_on(struct backlog_plan *plan)
 {
-	struct list reached;
+	struct list all;
 
-	list_init(&reached);
-	list_each (it, next, &plan->reaches) {
-		struct reach *reach = list_entry(it, struct reach, link);
-
-		if (!err && !is_reached(plan, reach->sequence))
-			continue;
-		list_remove(&reach->link);
-		list_append(&reached, &reach->link);
+	list_init(&all);
+	list_each (it, next, &plan->fetches) {
+		list_remove(it);
+		list_append(&all, it);
 	}
-	/* Each may do anything, but free the backlog. */
-	while (!list_is_empty(&reached)) {
-		struct reach *reach =
-			list_entry(reached.next, struct reach, link);
+	while (!list_is_empty(&all)) {
+		struct fetch *fetch = list_entry(all.next, struct fetch, link);
 
-		list_remove(&reach->link);
-		reach->done(reach->ctx, err);
-		free(reach);
+		list_remove(&fetch->link);
+		list_append(&plan->fetches, &fetch->link);
+		if (fetch->sequence > plan->edge)
+			ask(plan);
+		else if (!plan->waking && !plan->backlog->frozen &&
+			 !wake_asleep(plan, fetch->these, fetch->count))
+			fetch_end(fetch, NULL);
 	}
 }
 
 static void unread(struct backlog_plan *plan, const struct err *err)
 {
 	struct backlog *backlog = plan->backlog;
+	struct list all;
 
 	plan->failed = true;
 	loop_timer_arm(backlog->timer, AGAIN_MS);
 	backlog->owner->on_error(backlog->ctx, plan->name, plan->is_first, err);
-	tell_reached(plan, err);
+	list_init(&all);
+	list_each (it, next, &plan->fetches) {
+		list_remove(it);
+		list_append(&all, it);
+	}
+	while (!list_is_empty(&all))
+		fetch_end(list_entry(all.next, struct fetch, link), err);
 }
 
 /* When the last that is in memory was accepted. */
@@ -528,9 +597,10 @@ static void is_in(struct backlog_plan *plan)
 {
 	struct backlog *backlog = plan->backlog;
 
-	tidy(plan);
+	fetch_on(plan);
+	tidy(plan, backlog->most);
 	backlog->owner->on_page(backlog->ctx, plan->name);
-	tell_reached(plan, NULL);
+	wake(plan);
 }
 
 static void came(void *ctx, const struct index_page *page,
@@ -565,8 +635,7 @@ static void came(void *ctx, const struct index_page *page,
 	plan->is_first = false;
 	queue_set_rest(backlog->queue, plan->name, edge != UINT64_MAX,
 		       edge_ms(page, edge));
-	if (awaited(plan) > edge ||
-	    queue_here(backlog->queue, plan->name) < backlog->most / 2)
+	if (queue_here(backlog->queue, plan->name) < backlog->most / 2)
 		ask(plan);
 	is_in(plan);
 }
@@ -593,7 +662,7 @@ static void woke(void *ctx, const struct index_page *page,
 
 	if (plan && !err) {
 		take(plan, page->at, page->count, UINT64_MAX, false);
-		if (is_missing(plan, asked, &missing))
+		if (!page->more && is_missing(plan, asked, &missing))
 			err = &missing;
 	}
 	asked_free(asked);
@@ -604,7 +673,6 @@ static void woke(void *ctx, const struct index_page *page,
 		unread(plan, err);
 		return;
 	}
-	wake(plan);
 	is_in(plan);
 }
 
@@ -695,43 +763,41 @@ void backlog_accept(struct backlog *backlog,
 	free(rows);
 }
 
-/* Reach. */
-
-void backlog_reach(struct backlog *backlog, const char *name, uint64_t sequence,
+void backlog_fetch(struct backlog *backlog, const char *name, uint64_t sequence,
+		   const uint64_t *sequences, size_t count,
 		   void (*done)(void *ctx, const struct err *err), void *ctx)
 {
 	struct backlog_plan *plan = find(backlog, name);
-	struct reach *reach;
+	struct fetch *fetch;
 
-	if (plan && sequence > plan->last)
-		sequence = plan->last;
-	if (!plan || is_reached(plan, sequence)) {
+	if (!plan) {
 		done(ctx, NULL);
 		return;
 	}
-	reach = mem_alloc(sizeof(*reach));
-	reach->sequence = sequence;
-	reach->done = done;
-	reach->ctx = ctx;
-	list_append(&plan->reaches, &reach->link);
-	ask(plan);
-	wake(plan);
+	fetch = mem_alloc(sizeof(*fetch));
+	fetch->sequence = sequence < plan->last ? sequence : plan->last;
+	fetch->these = mem_alloc((count + 1) * sizeof(*sequences));
+	if (count > 0)
+		memcpy(fetch->these, sequences, count * sizeof(*sequences));
+	fetch->count = count;
+	fetch->done = done;
+	fetch->ctx = ctx;
+	list_append(&plan->fetches, &fetch->link);
+	fetch_on(plan);
 }
 
-void backlog_reach_cancel(struct backlog *backlog, const void *ctx)
+void backlog_fetch_cancel(struct backlog *backlog, const void *ctx)
 {
 	list_each (it, next, &backlog->plans) {
 		struct backlog_plan *plan =
 			list_entry(it, struct backlog_plan, link);
 
-		list_each (at, after, &plan->reaches) {
-			struct reach *reach =
-				list_entry(at, struct reach, link);
+		list_each (at, after, &plan->fetches) {
+			struct fetch *fetch =
+				list_entry(at, struct fetch, link);
 
-			if (reach->ctx != ctx)
-				continue;
-			list_remove(&reach->link);
-			free(reach);
+			if (fetch->ctx == ctx)
+				fetch_free(fetch);
 		}
 	}
 }

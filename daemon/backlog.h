@@ -10,12 +10,12 @@
  *   - more than `most` envelopes in memory, and new mail stays outside
  *   - fewer than `least` that could move now (in lines that neither are held
  *     nor wait for a time), in a domain that has more: the next page comes
- *   - more than `most` all the same, as lines do not move: messages whose
- *     envelopes all stand behind others of such lines fall asleep (queue.h):
- *     they leave memory, and come back when their line needs them
+ *   - more than `most` all the same: what cannot move falls asleep (queue.h), and
+ *     if that is not enough the youngest: they leave memory, and come back when
+ *     they are due and little else could move, or their line needs them
  *
- * So memory is bounded by what can move and the first of each line that cannot,
- * but for 8 bytes an envelope, and mail that cannot move keeps nobody behind
+ * So memory is bounded, but for about 50 bytes a line that sleeps and 8 for each
+ * other envelope of it, and mail that cannot move keeps nobody behind
  * it.  Order is safe because pages come in order, only what is in memory is
  * ever claimed, and never before one of its line that sleeps; a page never has
  * what is in memory already, as only new mail can be younger than the edge.
@@ -67,24 +67,31 @@ void backlog_accept(struct backlog *backlog,
 bool backlog_knows(const struct backlog *backlog, const char *plan);
 /* Whether all mail of all plans that it knows is in memory. */
 bool backlog_is_whole(const struct backlog *backlog);
-/* Whether the message of this sequence is in memory, or final. */
+/* Whether the message of this sequence is in memory, asleep or final. */
+bool backlog_reaches(const struct backlog *backlog, const char *plan,
+		     uint64_t sequence);
+/* The same, but for those asleep. */
 bool backlog_has(const struct backlog *backlog, const char *plan,
 		 uint64_t sequence);
-/* Nothing falls asleep meanwhile: what lives in a segment is looked at. */
-void backlog_stay(struct backlog *backlog, bool stays);
-/* Those of them that sleep come into memory soon, unless others are on their
- * way just now. */
-void backlog_wake(struct backlog *backlog, const char *plan,
-		  const uint64_t *sequences, size_t count);
+/* Whether it is one of those asleep. */
+bool backlog_sleeps(const struct backlog *backlog, const char *plan,
+		    uint64_t sequence);
+/* Nothing is read any more, falls asleep or wakes until it thaws: somebody moves
+ * what lives.  False: some is on its way yet, ask again soon. */
+bool backlog_freeze(struct backlog *backlog);
+void backlog_thaw(struct backlog *backlog);
 /*
- * Brings it all into memory up to this sequence (UINT64_MAX: all that is
- * accepted by now), however much it is; an operator acts on it.  `done` runs
- * exactly once, perhaps before this returns; with err if it cannot be read.
- * On a free of the backlog, or when the plan is forgotten, it never runs.
+ * Looks at everything up to this sequence (UINT64_MAX: all that is accepted by
+ * now): it is in memory, or sleeps.  Then those of `sequences` that sleep come
+ * into memory, and are there while `done` runs; an operator acts on them.
+ * `done` runs exactly once, perhaps before this returns; with err if they cannot
+ * be read.  On a free of the backlog, or when the plan is forgotten, it never
+ * runs.
  */
-void backlog_reach(struct backlog *backlog, const char *plan, uint64_t sequence,
+void backlog_fetch(struct backlog *backlog, const char *plan, uint64_t sequence,
+		   const uint64_t *sequences, size_t count,
 		   void (*done)(void *ctx, const struct err *err), void *ctx);
 /* No answer is wanted any more, by this ctx. */
-void backlog_reach_cancel(struct backlog *backlog, const void *ctx);
+void backlog_fetch_cancel(struct backlog *backlog, const void *ctx);
 
 #endif

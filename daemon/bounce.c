@@ -251,21 +251,19 @@ static void take(struct bounce *bounce, const struct json *row)
 	bounce->envelopes[bounce->count++] = envelope;
 }
 
-static void begin_message(void *ctx)
+static void is_here(void *ctx, const struct err *err)
 {
 	struct bounce *bounce = ctx;
 	const struct json *first = bounce->at;
 
-	if (!first) {
-		bounce->done(bounce->ctx, bounce->bounced, bounce->failed);
-		bounce_cancel(bounce);
-		return;
-	}
 	bounce->count = 0;
 	for (; bounce->at && strcmp(json_get_text(bounce->at, "id"),
 				    json_get_text(first, "id")) == 0;
 	     bounce->at = json_next(bounce->at))
-		take(bounce, bounce->at);
+		if (err)
+			add_failed(bounce, bounce->at, err->text);
+		else
+			take(bounce, bounce->at);
 	if (bounce->count == 0) {
 		next_message(bounce);
 		return;
@@ -276,6 +274,22 @@ static void begin_message(void *ctx)
 	bounce->act = act_begin(bounce->spec.store, bounce->envelopes,
 				bounce->count, ENVELOPE_HELD, bounce->by,
 				bounce->why, is_held, bounce);
+}
+
+/* It may have fallen asleep meanwhile. */
+static void begin_message(void *ctx)
+{
+	struct bounce *bounce = ctx;
+	uint64_t sequence = 0;
+
+	if (!bounce->at) {
+		bounce->done(bounce->ctx, bounce->bounced, bounce->failed);
+		bounce_cancel(bounce);
+		return;
+	}
+	slice_u64(slice(json_get_text(bounce->at, "sequence")), &sequence);
+	backlog_fetch(bounce->spec.backlog, bounce->spec.cutover->plan->name,
+		      sequence, &sequence, 1, is_here, bounce);
 }
 
 static bool open_courier(struct bounce *bounce, struct err *err)
@@ -369,6 +383,7 @@ void bounce_cancel(struct bounce *bounce)
 {
 	if (!bounce)
 		return;
+	backlog_fetch_cancel(bounce->spec.backlog, bounce);
 	act_cancel(&bounce->act);
 	spool_read_cancel(&bounce->read);
 	courier_free(bounce->courier);

@@ -15,6 +15,7 @@
 #ifndef DAEMON_BOUNCE_H
 #define DAEMON_BOUNCE_H
 
+#include "daemon/backlog.h"
 #include "daemon/cutover.h"
 
 struct bounce;
@@ -22,6 +23,7 @@ struct bounce;
 struct bounce_spec {
 	struct store *store;
 	struct queue *queue;
+	struct backlog *backlog;
 	struct cutover *cutover; /* outlives it */
 	const char *relay;	 /* "host:port"; NULL: the plan's */
 	const char *by, *reason;

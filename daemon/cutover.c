@@ -460,8 +460,10 @@ void cutover_free(struct cutover *cutover)
 	}
 	free(cutover->targets);
 	for (size_t i = 0; cutover->domains && i < cutover->plan->domain_count;
-	     i++)
+	     i++) {
 		free(cutover->domains[i].breaker);
+		free(cutover->domains[i].unknown);
+	}
 	free(cutover->domains);
 	for (size_t i = 0; i < cutover->waiver_count; i++) {
 		free(cutover->waivers[i].by);

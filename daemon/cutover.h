@@ -58,6 +58,7 @@ struct cutover_domain {
 	struct valve valve;
 	int64_t valve_since_ms;
 	char *breaker; /* why it closed, or NULL */
+	char *unknown; /* what a standby's target says of the domain, or NULL */
 	/* The ramp of this release. */
 	size_t ramp_stage; /* stages begun */
 	size_t ramp_size;  /* mailboxes of this stage */

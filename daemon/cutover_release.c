@@ -70,6 +70,27 @@ static void change_valve(struct cutover_domain *domain,
 	}
 }
 
+/* Is a known-good recipient of the domain refused for good, by the last probe? */
+static bool is_unknown(const struct cutover_domain *domain,
+		       const struct cutover_target *target)
+{
+	const struct cutover *cutover = domain->cutover;
+	const struct facts_domain *facts =
+		&cutover->facts->domains[domain - cutover->domains];
+
+	for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++) {
+		const struct probe_result *probe = &facts->systems[s].probe;
+
+		if (domain->targets[s] != target || !facts->systems[s].probed)
+			continue;
+		for (size_t r = 0; r < probe->rcpt_count; r++)
+			if (!probe->rcpt[r].random &&
+			    probe->rcpt[r].reply.code >= 500)
+				return true;
+	}
+	return false;
+}
+
 static void decide_valve(struct cutover_domain *domain)
 {
 	struct cutover *cutover = domain->cutover;
@@ -78,11 +99,19 @@ static void decide_valve(struct cutover_domain *domain)
 	int64_t mono = clock_mono_ms();
 	const struct window *window;
 	struct valve valve;
-	char health[300], active[80], text[CLOCK_TEXT];
+	char health[600], active[80], text[CLOCK_TEXT];
 	int64_t until;
 
-	target_describe(target, plan->timing.recover_after, mono, health,
-			sizeof(health));
+	if (domain->unknown && !is_unknown(domain, cutover_target(domain))) {
+		free(domain->unknown);
+		domain->unknown = NULL;
+	}
+	if (domain->unknown)
+		snprintf(health, sizeof(health), "it refuses the domain: %s",
+			 domain->unknown);
+	else
+		target_describe(target, plan->timing.recover_after, mono,
+				health, sizeof(health));
 	window = windows_active(&cutover->windows, clock_wall_ms(), &until);
 	if (window)
 		snprintf(active, sizeof(active), "window %u until %s",
@@ -97,8 +126,10 @@ static void decide_valve(struct cutover_domain *domain)
 			.paused = cutover_paused(domain),
 			.breaker = domain->breaker,
 			.window = window ? active : NULL,
-			.healthy = target_recovered(
-				target, plan->timing.recover_after, mono),
+			.healthy = !domain->unknown &&
+				   target_recovered(target,
+						    plan->timing.recover_after,
+						    mono),
 			.health = health,
 			.ramp_left = !domain->ramp_done,
 		},
@@ -332,7 +363,21 @@ static void on_outcome(void *ctx, struct replay *replay,
 	}
 }
 
-static void on_refused(void *ctx, struct replay *replay, const char *reason)
+/* A standby valve opens again by itself: by the target's health, or once the
+ * domain's known-good recipients are taken again. */
+static void stand_by(struct cutover_domain *domain, bool is_known,
+		     const char *reason)
+{
+	if (is_known)
+		target_seen(&cutover_target(domain)->target, false, reason,
+			    clock_wall_ms(), clock_mono_ms());
+	else if (!domain->unknown)
+		domain->unknown = mem_dup(reason);
+	decide_valve(domain);
+}
+
+static void on_refused(void *ctx, struct replay *replay,
+		       const struct queue_domain *queue, const char *reason)
 {
 	struct cutover_target *target = ctx;
 	struct cutover *cutover = target->cutover;
@@ -340,16 +385,13 @@ static void on_refused(void *ctx, struct replay *replay, const char *reason)
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
 		struct cutover_domain *domain = &cutover->domains[i];
 
-		if (cutover_target(domain) != target)
+		if (cutover_target(domain) != target ||
+		    (queue && queue != domain->queue))
 			continue;
-		/* A standby valve opens again by itself, by health. */
-		if (cutover->plan->strategy == STRATEGY_STANDBY) {
-			target_seen(&target->target, false, reason,
-				    clock_wall_ms(), clock_mono_ms());
-			decide_valve(domain);
-		} else {
+		if (cutover->plan->strategy == STRATEGY_STANDBY)
+			stand_by(domain, !queue, reason);
+		else
 			close_breaker(domain, reason);
-		}
 	}
 }
 
@@ -364,27 +406,13 @@ static void on_health(void *ctx, struct replay *replay, bool healthy,
 		cutover_look(target->cutover);
 }
 
-/* Is a known-good recipient refused for good as well? */
-static bool refuses_all(void *ctx, struct replay *replay)
+static bool refuses_all(void *ctx, struct replay *replay,
+			const struct queue_domain *queue)
 {
 	struct cutover_target *target = ctx;
-	struct cutover *cutover = target->cutover;
+	const struct cutover_domain *domain = domain_of(target->cutover, queue);
 
-	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
-		for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++) {
-			const struct probe_result *probe =
-				&cutover->facts->domains[i].systems[s].probe;
-
-			if (cutover->domains[i].targets[s] != target ||
-			    !cutover->facts->domains[i].systems[s].probed)
-				continue;
-			for (size_t r = 0; r < probe->rcpt_count; r++)
-				if (!probe->rcpt[r].random &&
-				    probe->rcpt[r].reply.code >= 500)
-					return true;
-		}
-	}
-	return false;
+	return domain && is_unknown(domain, target);
 }
 
 const struct replay_owner cutover_replay_owner = {

@@ -140,7 +140,7 @@ static struct json *queue_json(struct cutover *cutover)
 	int in_flight = 0;
 
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
-		const struct queue_domain *queue = cutover->domains[i].queue;
+		struct queue_domain *queue = cutover->domains[i].queue;
 		uint64_t first = queue_oldest_ms(queue);
 
 		waiting += queue->ledger.waiting;

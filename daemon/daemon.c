@@ -266,6 +266,8 @@ static void on_envelope(void *ctx, struct queue_envelope *envelope,
 	if (live) {
 		envelope->attempts = live->attempts;
 		envelope->uncertain = live->uncertain;
+		envelope->data_deferrals = live->data_deferrals;
+		envelope->stuck_since_ms = live->stuck_since_ms;
 		if (live->next_ms > 0 && !envelope->held)
 			queue_defer(envelope, live->next_ms);
 		if (live->begin)

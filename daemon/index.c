@@ -18,8 +18,8 @@
 enum {
 	GATHER_US = 100 * 1000,
 	GATHER_OPS = 4000,
-	PENDING_MAX = 200000,
-	NICE = 5 /* a quarter of a processor that all want */
+	PENDING_MAX = 100000, /* of about 300 bytes */
+	NICE = 5	      /* a quarter of a processor that all want */
 };
 
 enum op_kind {
@@ -574,8 +574,8 @@ void index_page(struct index *index, const char *plan, uint64_t after_sequence,
 }
 
 void index_these(struct index *index, const char *plan,
-		 const uint64_t *sequences, size_t count, index_page_fn *done,
-		 void *ctx)
+		 const uint64_t *sequences, size_t count, size_t max,
+		 index_page_fn *done, void *ctx)
 {
 	struct op *op = op_ask(index, OP_PAGE, plan, ctx);
 	struct buf list = BUF_INIT;
@@ -586,7 +586,7 @@ void index_these(struct index *index, const char *plan,
 	buf_addf(&list, "%s", count == 0 ? "[]" : "]");
 	op->ask->select.ids = mem_dup(buf_text(&list));
 	buf_release(&list);
-	op->ask->max = SIZE_MAX;
+	op->ask->max = max;
 	op->ask->paged = done;
 	push(index, op);
 }

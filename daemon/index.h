@@ -59,6 +59,10 @@ struct index_live {
 	struct spool_place place;
 	uint64_t body_bytes;
 	uint64_t begin; /* an attempt began and never ended */
+	/* Attempts whose data was not taken though the recipient was, and when
+	 * the first was. */
+	uint32_t data_deferrals;
+	int64_t stuck_since_ms;
 };
 /*
  * What lives of a plan after a sequence, as it is once everything that was put
@@ -75,10 +79,10 @@ typedef void index_page_fn(void *ctx, const struct index_page *page,
 			   const struct err *err);
 void index_page(struct index *index, const char *plan, uint64_t after_sequence,
 		size_t max, index_page_fn *done, void *ctx);
-/* The same of these messages, in any order; none of them twice. */
+/* The same of these messages, the oldest first; some may stand there twice. */
 void index_these(struct index *index, const char *plan,
-		 const uint64_t *sequences, size_t count, index_page_fn *done,
-		 void *ctx);
+		 const uint64_t *sequences, size_t count, size_t max,
+		 index_page_fn *done, void *ctx);
 
 /* One record of the spool, in the order of the log.  Copies what it keeps.
  * The same record twice changes nothing (a scan may overlap). */
@@ -147,8 +151,8 @@ void index_copies(struct index *index, const struct index_select *select,
 void index_count(struct index *index, const struct index_select *select,
 		 index_json_fn *done, void *ctx);
 /* Per plan with messages in a segment: [{"plan","count","last_ms",
- * "live_sequence","live"}]: so many were delivered, the last of them then, the
- * sequence of the youngest that lives (0: none), and those of all, by commas. */
+ * "live_sequence"}]: so many were delivered, the last of them then, and the
+ * sequence of the youngest that lives (0: none). */
 void index_segment_copies(struct index *index, uint32_t segment,
 			  index_json_fn *done, void *ctx);
 /* Messages that are a side file, in the segments from `segment` on:

@@ -484,8 +484,7 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 	static const char sql[] =
 		"SELECT m.plan, count(DISTINCT iif(e.state = 2, m.seq, NULL)),"
 		" max(iif(e.state = 2, e.ended, 0)),"
-		" max(iif(e.state < 2, m.seq, 0)),"
-		" group_concat(DISTINCT iif(e.state < 2, m.seq, NULL))"
+		" max(iif(e.state < 2, m.seq, 0))"
 		" FROM message m JOIN envelope e USING(seq)"
 		" WHERE m.segment = ?1 GROUP BY m.plan";
 	sqlite3_stmt *stmt = NULL;
@@ -504,8 +503,6 @@ segment_copies(sqlite3 *db, const struct index_select *select, struct err *err)
 		json_put_number(row, "last_ms", sqlite3_column_double(stmt, 2));
 		json_put_number(row, "live_sequence",
 				sqlite3_column_double(stmt, 3));
-		json_put_text(row, "live",
-			      text_at(stmt, 4) ? text_at(stmt, 4) : "");
 		json_add(all, row);
 	}
 	return finish(db, stmt, step, all, err);
@@ -891,11 +888,17 @@ struct json *index_query_run(sqlite3 *db, enum index_query query,
 }
 
 /* clang-format off */
+/* Of the attempts whose data was put off: a few, mostly none. */
+#define STUCK(what) \
+	"iif(e.attempts > 0, (SELECT " what " FROM attempt a" \
+	" WHERE a.seq = e.seq AND a.n = e.n AND a.outcome = 0" \
+	" AND a.uncertain = 0 AND a.stage IN ('DATA', 'end of data')), 0)"
 #define LIVE \
 	"SELECT m.id, e.seq, e.n, e.state, e.mailbox_held, e.plan," \
 	" " FORWARD_PATH ", " REVERSE_PATH ", m.flags, m.accepted, e.next," \
 	" e.attempts, e.uncertain, m.segment, m.offset, m.body," \
-	" m.bytes, e.begin FROM envelope e JOIN message m USING(seq)" \
+	" m.bytes, e.begin, " STUCK("count(*)") ", " STUCK("min(a.at)") \
+	" FROM envelope e JOIN message m USING(seq)" \
 	" WHERE e.state < 2 AND e.plan = ?1"
 #define IN_SEQUENCE " ORDER BY e.seq, e.n"
 /* clang-format on */
@@ -928,6 +931,8 @@ int index_query_live_row(sqlite3_stmt *stmt, struct index_live *live,
 		.place.sealed = flags & INDEX_SEALED,
 		.body_bytes = (uint64_t)sqlite3_column_int64(stmt, 16),
 		.begin = (uint64_t)sqlite3_column_int64(stmt, 17),
+		.data_deferrals = (uint32_t)sqlite3_column_int(stmt, 18),
+		.stuck_since_ms = sqlite3_column_int64(stmt, 19),
 	};
 	if (!live->forward_path || !live->reverse_path)
 		return err_set(err,

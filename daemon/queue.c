@@ -18,6 +18,7 @@ struct queue {
 	void *thin_ctx;
 	void (*want)(void *ctx, struct queue_domain *domain);
 	void *want_ctx;
+	bool sleeping; /* queue_sleep() is at it */
 	void (*gone)(void *ctx, const struct queue_message *message);
 	void *gone_ctx;
 };
@@ -102,9 +103,9 @@ static struct queue_envelope *line_first(const struct list *line)
 }
 
 static size_t asleep_count(const struct queue_mailbox *mailbox,
-			   enum queue_asleep kind)
+			   enum dormant_kind kind)
 {
-	return mailbox->asleep ? sleepers_count(&mailbox->asleep[kind]) : 0;
+	return dormant_count(&mailbox->domain->dormant, mailbox->hash, kind);
 }
 
 /* Whether one that sleeps is before it. */
@@ -112,9 +113,8 @@ static bool is_behind(const struct queue_envelope *envelope)
 {
 	const struct queue_mailbox *mailbox = envelope->mailbox;
 
-	return mailbox->asleep &&
-	       sleepers_before(&mailbox->asleep[QUEUE_ASLEEP_WAITING],
-			       envelope->message->sequence, envelope->index);
+	return dormant_before(&mailbox->domain->dormant, mailbox->hash,
+			      envelope->message->sequence, envelope->index);
 }
 
 /* Whose turn it is; NULL: nobody's, or that of one that sleeps. */
@@ -125,11 +125,19 @@ static struct queue_envelope *line_head(const struct queue_mailbox *mailbox)
 	return first && !is_behind(first) ? first : NULL;
 }
 
+/* Whether it has little to do, and what sleeps is due. */
+static bool is_hungry(const struct queue_domain *domain)
+{
+	return domain->moving < domain->queue->least &&
+	       dormant_next_ms(&domain->dormant) <= domain->looked_ms;
+}
+
 static void tell_wanted(struct queue_domain *domain)
 {
 	struct queue *queue = domain->queue;
 
-	if (domain->open && queue->want && !list_is_empty(&domain->wanted))
+	if (domain->open && queue->want && !queue->sleeping &&
+	    (!list_is_empty(&domain->wanted) || is_hungry(domain)))
 		queue->want(queue->want_ctx, domain);
 }
 
@@ -137,12 +145,13 @@ static void tell_wanted(struct queue_domain *domain)
  * that they are held as well. */
 static void look_if_wanted(struct queue_mailbox *mailbox, bool has_head)
 {
-	if (asleep_count(mailbox, QUEUE_ASLEEP_WAITING) == 0 ||
-	    (has_head && !mailbox->is_held)) {
+	const struct dormant *dormant = &mailbox->domain->dormant;
+
+	if (asleep_count(mailbox, DORMANT_WAITING) == 0 ||
+	    (!mailbox->is_held &&
+	     (has_head || dormant_due_ms(dormant, mailbox->hash) > 0)))
 		list_remove(&mailbox->wanted);
-		return;
-	}
-	if (list_is_empty(&mailbox->wanted))
+	else if (list_is_empty(&mailbox->wanted))
 		list_append(&mailbox->domain->wanted, &mailbox->wanted);
 	tell_wanted(mailbox->domain);
 }
@@ -161,7 +170,7 @@ static void look_if_thin(struct queue_domain *domain)
 	struct queue *queue = domain->queue;
 
 	if (domain->rest && domain->open && domain->moving < queue->least &&
-	    queue->thin && queue_has_rest(domain))
+	    queue->thin && !queue->sleeping && queue_has_rest(domain))
 		queue->thin(queue->thin_ctx, domain);
 }
 
@@ -184,6 +193,7 @@ static void mailbox_place(struct queue_mailbox *mailbox)
 {
 	struct queue_domain *domain = mailbox->domain;
 	struct queue_envelope *first = line_head(mailbox);
+	int64_t due_ms;
 
 	heap_remove(mailbox);
 	if (!first || mailbox->is_held)
@@ -192,13 +202,15 @@ static void mailbox_place(struct queue_mailbox *mailbox)
 		   0);
 	look_if_wanted(mailbox, first != NULL);
 	look_if_thin(domain);
-	if (!first || mailbox->busy || mailbox->is_held)
+	if (mailbox->busy || mailbox->is_held)
 		return;
 	if (domain->ramp && !mailbox->admitted)
 		return;
-	if (first->next_ms > 0)
-		heap_add(&domain->later, mailbox, (uint64_t)first->next_ms);
-	else
+	due_ms = first ? first->next_ms :
+			 dormant_due_ms(&domain->dormant, mailbox->hash);
+	if (due_ms > 0)
+		heap_add(&domain->later, mailbox, (uint64_t)due_ms);
+	else if (first)
 		heap_add(&domain->ready, mailbox, first->message->sequence);
 }
 
@@ -211,35 +223,57 @@ static bool is_before(const struct queue_envelope *a,
 	return a->index < b->index;
 }
 
-/* Almost always at the end; at the front while the index is read back.
- * `offset` is that of the link in an envelope. */
-static void insert_in_order(struct queue_envelope *envelope, struct list *list,
-			    size_t offset)
+static struct queue_envelope *of_line(struct list *link)
+{
+	return list_entry(link, struct queue_envelope, line);
+}
+
+static struct queue_envelope *of_all(struct list *link)
+{
+	return list_entry(link, struct queue_envelope, all);
+}
+
+/*
+ * Almost always at the end; at the front while the index is read back.  What
+ * wakes up comes in order, to somewhere in between: behind the one before it,
+ * `hint`.
+ */
+static void insert_in_order(struct queue_envelope *envelope, struct list *link,
+			    struct list *list, struct list *hint,
+			    struct queue_envelope *(*of)(struct list *link))
 {
 	struct list *at = list->prev;
 
-#define entry_at(it) ((struct queue_envelope *)(void *)((char *)(it)-offset))
-	if (!list_is_empty(list) && is_before(envelope, entry_at(list->next)))
+	if (!list_is_empty(list) && is_before(envelope, of(list->next)))
 		at = list;
-	while (at != list && is_before(envelope, entry_at(at)))
+	else if (hint && !is_before(envelope, of(hint)))
+		for (at = hint;
+		     at->next != list && !is_before(envelope, of(at->next));
+		     at = at->next)
+			;
+	while (at != list && is_before(envelope, of(at)))
 		at = at->prev;
-#undef entry_at
-	list_insert_before(at->next,
-			   (struct list *)(void *)((char *)envelope + offset));
+	list_insert_before(at->next, link);
 }
 
 static void line_insert(struct queue_envelope *envelope, struct list *line,
-			struct list *all)
+			struct list *all, struct list **hint)
 {
-	insert_in_order(envelope, line, offsetof(struct queue_envelope, line));
-	insert_in_order(envelope, all, offsetof(struct queue_envelope, all));
+	bool at_end =
+		list_is_empty(all) || !is_before(envelope, of_all(all->prev));
+
+	insert_in_order(envelope, &envelope->line, line, NULL, of_line);
+	insert_in_order(envelope, &envelope->all, all, at_end ? NULL : *hint,
+			of_all);
+	*hint = &envelope->all;
 }
 
 static void line_enter(struct queue_envelope *envelope)
 {
 	struct queue_mailbox *mailbox = envelope->mailbox;
 
-	line_insert(envelope, &mailbox->line, &mailbox->domain->waiting);
+	line_insert(envelope, &mailbox->line, &mailbox->domain->waiting,
+		    &mailbox->domain->waiting_hint);
 	count_line(mailbox, mailbox->moves, 1);
 }
 
@@ -247,7 +281,8 @@ static void held_enter(struct queue_envelope *envelope)
 {
 	struct queue_mailbox *mailbox = envelope->mailbox;
 
-	line_insert(envelope, &mailbox->held, &mailbox->domain->held);
+	line_insert(envelope, &mailbox->held, &mailbox->domain->held,
+		    &mailbox->domain->held_hint);
 	mailbox->domain->here_held++;
 }
 
@@ -257,6 +292,10 @@ static void line_leave(struct queue_envelope *envelope)
 	struct queue_mailbox *mailbox = envelope->mailbox;
 
 	list_remove(&envelope->line);
+	if (mailbox->domain->waiting_hint == &envelope->all)
+		mailbox->domain->waiting_hint = NULL;
+	if (mailbox->domain->held_hint == &envelope->all)
+		mailbox->domain->held_hint = NULL;
 	list_remove(&envelope->all);
 	if (envelope->held)
 		mailbox->domain->here_held--;
@@ -340,17 +379,9 @@ static void envelope_drop(struct queue *queue, struct queue_envelope *envelope)
 		message_drop(queue, message);
 }
 
-static void mailbox_drop(struct queue_mailbox *mailbox)
-{
-	for (size_t i = 0; mailbox->asleep && i < QUEUE_ASLEEP_KINDS; i++)
-		sleepers_release(&mailbox->asleep[i]);
-	free(mailbox->asleep);
-	free(mailbox);
-}
-
 static void mailbox_free(void *ctx, struct slice key, void *value)
 {
-	mailbox_drop(value);
+	free(value);
 }
 
 static void domain_free(struct queue_domain *domain)
@@ -363,6 +394,7 @@ static void domain_free(struct queue_domain *domain)
 			      list_entry(it, struct queue_envelope, all));
 	map_each(&domain->mailboxes, mailbox_free, NULL);
 	map_release(&domain->mailboxes);
+	dormant_release(&domain->dormant);
 	free(domain->ready.at);
 	free(domain->later.at);
 	free(domain->plan);
@@ -541,6 +573,34 @@ static void envelopes_reserve(struct queue_message *message, size_t count)
 	message->envelope_room = count;
 }
 
+/* A mailbox is held while one of its held envelopes holds it. */
+static void mailbox_recount(struct queue_mailbox *mailbox)
+{
+	mailbox->is_held = asleep_count(mailbox, DORMANT_HOLDING) > 0;
+	list_each (it, next, &mailbox->held)
+		if (list_entry(it, struct queue_envelope, line)->mailbox_held)
+			mailbox->is_held = true;
+}
+
+/* What of it sleeps is this one's to wake from now on. */
+static struct queue_mailbox *mailbox_new(struct queue_domain *domain,
+					 struct slice key)
+{
+	struct queue_mailbox *mailbox =
+		mem_alloc(sizeof(*mailbox) + key.len + 1);
+
+	memcpy(mailbox->key, key.p, key.len);
+	mailbox->domain = domain;
+	mailbox->hash = map_hash(key);
+	list_init(&mailbox->line);
+	list_init(&mailbox->held);
+	list_init(&mailbox->wanted);
+	map_put(&domain->mailboxes, key, mailbox);
+	dormant_uncall(&domain->dormant, mailbox->hash);
+	mailbox_recount(mailbox);
+	return mailbox;
+}
+
 static struct queue_mailbox *mailbox_find(struct queue_domain *domain,
 					  struct slice forward_path)
 {
@@ -549,26 +609,56 @@ static struct queue_mailbox *mailbox_find(struct queue_domain *domain,
 
 	smtp_mailbox_key(forward_path, &key);
 	mailbox = map_get(&domain->mailboxes, buf_slice(&key));
-	if (!mailbox) {
-		mailbox = mem_alloc(sizeof(*mailbox) + key.len + 1);
-		memcpy(mailbox->key, buf_text(&key), key.len + 1);
-		mailbox->domain = domain;
-		list_init(&mailbox->line);
-		list_init(&mailbox->held);
-		list_init(&mailbox->wanted);
-		map_put(&domain->mailboxes, buf_slice(&key), mailbox);
-	}
+	if (!mailbox)
+		mailbox = mailbox_new(domain, buf_slice(&key));
 	buf_release(&key);
 	return mailbox;
 }
 
-/* A mailbox is held while one of its held envelopes holds it. */
-static void mailbox_recount(struct queue_mailbox *mailbox)
+struct queue_mailbox *queue_find_mailbox(const struct queue_domain *domain,
+					 struct slice forward_path)
 {
-	mailbox->is_held = asleep_count(mailbox, QUEUE_ASLEEP_HOLDING) > 0;
-	list_each (it, next, &mailbox->held)
-		if (list_entry(it, struct queue_envelope, line)->mailbox_held)
-			mailbox->is_held = true;
+	struct buf key = BUF_INIT;
+	struct queue_mailbox *mailbox;
+
+	smtp_mailbox_key(forward_path, &key);
+	mailbox = map_get(&domain->mailboxes, buf_slice(&key));
+	buf_release(&key);
+	return mailbox;
+}
+
+uint64_t queue_mailbox_hash(struct slice forward_path)
+{
+	struct buf key = BUF_INIT;
+	uint64_t hash;
+
+	smtp_mailbox_key(forward_path, &key);
+	hash = map_hash(buf_slice(&key));
+	buf_release(&key);
+	return hash;
+}
+
+/*
+ * Senders of spam know many mailboxes: one with nothing in memory costs nothing
+ * there.  During a ramp it keeps its admission.
+ */
+static void mailbox_drop_empty(struct queue_mailbox *mailbox)
+{
+	struct queue_domain *domain = mailbox->domain;
+	uint64_t hash = mailbox->hash;
+
+	if (mailbox->admitted || mailbox->busy ||
+	    !list_is_empty(&mailbox->line) || !list_is_empty(&mailbox->held))
+		return;
+	heap_remove(mailbox);
+	list_remove(&mailbox->wanted);
+	map_remove(&domain->mailboxes, slice(mailbox->key));
+	free(mailbox);
+	/* What is behind a held one comes to be held as well. */
+	if (dormant_count(&domain->dormant, hash, DORMANT_HOLDING) > 0)
+		dormant_set_due(&domain->dormant, hash, 0);
+	dormant_call(&domain->dormant, hash);
+	tell_wanted(domain);
 }
 
 static struct queue_envelope *envelope_new(struct queue_domain *domain,
@@ -642,15 +732,33 @@ struct queue_envelope *queue_find_envelope(struct queue *queue,
 		       NULL;
 }
 
+/* The first of its line, here or not, waits for no time. */
+static void due_now(struct queue_mailbox *mailbox)
+{
+	struct queue_envelope *first = line_head(mailbox);
+
+	if (first)
+		first->next_ms = 0;
+	else
+		dormant_set_due(&mailbox->domain->dormant, mailbox->hash, 0);
+}
+
 static void wake_due(struct queue_domain *domain, int64_t now_ms)
 {
 	while (domain->later.count > 0 &&
 	       domain->later.at[0]->turn <= (uint64_t)now_ms) {
 		struct queue_mailbox *mailbox = domain->later.at[0];
 
-		line_first(&mailbox->line)->next_ms = 0;
+		due_now(mailbox);
 		mailbox_place(mailbox);
 	}
+}
+
+void queue_look(struct queue_domain *domain, int64_t now_ms)
+{
+	wake_due(domain, now_ms);
+	domain->looked_ms = now_ms;
+	tell_wanted(domain);
 }
 
 /* True if a limit stops the line that begins with this envelope. */
@@ -693,7 +801,7 @@ size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
 	struct queue_message *message;
 	size_t count = 0, seen = 0;
 
-	wake_due(domain, now_ms);
+	queue_look(domain, now_ms);
 	do {
 		if (domain->ready.count == 0 || max == 0)
 			return 0;
@@ -730,11 +838,15 @@ void queue_on_claim(struct queue_domain *domain, queue_may_fn *may, void *ctx)
 
 int64_t queue_next_due(const struct queue_domain *domain)
 {
+	int64_t later = domain->later.count > 0 ?
+				(int64_t)domain->later.at[0]->turn :
+				INT64_MAX;
+	int64_t asleep = dormant_next_ms(&domain->dormant);
+
 	if (domain->ready.count > 0)
 		return 0;
-	if (domain->later.count > 0)
-		return (int64_t)domain->later.at[0]->turn;
-	return INT64_MAX;
+	/* What was asked for once it was due is on its way. */
+	return asleep > domain->looked_ms && asleep < later ? asleep : later;
 }
 
 static void unclaim(struct queue_envelope *envelope)
@@ -768,19 +880,6 @@ static void count_final(struct queue_ledger *ledger, enum envelope_state state)
 	case ENVELOPE_HELD:
 		assert(!"a final state");
 	}
-}
-
-/* Senders of spam know many mailboxes: an empty one costs nothing.  During a
- * ramp it keeps its admission. */
-static void mailbox_drop_empty(struct queue_mailbox *mailbox)
-{
-	struct queue_domain *domain = mailbox->domain;
-
-	if (domain->ramp || !list_is_empty(&mailbox->line) ||
-	    !list_is_empty(&mailbox->held) || mailbox->asleep)
-		return;
-	map_remove(&domain->mailboxes, slice(mailbox->key));
-	mailbox_drop(mailbox);
 }
 
 void queue_final(struct queue_envelope *envelope, enum envelope_state state)
@@ -846,13 +945,15 @@ void queue_retry(struct queue_envelope *envelope)
 	if (envelope->held || mailbox->busy)
 		return;
 	envelope->next_ms = 0;
-	line_first(&mailbox->line)->next_ms = 0;
+	due_now(mailbox);
 	mailbox_place(mailbox);
 }
 
 void queue_retry_now(struct queue_domain *domain)
 {
 	wake_due(domain, INT64_MAX);
+	dormant_all_due(&domain->dormant);
+	tell_wanted(domain);
 }
 
 size_t queue_admit(struct queue_domain *domain, size_t count)
@@ -892,7 +993,7 @@ static void tally_mailbox(void *ctx, struct slice key, void *value)
 	struct tally *tally = ctx;
 
 	if (list_is_empty(&mailbox->line) &&
-	    asleep_count(mailbox, QUEUE_ASLEEP_WAITING) == 0)
+	    asleep_count(mailbox, DORMANT_WAITING) == 0)
 		return;
 	tally->waiting++;
 	if (mailbox->admitted)
@@ -912,49 +1013,69 @@ size_t queue_waiting_mailboxes(const struct queue_domain *domain)
 	struct tally tally = { 0 };
 
 	map_each(&domain->mailboxes, tally_mailbox, &tally);
-	return tally.waiting;
+	return tally.waiting + domain->dormant.called_count;
 }
+
+struct admitted {
+	struct queue_mailbox **at;
+	size_t count;
+};
 
 static void unramp_mailbox(void *ctx, struct slice key, void *value)
 {
 	struct queue_mailbox *mailbox = value;
+	struct admitted *admitted = ctx;
 
+	if (mailbox->admitted)
+		admitted->at[admitted->count++] = mailbox;
 	mailbox->admitted = false;
 	mailbox_place(mailbox);
 }
 
 void queue_ramp_end(struct queue_domain *domain)
 {
+	struct admitted admitted = { 0 };
+
+	admitted.at = mem_alloc((domain->mailboxes.count + 1) *
+				sizeof(struct queue_mailbox *));
 	domain->ramp = false;
-	map_each(&domain->mailboxes, unramp_mailbox, NULL);
+	map_each(&domain->mailboxes, unramp_mailbox, &admitted);
+	for (size_t i = 0; i < admitted.count; i++)
+		mailbox_drop_empty(admitted.at[i]);
+	free(admitted.at);
 	tell_wanted(domain);
 }
 
 /* Sleep. */
 
+/* Nobody needs it where it is: no attempt, no act, nothing that status names. */
 static bool may_sleep(const struct queue_envelope *envelope)
+{
+	const struct queue_mailbox *mailbox = envelope->mailbox;
+
+	return !envelope->claimed && !envelope->acting &&
+	       mailbox->limited_until_ms == 0 && !mailbox->admitted;
+}
+
+/* And it cannot go now, nor be admitted next. */
+static bool is_stuck(const struct queue_envelope *envelope)
 {
 	const struct queue_mailbox *mailbox = envelope->mailbox;
 	const struct queue_domain *domain = mailbox->domain;
 
-	if (envelope->claimed || envelope->acting)
+	if (!may_sleep(envelope))
 		return false;
-	if (envelope->held)
-		return line_first(&mailbox->held) != envelope;
-	/* What an attempt left behind is here alone. */
-	if (envelope->attempts > 0 || envelope->next_ms > 0)
-		return false;
-	if (is_behind(envelope))
+	if (envelope->held || !mailbox->moves || !domain->open ||
+	    is_behind(envelope))
 		return true;
-	return line_first(&mailbox->line) != envelope &&
-	       (!mailbox->moves || !domain->open ||
-		(domain->ramp && !mailbox->admitted));
+	return domain->ramp && line_first(&mailbox->line) != envelope;
 }
 
-static bool message_may_sleep(const struct queue_message *message)
+static bool all_of(const struct queue_message *message,
+		   bool (*is_so)(const struct queue_envelope *envelope))
 {
 	for (size_t i = 0; i < message->envelope_room; i++)
-		if (message->envelopes[i] && !may_sleep(message->envelopes[i]))
+		if (message->envelopes[i] && !is_so(message->envelopes[i]))
 			return false;
 	return message->placed;
 }
@@ -962,19 +1083,20 @@ static bool message_may_sleep(const struct queue_message *message)
 static void envelope_sleep(struct queue_envelope *envelope)
 {
 	struct queue_mailbox *mailbox = envelope->mailbox;
-	enum queue_asleep kind = !envelope->held	? QUEUE_ASLEEP_WAITING :
-				 envelope->mailbox_held ? QUEUE_ASLEEP_HOLDING :
-							  QUEUE_ASLEEP_HELD;
+	enum dormant_kind kind = !envelope->held	? DORMANT_WAITING :
+				 envelope->mailbox_held ? DORMANT_HOLDING :
+							  DORMANT_HELD;
 
-	if (!mailbox->asleep)
-		mailbox->asleep = mem_alloc(QUEUE_ASLEEP_KINDS *
-					    sizeof(*mailbox->asleep));
-	sleepers_add(&mailbox->asleep[kind], envelope->message->sequence,
-		     envelope->index);
+	dormant_add(&mailbox->domain->dormant, mailbox->hash, kind,
+		    envelope->message->sequence, envelope->index,
+		    envelope->next_ms, envelope->message->accepted_ms);
 	mailbox->domain->asleep += !envelope->held;
+	mailbox->domain->asleep_held += envelope->held;
 	line_leave(envelope);
 	free(envelope->forward_path);
 	free(envelope);
+	mailbox_place(mailbox);
+	mailbox_drop_empty(mailbox);
 }
 
 /* It goes on to live in its segment. */
@@ -983,13 +1105,13 @@ static void message_sleep(struct queue *queue, struct queue_message *message)
 	for (size_t i = 0; i < message->envelope_room; i++)
 		if (message->envelopes[i])
 			envelope_sleep(message->envelopes[i]);
-	queue->live[message->place.segment].asleep++;
 	message->placed = false;
 	message_drop(queue, message);
 }
 
 struct sleepy {
 	const char *plan;
+	bool (*is_so)(const struct queue_envelope *envelope);
 	struct queue_message **at;
 	size_t count, cap;
 };
@@ -1005,7 +1127,7 @@ static void add_sleepy(void *ctx, struct slice key, void *value)
 	if (first == message->envelope_room ||
 	    strcmp(message->envelopes[first]->mailbox->domain->plan,
 		   sleepy->plan) != 0 ||
-	    !message_may_sleep(message))
+	    !all_of(message, sleepy->is_so))
 		return;
 	if (sleepy->count == sleepy->cap) {
 		sleepy->cap = sleepy->cap ? sleepy->cap * 2 : 1024;
@@ -1023,20 +1145,71 @@ static int by_sequence(const void *a, const void *b)
 	       ((*one)->sequence < (*other)->sequence);
 }
 
-void queue_sleep(struct queue *queue, const char *plan,
-		 void (*slept)(void *ctx, uint64_t sequence), void *ctx)
+/* Those, in order: it costs less to remember them so. */
+static struct sleepy find_sleepy(const struct queue *queue, const char *plan,
+				 bool (*is_so)(const struct queue_envelope *))
 {
-	struct sleepy sleepy = { .plan = plan };
+	struct sleepy sleepy = { .plan = plan, .is_so = is_so };
 
 	map_each(&queue->messages, add_sleepy, &sleepy);
-	/* In order, as it costs less to remember them so. */
 	if (sleepy.count > 0)
 		qsort(sleepy.at, sleepy.count, sizeof(*sleepy.at), by_sequence);
-	for (size_t i = 0; i < sleepy.count; i++) {
-		slept(ctx, sleepy.at[i]->sequence);
-		message_sleep(queue, sleepy.at[i]);
+	return sleepy;
+}
+
+/* How many of them stay, so that `surplus` envelopes go. */
+static size_t older_part(const struct sleepy *sleepy, uint64_t surplus)
+{
+	size_t stay = sleepy->count;
+
+	for (uint64_t gone = 0; stay > 0 && gone < surplus; stay--)
+		gone += sleepy->at[stay - 1]->envelope_count;
+	return stay;
+}
+
+static void put_to_sleep(struct queue *queue, const struct sleepy *sleepy,
+			 size_t from,
+			 void (*slept)(void *ctx, uint64_t sequence), void *ctx)
+{
+	for (size_t i = from; i < sleepy->count; i++) {
+		slept(ctx, sleepy->at[i]->sequence);
+		message_sleep(queue, sleepy->at[i]);
 	}
-	free(sleepy.at);
+	free(sleepy->at);
+}
+
+static void tell_needs(void *ctx, struct slice key, void *value)
+{
+	struct queue_domain *domain = value;
+
+	if (strcmp(domain->plan, ctx) == 0) {
+		look_if_thin(domain);
+		tell_wanted(domain);
+	}
+}
+
+void queue_tell(struct queue *queue, const char *plan)
+{
+	map_each(&queue->domains, tell_needs, (void *)(uintptr_t)plan);
+}
+
+void queue_sleep(struct queue *queue, const char *plan, uint64_t most,
+		 uint64_t least, void (*slept)(void *ctx, uint64_t sequence),
+		 void *ctx)
+{
+	struct sleepy sleepy = find_sleepy(queue, plan, is_stuck);
+
+	queue->sleeping = true;
+	put_to_sleep(queue, &sleepy, 0, slept, ctx);
+	if (queue_here(queue, plan) >= most) {
+		sleepy = find_sleepy(queue, plan, may_sleep);
+		put_to_sleep(queue, &sleepy,
+			     older_part(&sleepy,
+					queue_here(queue, plan) - least),
+			     slept, ctx);
+	}
+	queue->sleeping = false;
+	queue_tell(queue, plan);
 }
 
 void queue_wake(struct queue *queue, const struct spool_place *place,
@@ -1047,32 +1220,45 @@ void queue_wake(struct queue *queue, const struct spool_place *place,
 
 	assert(place->segment < queue->live_count);
 	leave_place(queue, &message);
-	queue->live[place->segment].asleep--;
 }
 
-enum queue_asleep queue_wake_envelope(struct queue_domain *domain,
-				      struct slice forward_path,
-				      uint64_t sequence, uint32_t index)
+void queue_move_asleep(struct queue *queue, uint32_t from_segment,
+		       const struct spool_place *place, uint64_t body_bytes)
+{
+	/* As little of it as has a place. */
+	struct queue_message message = { .place = { .segment = from_segment,
+						    .body = place->body },
+					 .body_bytes = body_bytes };
+
+	leave_place(queue, &message);
+	message.placed = false;
+	queue_set_place(queue, &message, place);
+}
+
+struct queue_woken queue_wake_envelope(struct queue_domain *domain,
+				       struct slice forward_path,
+				       uint64_t sequence, uint32_t index,
+				       int64_t accepted_ms)
 {
 	struct queue_mailbox *mailbox = mailbox_find(domain, forward_path);
-	enum queue_asleep kind = QUEUE_ASLEEP_WAITING;
-	size_t left = 0;
+	struct queue_woken woken;
 
-	if (!mailbox->asleep)
-		return QUEUE_AWAKE;
-	while (kind < QUEUE_ASLEEP_KINDS &&
-	       !sleepers_take(&mailbox->asleep[kind], sequence, index))
-		kind++;
-	for (size_t i = 0; i < QUEUE_ASLEEP_KINDS; i++)
-		left += sleepers_count(&mailbox->asleep[i]);
-	if (left == 0) {
-		free(mailbox->asleep);
-		mailbox->asleep = NULL;
-	}
-	if (kind == QUEUE_ASLEEP_KINDS)
-		return QUEUE_AWAKE;
-	domain->asleep -= kind == QUEUE_ASLEEP_WAITING;
-	return kind;
+	woken.kind = dormant_take(&domain->dormant, mailbox->hash, sequence,
+				  index, accepted_ms, &woken.due_ms);
+	domain->asleep -= woken.kind == DORMANT_WAITING;
+	domain->asleep_held -=
+		woken.kind == DORMANT_HELD || woken.kind == DORMANT_HOLDING;
+	return woken;
+}
+
+size_t queue_asleep(const struct queue_domain *domain,
+		    struct slice forward_path, enum dormant_kind kind,
+		    uint64_t *sequences, size_t max)
+{
+	uint64_t hash = queue_mailbox_hash(forward_path);
+
+	dormant_sequences(&domain->dormant, hash, kind, sequences, max);
+	return dormant_count(&domain->dormant, hash, kind);
 }
 
 void queue_on_want(struct queue *queue,
@@ -1099,17 +1285,15 @@ static void add_wanted(void *ctx, struct slice key, void *value)
 	list_each (it, next, &domain->wanted) {
 		const struct queue_mailbox *mailbox =
 			list_entry(it, struct queue_mailbox, wanted);
-		const struct sleepers *asleep =
-			&mailbox->asleep[QUEUE_ASLEEP_WAITING];
+		size_t room = wanted->max - wanted->count;
 
 		if (domain->ramp && !mailbox->admitted && !mailbox->is_held)
 			continue;
-		for (size_t i = 0;
-		     i < WAKE_EACH && i < sleepers_count(asleep) &&
-		     wanted->count < wanted->max;
-		     i++)
-			wanted->at[wanted->count++] =
-				sleepers_sequence(asleep, i);
+		wanted->count +=
+			dormant_sequences(&domain->dormant, mailbox->hash,
+					  DORMANT_WAITING,
+					  wanted->at + wanted->count,
+					  room < WAKE_EACH ? room : WAKE_EACH);
 	}
 }
 
@@ -1122,9 +1306,31 @@ size_t queue_wanted(const struct queue *queue, const char *plan,
 	return wanted.count;
 }
 
-uint64_t queue_oldest_ms(const struct queue_domain *domain)
+static void add_due(void *ctx, struct slice key, void *value)
 {
-	uint64_t oldest = 0;
+	const struct queue_domain *domain = value;
+	struct wanted *wanted = ctx;
+
+	if (domain->open && strcmp(domain->plan, wanted->plan) == 0 &&
+	    is_hungry(domain))
+		wanted->count +=
+			dormant_due(&domain->dormant, domain->looked_ms,
+				    wanted->at + wanted->count,
+				    wanted->max - wanted->count);
+}
+
+size_t queue_due(const struct queue *queue, const char *plan,
+		 uint64_t *sequences, size_t max)
+{
+	struct wanted wanted = { .plan = plan, .at = sequences, .max = max };
+
+	map_each(&queue->domains, add_due, &wanted);
+	return wanted.count;
+}
+
+uint64_t queue_oldest_ms(struct queue_domain *domain)
+{
+	uint64_t oldest = (uint64_t)dormant_oldest_ms(&domain->dormant);
 	const struct list *lists[] = { &domain->waiting, &domain->held };
 
 	for (size_t i = 0; i < COUNT(lists); i++) {

@@ -3,8 +3,8 @@
  *
  * The loop's own picture of what is waiting or held, in memory: all of a plan,
  * or the oldest of it (backlog.h), whole messages either way.  A message whose
- * envelopes all stand behind others in lines that do not move may sleep: its
- * mailboxes know of it, and nobody younger passes it.  A mailbox has a
+ * envelopes cannot go now may sleep, and so may the youngest of too many: their
+ * lines know of them (dormant.h), and nobody younger passes.  A mailbox has a
  * line of waiting envelopes in the order of their sequence; only its first may
  * be claimed, and nobody else of that mailbox until its claim is settled.  That
  * is the whole of the promise of order.
@@ -18,7 +18,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
-#include "daemon/sleepers.h"
+#include "daemon/dormant.h"
 #include "daemon/spool_writer.h"
 
 struct queue_message {
@@ -63,22 +63,13 @@ struct queue_mailbox {
 	bool busy;		 /* a claim is open */
 	bool is_held;		 /* the mailbox itself is held */
 	bool admitted;		 /* by the ramp */
-	/* What of it sleeps, by enum queue_asleep; or NULL: nothing. */
-	struct sleepers *asleep;
-	struct list wanted; /* linked while its line needs some of those */
+	uint64_t hash;		 /* of its key: what of it sleeps is found by */
+	struct list wanted;	 /* linked while its line needs some of that */
 	/* Its first may not go before then, and why: 0 is now. */
 	struct list limited;
 	int64_t limited_until_ms;
 	int limited_by;
 	char key[];
-};
-
-enum queue_asleep {
-	QUEUE_AWAKE,
-	QUEUE_ASLEEP_WAITING,
-	QUEUE_ASLEEP_HELD,
-	QUEUE_ASLEEP_HOLDING, /* held with its mailbox */
-	QUEUE_ASLEEP_KINDS
 };
 
 struct queue_heap {
@@ -107,12 +98,16 @@ struct queue_domain {
 	struct queue_heap later; /* by next_ms of the first in line */
 	struct list waiting;	 /* envelopes by sequence */
 	struct list held;
+	/* Where the last of them came in, or NULL. */
+	struct list *waiting_hint, *held_hint;
 	struct queue_ledger ledger;
 	uint64_t bytes; /* of waiting and held, per envelope, here or not */
 	/* In memory: envelopes in lines, of them in lines that move, and held. */
 	uint64_t here, moving, here_held;
-	uint64_t asleep;    /* envelopes that wait */
-	struct list wanted; /* mailboxes that need some of those */
+	struct dormant dormant;
+	uint64_t asleep, asleep_held; /* envelopes in there, by state */
+	int64_t looked_ms;  /* what of it was due by then was asked for */
+	struct list wanted; /* mailboxes that need some of it now */
 	bool open;	    /* somebody claims of it */
 	bool rest;	    /* younger mail of its plan may not be here */
 	int64_t rest_ms;    /* and was accepted no earlier than this */
@@ -153,26 +148,47 @@ uint64_t queue_here(const struct queue *queue, const char *plan);
 bool queue_has_rest(const struct queue_domain *domain);
 
 /*
- * Sleep.  All messages of the plan that may do so leave memory, `slept` for
- * each; whoever wakes one tells and then adds it, as ever.
+ * Sleep.  All messages of the plan that cannot go now leave memory, and if still
+ * `most` envelopes or more are there, the youngest that could, down to `least`.
+ * `slept` runs for each; whoever wakes one tells and then adds it, as ever.
+ * `thin` and `want` run after it.
  */
-void queue_sleep(struct queue *queue, const char *plan,
-		 void (*slept)(void *ctx, uint64_t sequence), void *ctx);
+void queue_sleep(struct queue *queue, const char *plan, uint64_t most,
+		 uint64_t least, void (*slept)(void *ctx, uint64_t sequence),
+		 void *ctx);
 /* Before a message is added that slept, and before each envelope of it: how it
- * slept, whatever the index said meanwhile. */
+ * slept, whatever the index said meanwhile, and when it may go. */
 void queue_wake(struct queue *queue, const struct spool_place *place,
 		uint64_t body_bytes);
-enum queue_asleep queue_wake_envelope(struct queue_domain *domain,
-				      struct slice forward_path,
-				      uint64_t sequence, uint32_t index);
-/* `want` runs when lines of an open domain need what sleeps; it may not change
- * the queue before it returns. */
+/* The record of one that sleeps was moved. */
+void queue_move_asleep(struct queue *queue, uint32_t from_segment,
+		       const struct spool_place *place, uint64_t body_bytes);
+/* `thin` and `want` run where they are due. */
+void queue_tell(struct queue *queue, const char *plan);
+struct queue_woken {
+	enum dormant_kind kind; /* DORMANT_NONE: it did not */
+	int64_t due_ms;
+};
+struct queue_woken queue_wake_envelope(struct queue_domain *domain,
+				       struct slice forward_path,
+				       uint64_t sequence, uint32_t index,
+				       int64_t accepted_ms);
+/* Of a mailbox: sequences of what sleeps, the first `max`; how many there are. */
+size_t queue_asleep(const struct queue_domain *domain,
+		    struct slice forward_path, enum dormant_kind kind,
+		    uint64_t *sequences, size_t max);
+/* `want` runs when an open domain needs what sleeps; it may not change the queue
+ * before it returns. */
 void queue_on_want(struct queue *queue,
 		   void (*want)(void *ctx, struct queue_domain *domain),
 		   void *ctx);
-/* Sequences of what they need, a few for each, at most `max`; how many. */
+/* Sequences of what mailboxes in memory need, a few for each, at most `max`; how
+ * many. */
 size_t queue_wanted(const struct queue *queue, const char *plan,
 		    uint64_t *sequences, size_t max);
+/* The same of what is due in open domains that are thin. */
+size_t queue_due(const struct queue *queue, const char *plan,
+		 uint64_t *sequences, size_t max);
 
 /* A message whose record is durable; takes over nothing. */
 struct queue_message *queue_add_message(struct queue *queue,
@@ -195,10 +211,10 @@ void queue_count_accepted(struct queue_domain *domain, uint64_t bytes);
 /* Where its record lies, now or after it was moved. */
 void queue_set_place(struct queue *queue, struct queue_message *message,
 		     const struct spool_place *place);
-/* Messages of the queue whose record lies in this segment, and their bytes; of
- * them those that sleep. */
+/* Messages of the queue whose record lies in this segment, asleep or not, and
+ * their bytes. */
 struct queue_live {
-	uint64_t messages, bytes, asleep;
+	uint64_t messages, bytes;
 };
 struct queue_live queue_segment_live(const struct queue *queue,
 				     uint32_t segment);
@@ -211,6 +227,11 @@ struct queue_message *queue_find(struct queue *queue, const struct id *id);
 struct queue_envelope *queue_find_envelope(struct queue *queue,
 					   const struct id *id, uint32_t index);
 
+/* NULL: nothing of it is in memory. */
+struct queue_mailbox *queue_find_mailbox(const struct queue_domain *domain,
+					 struct slice forward_path);
+uint64_t queue_mailbox_hash(struct slice forward_path);
+
 /*
  * The oldest envelope of the domain that may go now, claimed together with the
  * other envelopes of its message in this domain whose turn it is too (at most
@@ -220,6 +241,8 @@ size_t queue_claim(struct queue_domain *domain, int64_t now_ms,
 		   struct queue_envelope **claims, size_t max);
 /* Who is asked before a claim, from now on; NULL: nobody. */
 void queue_on_claim(struct queue_domain *domain, queue_may_fn *may, void *ctx);
+/* It is now (wall): what waited until then goes, or is woken for that. */
+void queue_look(struct queue_domain *domain, int64_t now_ms);
 /* When the next envelope of the domain is due; INT64_MAX: none. */
 int64_t queue_next_due(const struct queue_domain *domain);
 
@@ -241,13 +264,13 @@ void queue_retry_now(struct queue_domain *domain);
 /* Opens the ramp for `count` more mailboxes, oldest first; returns how many
  * were admitted. */
 size_t queue_admit(struct queue_domain *domain, size_t count);
-/* Admitted mailboxes that still have mail waiting, of those that are here. */
+/* Admitted mailboxes that still have mail waiting, up to the edge. */
 size_t queue_admitted_left(const struct queue_domain *domain);
 size_t queue_waiting_mailboxes(const struct queue_domain *domain);
 /* Ends the ramp: every mailbox may be claimed. */
 void queue_ramp_end(struct queue_domain *domain);
 
 /* When the oldest was accepted (wall), at the earliest; 0: there is none. */
-uint64_t queue_oldest_ms(const struct queue_domain *domain);
+uint64_t queue_oldest_ms(struct queue_domain *domain);
 
 #endif

@@ -72,7 +72,8 @@ struct settlement {
 	enum smtp_stage stage;
 	enum envelope_state outcome;
 	bool hold_mailbox, uncertain;
-	bool again; /* the session was over before it began */
+	bool of_domain; /* it is the domain that is refused */
+	bool again;	/* the session was over before it began */
 	int64_t at_ms, next_ms;
 	char reason[SMTP_REPLY_TEXT + 320];
 };
@@ -246,9 +247,11 @@ static void decide(struct settlement *s)
 		break;
 	case ACT_HOLD:
 		if (s->meaning.scope == SCOPE_MAILBOX &&
-		    replay->owner->refuses_all(replay->ctx, replay)) {
+		    replay->owner->refuses_all(replay->ctx, replay,
+					       envelope->mailbox->domain)) {
 			s->meaning.act = ACT_CLOSE;
 			s->meaning.scope = SCOPE_TARGET;
+			s->of_domain = true;
 			break;
 		}
 		s->outcome = ENVELOPE_HELD;
@@ -306,7 +309,10 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 	link->mute |= reply->code == 0;
 	if (s->meaning.act == ACT_CLOSE && reply->code != 0) {
 		link->refused = true;
-		replay->owner->on_refused(replay->ctx, replay, s->reason);
+		replay->owner->on_refused(
+			replay->ctx, replay,
+			s->of_domain ? s->envelope->mailbox->domain : NULL,
+			s->reason);
 	}
 	attempt = (struct record_attempt){
 		.id = s->envelope->message->id,
@@ -522,7 +528,7 @@ static void unreachable(struct replay *replay, struct link *link,
 	replay->owner->on_health(replay->ctx, replay, false, error);
 	if ((reply->code >= 500 && meaning.act == ACT_CLOSE) ||
 	    stage == SMTP_STAGE_STARTTLS)
-		replay->owner->on_refused(replay->ctx, replay, error);
+		replay->owner->on_refused(replay->ctx, replay, NULL, error);
 }
 
 static void on_end(void *ctx, struct delivery *delivery, enum smtp_stage stage,
@@ -575,7 +581,7 @@ static bool find_terms(struct replay *replay, struct tls_terms **terms)
 	log_warn("%s: %s", replay->spec.target->name, why);
 	replay->owner->on_health(replay->ctx, replay, false, why);
 	if (state == TRUST_REFUSED)
-		replay->owner->on_refused(replay->ctx, replay, why);
+		replay->owner->on_refused(replay->ctx, replay, NULL, why);
 	return false;
 }
 
@@ -654,6 +660,17 @@ static void resolve(struct replay *replay)
 
 /* The pump: idle sessions first, then new ones, then a time to come back. */
 
+/* What sleeps and is due comes into memory, be there a session or not. */
+static void look_at_feeds(struct replay *replay, int64_t now_ms)
+{
+	list_each (it, next, &replay->feeds) {
+		struct feed *feed = list_entry(it, struct feed, link);
+
+		if (feed->open)
+			queue_look(feed->domain, now_ms);
+	}
+}
+
 static size_t due_mailboxes(const struct replay *replay, int64_t now_ms)
 {
 	size_t due = 0;
@@ -730,6 +747,7 @@ static void pump(void *ctx)
 	int busy = 0;
 
 	leave_behind(replay);
+	look_at_feeds(replay, wall);
 	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 

@@ -37,15 +37,18 @@ struct replay_owner {
 	/* After each outcome is durable and settled. */
 	void (*on_outcome)(void *ctx, struct replay *replay,
 			   const struct replay_outcome *outcome);
-	/* The target refuses as a whole: the valve must close. */
+	/* The target refuses a domain, or (NULL) as a whole: valves must
+	 * close. */
 	void (*on_refused)(void *ctx, struct replay *replay,
+			   const struct queue_domain *domain,
 			   const char *reason);
 	/* A connection worked or failed: evidence of health. */
 	void (*on_health)(void *ctx, struct replay *replay, bool healthy,
 			  const char *error);
 	/* A refusal of scope mailbox is not the mailbox's when a known-good
-	 * recipient is refused as well. */
-	bool (*refuses_all)(void *ctx, struct replay *replay);
+	 * recipient of its domain is refused as well. */
+	bool (*refuses_all)(void *ctx, struct replay *replay,
+			    const struct queue_domain *domain);
 };
 
 struct replay_spec {

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 enum {
-	PAGE = 1000,
 	IDS_MAX = 100000
 };
 
@@ -126,7 +125,7 @@ int selection_read(struct selection *selection, const struct cutover *cutover,
 
 	*selection = (struct selection){ .as_said = json_object() };
 	select->plan = cutover->plan->name;
-	select->limit = PAGE;
+	select->limit = SELECTION_PAGE;
 	select->state = read_word(selection, word, ctx, "state");
 	select->recipient = read_word(selection, word, ctx, "recipient");
 	select->sender = read_word(selection, word, ctx, "sender");
@@ -151,89 +150,137 @@ void selection_release(struct selection *selection)
 	*selection = (struct selection){ 0 };
 }
 
-/* Pages. */
+/* Walks. */
 
-struct pages {
+struct selection_walk {
 	struct index *index;
 	struct index_select select; /* texts in `texts` */
 	char *plan, *texts[7];
 	enum selection_rows kind;
+	selection_page_fn *page;
+	void *ctx;
+	bool asked, freed; /* the last answer frees it then */
+};
+
+static const char *keep(struct selection_walk *walk, size_t at,
+			const char *text)
+{
+	return walk->texts[at] = mem_dup(text);
+}
+
+struct selection_walk *selection_walk_new(struct index *index,
+					  const struct selection *selection,
+					  enum selection_rows kind)
+{
+	const struct index_select *from = &selection->select;
+	struct selection_walk *walk = mem_alloc(sizeof(*walk));
+	struct index_select *select = &walk->select;
+
+	walk->index = index;
+	walk->kind = kind;
+	walk->plan = mem_dup(from->plan);
+	*select = *from;
+	select->plan = walk->plan;
+	select->ids = keep(walk, 0, from->ids);
+	select->state = keep(walk, 1, from->state);
+	select->recipient = keep(walk, 2, from->recipient);
+	select->sender = keep(walk, 3, from->sender);
+	select->domain = keep(walk, 4, from->domain);
+	select->reply = keep(walk, 5, from->reply);
+	select->targets = keep(walk, 6, from->targets);
+	return walk;
+}
+
+void selection_walk_free(struct selection_walk *walk)
+{
+	if (!walk)
+		return;
+	walk->freed = true;
+	if (walk->asked)
+		return;
+	free(walk->plan);
+	for (size_t i = 0; i < COUNT(walk->texts); i++)
+		free(walk->texts[i]);
+	free(walk);
+}
+
+static const struct json *last_of(const struct json *rows)
+{
+	const struct json *last = NULL;
+
+	for (const struct json *row = json_first(rows); row;
+	     row = json_next(row))
+		last = row;
+	return last;
+}
+
+static void page_came(void *ctx, struct json *rows, const struct err *err)
+{
+	struct selection_walk *walk = ctx;
+	const struct json *last = last_of(rows);
+	bool more = last && json_count(rows) >= SELECTION_PAGE &&
+		    slice_u64(slice(json_get_text(last, "sequence")),
+			      &walk->select.after_sequence);
+
+	walk->asked = false;
+	if (more)
+		walk->select.after_envelope =
+			(uint32_t)json_get_number(last, "envelope", 0);
+	if (walk->freed)
+		selection_walk_free(walk);
+	else
+		walk->page(walk->ctx, rows, more, err);
+	json_free(rows);
+}
+
+void selection_walk_on(struct selection_walk *walk, selection_page_fn *page,
+		       void *ctx)
+{
+	walk->page = page;
+	walk->ctx = ctx;
+	walk->asked = true;
+	if (walk->kind == SELECTION_COPIES)
+		index_copies(walk->index, &walk->select, page_came, walk);
+	else
+		index_list(walk->index, &walk->select, page_came, walk);
+}
+
+struct rows {
+	struct selection_walk *walk;
 	selection_row_fn *each;
 	selection_done_fn *done;
 	void *ctx;
 };
 
-static void ask_page(struct pages *pages);
-
-static void pages_end(struct pages *pages, const struct err *err)
+static void rows_came(void *ctx, const struct json *page, bool more,
+		      const struct err *err)
 {
-	pages->done(pages->ctx, err);
-	free(pages->plan);
-	for (size_t i = 0; i < COUNT(pages->texts); i++)
-		free(pages->texts[i]);
-	free(pages);
-}
+	struct rows *rows = ctx;
 
-static void page(void *ctx, struct json *result, const struct err *err)
-{
-	struct pages *pages = ctx;
-	size_t count = json_count(result);
-	const struct json *last = NULL;
-	bool more = !err;
-
-	for (const struct json *row = json_first(result); row && more;
-	     row = json_next(row)) {
-		more = pages->each(pages->ctx, row);
-		last = row;
+	for (const struct json *row = json_first(page); row;
+	     row = json_next(row))
+		if (!rows->each(rows->ctx, row)) {
+			more = false;
+			break;
+		}
+	if (more) {
+		selection_walk_on(rows->walk, rows_came, rows);
+		return;
 	}
-	more = more && last && count >= PAGE &&
-	       slice_u64(slice(json_get_text(last, "sequence")),
-			 &pages->select.after_sequence);
-	if (more)
-		pages->select.after_envelope =
-			(uint32_t)json_get_number(last, "envelope", 0);
-	json_free(result);
-	if (more)
-		ask_page(pages);
-	else
-		pages_end(pages, err);
-}
-
-static void ask_page(struct pages *pages)
-{
-	if (pages->kind == SELECTION_COPIES)
-		index_copies(pages->index, &pages->select, page, pages);
-	else
-		index_list(pages->index, &pages->select, page, pages);
-}
-
-static const char *keep(struct pages *pages, size_t at, const char *text)
-{
-	return pages->texts[at] = mem_dup(text);
+	rows->done(rows->ctx, err);
+	selection_walk_free(rows->walk);
+	free(rows);
 }
 
 void selection_rows(struct index *index, const struct selection *selection,
 		    enum selection_rows kind, selection_row_fn *each,
 		    selection_done_fn *done, void *ctx)
 {
-	const struct index_select *from = &selection->select;
-	struct pages *pages = mem_alloc(sizeof(*pages));
-	struct index_select *select = &pages->select;
+	struct rows *rows = mem_alloc(sizeof(*rows));
 
-	pages->index = index;
-	pages->kind = kind;
-	pages->each = each;
-	pages->done = done;
-	pages->ctx = ctx;
-	pages->plan = mem_dup(from->plan);
-	*select = *from;
-	select->plan = pages->plan;
-	select->ids = keep(pages, 0, from->ids);
-	select->state = keep(pages, 1, from->state);
-	select->recipient = keep(pages, 2, from->recipient);
-	select->sender = keep(pages, 3, from->sender);
-	select->domain = keep(pages, 4, from->domain);
-	select->reply = keep(pages, 5, from->reply);
-	select->targets = keep(pages, 6, from->targets);
-	ask_page(pages);
+	rows->walk = selection_walk_new(index, selection, kind);
+	rows->each = each;
+	rows->done = done;
+	rows->ctx = ctx;
+	selection_walk_on(rows->walk, rows_came, rows);
 }

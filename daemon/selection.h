@@ -35,17 +35,38 @@ int selection_read(struct selection *selection, const struct cutover *cutover,
 		   const void *ctx, int64_t now_ms, struct err *err);
 void selection_release(struct selection *selection);
 
-/*
- * Every envelope of the selection, page by page: `each` per row, then `done`
- * once; both from the loop, never before this returns.  The selection is
- * copied.  `each` returns false to stop early (done comes all the same).
- */
-typedef bool selection_row_fn(void *ctx, const struct json *row);
-typedef void selection_done_fn(void *ctx, const struct err *err);
 enum selection_rows {
 	SELECTION_ENVELOPES, /* index_list() */
 	SELECTION_COPIES     /* index_copies() */
 };
+
+/*
+ * The envelopes of a selection, a page at a time, each as the index has it when
+ * the page is asked for.  The selection is copied.
+ */
+struct selection_walk;
+enum {
+	SELECTION_PAGE = 1000
+};
+struct selection_walk *selection_walk_new(struct index *index,
+					  const struct selection *selection,
+					  enum selection_rows kind);
+/* `page` runs from the loop, never before this returns, unless the walk is freed
+ * before: rows are borrowed, and `more` pages may follow. */
+typedef void selection_page_fn(void *ctx, const struct json *rows, bool more,
+			       const struct err *err);
+void selection_walk_on(struct selection_walk *walk, selection_page_fn *page,
+		       void *ctx);
+/* NULL is fine. */
+void selection_walk_free(struct selection_walk *walk);
+
+/*
+ * All of them: `each` per row, then `done` once; both from the loop, never
+ * before this returns.  `each` returns false to stop early (done comes all the
+ * same).
+ */
+typedef bool selection_row_fn(void *ctx, const struct json *row);
+typedef void selection_done_fn(void *ctx, const struct err *err);
 void selection_rows(struct index *index, const struct selection *selection,
 		    enum selection_rows kind, selection_row_fn *each,
 		    selection_done_fn *done, void *ctx);

@@ -7,26 +7,30 @@
 
 #define INDEX_BITS 10
 
-static uint64_t key(uint64_t sequence, uint32_t index)
+struct sleepers {
+	uint32_t first, end, cap; /* those from `first` to `end` */
+	uint64_t at[];
+};
+
+uint64_t sleepers_key(uint64_t sequence, uint32_t index)
 {
 	static_assert(RECORD_MAX_ENVELOPES <= 1 << INDEX_BITS,
 		      "an index needs more bits");
 	return sequence << INDEX_BITS | index;
 }
 
-void sleepers_release(struct sleepers *sleepers)
+uint64_t sleepers_sequence(uint64_t key)
 {
-	free(sleepers->at);
-	*sleepers = (struct sleepers){ 0 };
+	return key >> INDEX_BITS;
 }
 
 /* Where it is, or would be. */
-static size_t find(const struct sleepers *sleepers, uint64_t wanted)
+static uint32_t find(const struct sleepers *sleepers, uint64_t wanted)
 {
-	size_t low = sleepers->first, high = sleepers->end;
+	uint32_t low = sleepers->first, high = sleepers->end;
 
 	while (low < high) {
-		size_t middle = low + (high - low) / 2;
+		uint32_t middle = low + (high - low) / 2;
 
 		if (sleepers->at[middle] < wanted)
 			low = middle + 1;
@@ -37,67 +41,67 @@ static size_t find(const struct sleepers *sleepers, uint64_t wanted)
 }
 
 /* What was taken from the front leaves room there. */
-static void make_room(struct sleepers *sleepers)
+static struct sleepers *make_room(struct sleepers *sleepers)
 {
-	size_t count = sleepers_count(sleepers);
+	uint32_t count = sleepers ? sleepers->end - sleepers->first : 0;
+	uint32_t cap = sleepers ? sleepers->cap : 0;
 
-	if (sleepers->end < sleepers->cap)
-		return;
-	if (sleepers->first > sleepers->cap / 2) {
+	if (sleepers && sleepers->end < cap)
+		return sleepers;
+	if (sleepers && sleepers->first > cap / 2) {
 		memmove(sleepers->at, sleepers->at + sleepers->first,
 			count * sizeof(*sleepers->at));
 		sleepers->first = 0;
 		sleepers->end = count;
-		return;
+		return sleepers;
 	}
-	sleepers->cap = sleepers->cap ? sleepers->cap * 2 : 8;
-	sleepers->at =
-		mem_grow(sleepers->at, sleepers->cap * sizeof(*sleepers->at));
+	cap = cap ? cap * 2 : 2;
+	sleepers = mem_grow(sleepers,
+			    sizeof(*sleepers) + cap * sizeof(*sleepers->at));
+	if (count == 0)
+		sleepers->first = sleepers->end = 0;
+	sleepers->cap = cap;
+	return sleepers;
 }
 
-void sleepers_add(struct sleepers *sleepers, uint64_t sequence, uint32_t index)
+void sleepers_add(struct sleepers **sleepers, uint64_t key)
 {
-	size_t at;
+	struct sleepers *room = *sleepers = make_room(*sleepers);
+	uint32_t at = find(room, key);
 
-	make_room(sleepers);
-	at = find(sleepers, key(sequence, index));
-	memmove(sleepers->at + at + 1, sleepers->at + at,
-		(sleepers->end - at) * sizeof(*sleepers->at));
-	sleepers->at[at] = key(sequence, index);
-	sleepers->end++;
+	memmove(room->at + at + 1, room->at + at,
+		(room->end - at) * sizeof(*room->at));
+	room->at[at] = key;
+	room->end++;
 }
 
-bool sleepers_take(struct sleepers *sleepers, uint64_t sequence, uint32_t index)
+bool sleepers_take(struct sleepers **sleepers, uint64_t key)
 {
-	size_t at = find(sleepers, key(sequence, index));
+	struct sleepers *from = *sleepers;
+	uint32_t at = from ? find(from, key) : 0;
 
-	if (at == sleepers->end || sleepers->at[at] != key(sequence, index))
+	if (!from || at == from->end || from->at[at] != key)
 		return false;
-	if (at == sleepers->first) {
-		sleepers->first++;
+	if (at == from->first) {
+		from->first++;
 	} else {
-		memmove(sleepers->at + at, sleepers->at + at + 1,
-			(sleepers->end - at - 1) * sizeof(*sleepers->at));
-		sleepers->end--;
+		memmove(from->at + at, from->at + at + 1,
+			(from->end - at - 1) * sizeof(*from->at));
+		from->end--;
 	}
-	if (sleepers->first == sleepers->end)
-		sleepers_release(sleepers);
+	if (from->first == from->end) {
+		free(from);
+		*sleepers = NULL;
+	}
 	return true;
 }
 
 size_t sleepers_count(const struct sleepers *sleepers)
 {
-	return sleepers->end - sleepers->first;
+	return sleepers ? sleepers->end - sleepers->first : 0;
 }
 
-uint64_t sleepers_sequence(const struct sleepers *sleepers, size_t i)
+uint64_t sleepers_at(const struct sleepers *sleepers, size_t i)
 {
-	return sleepers->at[sleepers->first + i] >> INDEX_BITS;
-}
-
-bool sleepers_before(const struct sleepers *sleepers, uint64_t sequence,
-		     uint32_t index)
-{
-	return sleepers_count(sleepers) > 0 &&
-	       sleepers->at[sleepers->first] < key(sequence, index);
+	return sleepers->at[sleepers->first + i];
 }

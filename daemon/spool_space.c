@@ -18,6 +18,8 @@ enum {
 	ASK_MS = 200,
 	AGAIN_MS = 60000, /* after something failed */
 	REST_MS = 10000,
+	QUIET_MS = 20,
+	MOVING_MAX = 256,
 	SIDES_MS = 3600 * 1000,
 	/* Moving more than this would cost more than it gives. */
 	LIVE_MAX = SEGMENT_BYTES / 4
@@ -28,6 +30,7 @@ struct candidate {
 	struct id id;
 	uint64_t sequence, offset;
 	const char *plan;      /* one of the clearing's */
+	uint64_t bytes;	       /* of the message */
 	uint32_t length, body; /* of the payload, and of the body in it */
 	bool side;
 };
@@ -44,13 +47,16 @@ struct clearing {
 	char **plans;
 	size_t plan_count;
 	struct err err;
-	size_t moving; /* appends that are not durable yet */
+	struct loop_timer *quiet; /* until nothing wakes */
+	int fd;			  /* of the segment, while they move; or -1 */
+	size_t at;		  /* the next candidate */
+	size_t moving;		  /* appends that are not durable yet */
 	bool failed;
 };
 
 struct move {
 	struct clearing *clearing;
-	struct id id;
+	const struct candidate *one;
 };
 
 struct spool_space {
@@ -73,6 +79,9 @@ struct spool_space {
 
 static void clearing_free(struct clearing *clearing)
 {
+	loop_timer_free(clearing->quiet);
+	if (clearing->fd >= 0)
+		close(clearing->fd);
 	free(clearing->candidates);
 	for (size_t i = 0; i < clearing->plan_count; i++)
 		free(clearing->plans[i]);
@@ -88,7 +97,7 @@ static void over(struct clearing *clearing)
 	struct spool_space *space = clearing->space;
 
 	space->clearing = NULL;
-	backlog_stay(space->backlog, false);
+	backlog_thaw(space->backlog);
 	if (clearing->failed)
 		log_error("segment %u stays: %s", clearing->number,
 			  clearing->err.text);
@@ -123,14 +132,32 @@ static void indexed(void *ctx)
 	over(clearing);
 }
 
+static void move_some(struct clearing *clearing);
+
 static void maybe_moved_all(struct clearing *clearing)
 {
+	if (!clearing->failed && clearing->at < clearing->count)
+		move_some(clearing);
 	if (clearing->moving > 0)
 		return;
 	if (clearing->failed)
 		over(clearing);
 	else
 		index_flush(clearing->space->store->index, indexed, clearing);
+}
+
+/* It lives there now, in memory or asleep, or is final meanwhile. */
+static void take_place(struct clearing *clearing, const struct candidate *one,
+		       const struct spool_place *place)
+{
+	struct queue *queue = clearing->space->queue;
+	struct queue_message *message = queue_find(queue, &one->id);
+
+	if (message)
+		queue_set_place(queue, message, place);
+	else if (backlog_sleeps(clearing->space->backlog, one->plan,
+				one->sequence))
+		queue_move_asleep(queue, clearing->number, place, one->bytes);
 }
 
 static void moved(void *ctx, const struct spool_place *place,
@@ -144,11 +171,7 @@ static void moved(void *ctx, const struct spool_place *place,
 		clearing->failed = true;
 		clearing->err = *err;
 	} else {
-		struct queue *queue = clearing->space->queue;
-		struct queue_message *message = queue_find(queue, &move->id);
-
-		if (message)
-			queue_set_place(queue, message, place);
+		take_place(clearing, move->one, place);
 	}
 	free(move);
 	maybe_moved_all(clearing);
@@ -165,23 +188,23 @@ static int read_at(int fd, uint64_t offset, size_t bytes, struct buf *out,
 	return 0;
 }
 
-static int move_one(struct clearing *clearing, int fd,
-		    const struct candidate *one)
+static int move_one(struct clearing *clearing, const struct candidate *one)
 {
 	uint64_t at = one->offset + SEGMENT_RECORD_HEADER;
 	size_t head = one->length - one->body;
 	struct buf payload = BUF_INIT, body = BUF_INIT;
 	struct move *move;
 
-	if (read_at(fd, at, head, &payload, &clearing->err) < 0 ||
-	    read_at(fd, at + head, one->body, &body, &clearing->err) < 0) {
+	if (read_at(clearing->fd, at, head, &payload, &clearing->err) < 0 ||
+	    read_at(clearing->fd, at + head, one->body, &body, &clearing->err) <
+		    0) {
 		buf_release(&payload);
 		buf_release(&body);
 		return -1;
 	}
 	move = mem_alloc(sizeof(*move));
 	move->clearing = clearing;
-	move->id = one->id;
+	move->one = one;
 	clearing->moving++;
 	store_again(clearing->space->store, &payload, &body, moved, move);
 	return 0;
@@ -201,31 +224,58 @@ static bool is_known(struct clearing *clearing, const struct candidate *one)
 	return false;
 }
 
-/* Which of the candidates live, only the loop knows. */
+static bool lives(const struct clearing *clearing, const struct candidate *one,
+		  const struct queue_message *message)
+{
+	return message ? message->place.segment == clearing->number &&
+				 message->place.offset == one->offset :
+			 backlog_sleeps(clearing->space->backlog, one->plan,
+					one->sequence);
+}
+
+/* Which of the candidates live, only the loop knows.  A few at once: they are
+ * in memory until they are durable. */
+static void move_some(struct clearing *clearing)
+{
+	while (clearing->moving < MOVING_MAX && !clearing->failed &&
+	       clearing->at < clearing->count) {
+		const struct candidate *one =
+			&clearing->candidates[clearing->at++];
+		const struct queue_message *message =
+			queue_find(clearing->space->queue, &one->id);
+
+		if (lives(clearing, one, message) ?
+			    move_one(clearing, one) < 0 :
+			    !message && !is_known(clearing, one))
+			clearing->failed = true;
+	}
+}
+
 static void move_living(struct clearing *clearing)
 {
 	char *path = mem_printf("%s/%08u.seg", clearing->spool_dir,
 				clearing->number);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0) {
+	clearing->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (clearing->fd < 0) {
 		err_errno(&clearing->err, "cannot open %s", path);
 		clearing->failed = true;
 	}
-	for (size_t i = 0; i < clearing->count && !clearing->failed; i++) {
-		const struct candidate *one = &clearing->candidates[i];
-		const struct queue_message *message =
-			queue_find(clearing->space->queue, &one->id);
-
-		if (message ? message->place.segment == clearing->number &&
-				      message->place.offset == one->offset &&
-				      move_one(clearing, fd, one) < 0 :
-			      !is_known(clearing, one))
-			clearing->failed = true;
-	}
-	if (fd >= 0)
-		close(fd);
 	free(path);
+}
+
+/* What wakes meanwhile would take the old place for the true one. */
+static void move_when_quiet(void *ctx)
+{
+	struct clearing *clearing = ctx;
+
+	if (!clearing->failed && !backlog_freeze(clearing->space->backlog)) {
+		loop_timer_arm(clearing->quiet, QUIET_MS);
+		return;
+	}
+	if (!clearing->failed)
+		move_living(clearing);
+	maybe_moved_all(clearing);
 }
 
 static void evidence_is_written(void *ctx)
@@ -234,9 +284,7 @@ static void evidence_is_written(void *ctx)
 
 	pthread_join(clearing->thread, NULL);
 	clearing->writing = false;
-	if (!clearing->failed)
-		move_living(clearing);
-	maybe_moved_all(clearing);
+	move_when_quiet(clearing);
 }
 
 /* On the thread. */
@@ -267,6 +315,7 @@ static void on_message(void *ctx, const struct scan_record *record,
 	one->sequence = message->sequence;
 	one->plan = plan_name(clearing, message->plan);
 	one->offset = record->offset;
+	one->bytes = message->body_bytes;
 	one->length = (uint32_t)record->payload.len;
 	one->body = (uint32_t)message->body.len;
 	one->side = message->side_file;
@@ -292,8 +341,10 @@ static void clear_out(struct spool_space *space, uint32_t number)
 	clearing->spool_dir = mem_dup(space->spool_dir);
 	clearing->evidence_dir = mem_dup(space->evidence_dir);
 	clearing->number = number;
+	clearing->fd = -1;
 	space->clearing = clearing;
-	backlog_stay(space->backlog, true);
+	clearing->quiet =
+		loop_timer_new(space->store->loop, move_when_quiet, clearing);
 	clearing->writing = true;
 	if (pthread_create(&clearing->thread, NULL, write_evidence, clearing)) {
 		err_set(&clearing->err, "no thread to write the evidence");
@@ -347,7 +398,7 @@ static bool copy_is_kept(const struct spool_space *space,
 				   (int64_t)json_get_number(row, "last_ms", 0));
 }
 
-/* Whether something lives in it that is not in memory: it was never claimed,
+/* Whether something lives in it that was never in memory: it was never claimed,
  * so there is more like it, and the segment's time will come. */
 static bool has_rest(const struct spool_space *space)
 {
@@ -358,8 +409,8 @@ static bool has_rest(const struct spool_space *space)
 		double live = json_get_number(row, "live_sequence", 0);
 
 		if (live > 0 &&
-		    !backlog_has(space->backlog, json_get_text(row, "plan"),
-				 (uint64_t)live))
+		    !backlog_reaches(space->backlog, json_get_text(row, "plan"),
+				     (uint64_t)live))
 			return true;
 	}
 	return false;
@@ -394,25 +445,6 @@ static void drop_copies(struct spool_space *space)
 					    space->known);
 }
 
-/* What sleeps in it has to move, and comes into memory for that. */
-static void wake(struct spool_space *space)
-{
-	backlog_stay(space->backlog, true);
-	for (const struct json *row = json_first(space->copies); row;
-	     row = json_next(row)) {
-		struct slice live = slice(json_get_text(row, "live"));
-		uint64_t *these = mem_alloc((live.len + 1) * sizeof(*these));
-		size_t count = 0;
-
-		while (live.len > 0)
-			if (slice_u64(slice_split(&live, ','), &these[count]))
-				count++;
-		backlog_wake(space->backlog, json_get_text(row, "plan"), these,
-			     count);
-		free(these);
-	}
-}
-
 static uint64_t live_limit(const struct spool_space *space)
 {
 	return space->is_short ? SEGMENT_BYTES : LIVE_MAX;
@@ -425,7 +457,6 @@ static void look(void *ctx)
 
 	if (space->clearing || space->asking)
 		return;
-	backlog_stay(space->backlog, false);
 	oldest = oldest_segment(space);
 	if (!oldest || queue_segment_live(space->queue, oldest).bytes >
 			       live_limit(space)) {
@@ -442,9 +473,6 @@ static void look(void *ctx)
 		loop_timer_arm(space->timer, REST_MS);
 	} else if (copies_hold(space)) {
 		loop_timer_arm(space->timer, LOOK_MS);
-	} else if (queue_segment_live(space->queue, oldest).asleep > 0) {
-		wake(space);
-		loop_timer_arm(space->timer, ASK_MS);
 	} else {
 		drop_copies(space);
 		space->known = 0;

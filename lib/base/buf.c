@@ -1,5 +1,6 @@
 #include "base/buf.h"
 #include <stdio.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 /* The spool makes a sudden end safe; going on without memory is not. */
@@ -26,6 +27,11 @@ void *mem_grow(void *p, size_t bytes)
 	if (!p)
 		no_memory();
 	return p;
+}
+
+void mem_trim(void)
+{
+	malloc_trim(0);
 }
 
 char *mem_dup(const char *text)

@@ -45,7 +45,9 @@ char *buf_take(struct buf *buf);
 /* Allocation that ends the process instead of failing. */
 void *mem_alloc(size_t bytes);	       /* zeroed */
 void *mem_grow(void *p, size_t bytes); /* as realloc */
-char *mem_dup(const char *text);       /* NULL stays NULL */
+/* What was freed goes back to the system: a moment's work. */
+void mem_trim(void);
+char *mem_dup(const char *text); /* NULL stays NULL */
 char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -17,7 +17,7 @@ static uint64_t rotate(uint64_t x, int by)
 }
 
 /* SipHash-1-3 would do as well; this is SipHash-2-4 (Aumasson, Bernstein). */
-static uint64_t hash_key(struct slice key)
+uint64_t map_hash(struct slice key)
 {
 	static uint64_t seed[2];
 	uint64_t v0, v1, v2, v3, m;
@@ -119,13 +119,13 @@ void *map_get(const struct map *map, struct slice key)
 
 	if (map->count == 0)
 		return NULL;
-	slot = find(map, key, hash_key(key));
+	slot = find(map, key, map_hash(key));
 	return slot->key ? slot->value : NULL;
 }
 
 void *map_put(struct map *map, struct slice key, void *value)
 {
-	uint64_t hash = hash_key(key);
+	uint64_t hash = map_hash(key);
 	struct map_slot *slot;
 	void *before;
 
@@ -151,7 +151,7 @@ void *map_remove(struct map *map, struct slice key)
 
 	if (map->count == 0)
 		return NULL;
-	slot = find(map, key, hash_key(key));
+	slot = find(map, key, map_hash(key));
 	if (!slot->key)
 		return NULL;
 	value = slot->value;

@@ -30,6 +30,9 @@ void *map_get(const struct map *map, struct slice key);
 void *map_put(struct map *map, struct slice key, void *value);
 /* Removes; returns the value that was there, or NULL. */
 void *map_remove(struct map *map, struct slice key);
+/* The hash of a key, for a table that keeps none: that two of a million keys
+ * share one has a chance of one in thirty million. */
+uint64_t map_hash(struct slice key);
 /* Calls `each` for every pair in no order; the map may not change meanwhile. */
 void map_each(const struct map *map,
 	      void (*each)(void *ctx, struct slice key, void *value),

@@ -97,6 +97,7 @@ class Knot:
         self.port = free_port()
         self.domain, self.hosts, self.ttl = domain, hosts, ttl
         self.serial = 0
+        self.more = ""  # further records of the domain's zone
         self.conf = os.path.join(self.folder, "knot.conf")
         self.control = os.path.join(self.folder, "knot.sock")
         with open(self.conf, "w", encoding="ascii") as out:
@@ -154,6 +155,7 @@ zone:
                   encoding="ascii") as out:
             out.write(f"@ 60 SOA ns.hosts.example. admin {self.serial} "
                       "60 60 3600 1\n@ 60 NS ns.hosts.example.\n")
+            out.write(self.more)
             for preference, host in mx:
                 out.write(f"@ {self.ttl} MX {preference} {host}.\n")
 

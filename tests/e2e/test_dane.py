@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import peers
 from cutover import (DOMAIN, OLD, QUEUE, ROOT, VARIANT, Client, Tap, World,
@@ -236,16 +237,19 @@ class PolicyServer:
             """Says what the server is told to say."""
 
             def do_GET(self):  # pylint: disable=invalid-name
+                server.asked += 1
+                if server.fails:
+                    self.send_error(503)
+                    return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain")
                 self.end_headers()
                 self.wfile.write(server.text.encode())
-                server.asked += 1
 
             def log_message(self, *_):
                 """Nothing to the test's output."""
 
-        self.text, self.asked = "", 0
+        self.text, self.asked, self.fails = "", 0, False
         self.http = http.server.ThreadingHTTPServer((POLICY_HOST, 443),
                                                     Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -538,6 +542,42 @@ def sts_cases(tap, world, server):
              "host", "not verified")
 
 
+def sts_ages(tap, world, server):
+    """A policy is kept for max_age and no longer (RFC 8461 sections 3.2 and
+    5.1), and fetched anew before."""
+    target, zones = world.target, world.zones
+
+    asked = server.asked
+    server.says("enforce", HOST, QUEUE, max_age=12)
+    zones.sts("b1")
+    target.pair = world.authority.sign(HOST)
+    wait_for("the policy is fetched",
+             lambda: (world.send(), server.asked > asked)[1])
+    fetched, asked = time.monotonic(), server.asked
+    world.send()
+    delivers(tap, world, "a policy for 12 seconds",
+             f"verified by pkix as {HOST}", f"MTA-STS of {DOMAIN}")
+    wait_for("it is fetched again", lambda: (
+        world.send(), server.asked > asked)[1])
+    again = time.monotonic()
+    tap.ok(5 < again - fetched < 12, "of the same id, it is fetched again "
+           f"before it is over: after {again - fetched:.1f} s")
+    world.send()
+    world.delivered()
+
+    server.fails = True
+    target.pair = world.self_signed
+    world.send()
+    reason = world.refused("certificate", f"MTA-STS of {DOMAIN}")
+    tap.ok(reason and time.monotonic() - again < 12,
+           f"while it is kept it counts, whether it is still there or not: "
+           f"{reason}")
+    delivers(tap, world, "over, and not to be had again, it demands nothing",
+             "not verified")
+    took = time.monotonic() - again
+    tap.ok(took > 11, f"and not a moment before: {took:.1f} s")
+
+
 def moving_case(tap):
     """The gate says it first; past the gate the valve closes."""
     world = Moving("dane")
@@ -651,6 +691,7 @@ def sts(tap):
         server = world.keep(PolicyServer(
             world.authority.sign(f"mta-sts.{DOMAIN}")))
         sts_cases(tap, world, server)
+        sts_ages(tap, world, server)
     finally:
         end(tap, world)
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from cutover import OLD, QUEUE, Client, Tap, World
+from cutover import OLD, QUEUE, Client, Tap, World, listed
 from peers import free_port, wait_for
 from replies import Standing, missing, standing
 
@@ -193,6 +193,37 @@ def late(tap, s):
            "and they go afterwards, once")
 
 
+def lacking(tap, s):
+    """Behind a message that takes its time stands one with 8-bit bytes, which
+    the target does not take: another session finds that out."""
+    s.target.play("without CHUNKING 8BITMIME\n"
+                  "dot box1@* first 1 -> delay 2500ms\n"
+                  "dot box2@* first 1 -> delay 8s")
+    s.world.must(0, "pause", "acme")
+    kept = len(s.target.kept())
+    first = [s.send("box1"), s.send("box2")]
+    client = Client(s.world.port, False)
+    client.send(["box3"], "Subject: \u00e4\r\n\r\n\u00e4\r\n".encode(),
+                b"s@b.example")
+    client.close()
+    begun = time.monotonic()
+    s.world.must(0, "resume", "acme")
+    wait_for("it is held", lambda: s.ledger()["held"] == 1)
+    took = time.monotonic() - begun
+    row = [r for r in listed(s.world, "--in", "held")][0]
+    tap.ok(2 < took < 7 and s.ledger()["waiting"] >= 1,
+           f"given back by a session that waits, it is held by another, "
+           f"{took:.1f} s later")
+    tap.ok("8BITMIME" in row["reason"] and row["attempts"] == 1 and
+           not [e for e in s.target.events() if e["event"] == "rcpt" and
+                e["address"].startswith("box3")],
+           f"with one attempt, of which the target heard nothing: "
+           f"{row['reason'][:60]}")
+    s.settled(held=1)
+    tap.ok([n for _, n in s.target.kept()[kept:]] == first,
+           "what it stood behind arrives")
+
+
 def main():
     tap = Tap()
     gone = missing()
@@ -212,6 +243,13 @@ def main():
     try:
         s.start()
         late(tap, s)
+        s.world.must(0, "stop")
+    finally:
+        s.close(not tap.bad)
+    s = Standing(max_flight=2)
+    try:
+        s.start()
+        lacking(tap, s)
         s.world.must(0, "stop")
     finally:
         s.close(not tap.bad)

@@ -17,6 +17,8 @@ enum {
 	PAGE = 3,
 	BOXES = 6,
 	CLAIMS = 10,
+	FEW = 10,
+	LINES = 1000,
 	HISTORY = 3000,
 	HELD_MAX = 40000
 };
@@ -43,8 +45,10 @@ struct scene {
 		uint64_t sequence;
 		uint32_t index;
 	} held[HELD_MAX];
-	size_t held_count;
-	bool reaching, reached_all;
+	size_t held_count, tried;
+	bool reaching;
+	struct queue_domain *line_domain; /* that is released */
+	char line[40];
 };
 
 static const char *const names[] = { "a.example", "b.example" };
@@ -318,13 +322,55 @@ static void reached(void *ctx, const struct err *err)
 	scene->reaching = false;
 }
 
+/* Then what sleeps of its line, until nothing does. */
+static void fetched(void *ctx, const struct err *err)
+{
+	struct scene *scene = ctx;
+	const struct held *last = &scene->held[scene->held_count - 1];
+	const struct queue_envelope *envelope =
+		queue_find_envelope(scene->queue, &last->id, last->index);
+	struct queue_mailbox *mailbox;
+	uint64_t more[FEW];
+	size_t count;
+
+	assert_null(err);
+	if (!*scene->line && (!envelope || !envelope->held)) {
+		scene->held_count--; /* with another, and meanwhile */
+		scene->reaching = false;
+		return;
+	}
+	if (!*scene->line) {
+		scene->line_domain = envelope->mailbox->domain;
+		snprintf(scene->line, sizeof(scene->line), "%s",
+			 envelope->forward_path);
+	}
+	mailbox = queue_find_mailbox(scene->line_domain, slice(scene->line));
+	assert_non_null(mailbox);
+	list_each (it, next, &mailbox->held) {
+		struct queue_envelope *one =
+			list_entry(it, struct queue_envelope, line);
+
+		change(scene, one, ENVELOPE_WAITING);
+		queue_release(one, 0);
+	}
+	count = queue_asleep(scene->line_domain, slice(scene->line),
+			     DORMANT_HOLDING, more, FEW);
+	if (count > 0) {
+		backlog_fetch(scene->backlog, "acme", 0, more,
+			      count < FEW ? count : FEW, fetched, scene);
+		return;
+	}
+	*scene->line = '\0';
+	scene->held_count--;
+	scene->reaching = false;
+}
+
 /* Those of a mailbox that were held together are released together, so that
  * nobody passes; the last that was held first. */
 static void release(struct scene *scene)
 {
 	const struct held *last;
-	struct queue_envelope *envelope;
-	struct queue_mailbox *mailbox;
+	const struct queue_envelope *envelope;
 
 	if (scene->held_count == 0 || scene->reaching)
 		return;
@@ -338,22 +384,9 @@ static void release(struct scene *scene)
 		scene->held_count--; /* the same, and it is gone */
 		return;
 	}
-	if (!backlog_is_whole(scene->backlog) && !scene->reached_all) {
-		scene->reaching = scene->reached_all = true;
-		backlog_reach(scene->backlog, "acme", UINT64_MAX, reached,
-			      scene);
-		return;
-	}
-	scene->reached_all = false;
-	mailbox = envelope->mailbox;
-	list_each (it, next, &mailbox->held) {
-		struct queue_envelope *one =
-			list_entry(it, struct queue_envelope, line);
-
-		change(scene, one, ENVELOPE_WAITING);
-		queue_release(one, 0);
-	}
-	scene->held_count--;
+	scene->reaching = true;
+	backlog_fetch(scene->backlog, "acme", UINT64_MAX, &last->sequence, 1,
+		      fetched, scene);
 }
 
 static bool is_done(const struct scene *scene)
@@ -563,6 +596,122 @@ static void a_shut_domain_keeps_nobody_behind_it(void **state)
 	check_end(scene);
 }
 
+/* Each has a mailbox of its own, and each waits. */
+static void arrive_alone(struct scene *scene)
+{
+	char text[40];
+	struct slice path;
+	struct record_message message = {
+		.id = id_new(scene->now_ms),
+		.sequence = ++scene->sequence,
+		.accepted_ms = scene->now_ms,
+		.plan = slice("acme"),
+		.reverse_path = slice("s@c.example"),
+		.forward_paths = &path,
+		.envelope_count = 1,
+	};
+	struct buf payload = BUF_INIT;
+	struct spool_place place;
+
+	snprintf(text, sizeof(text), "one%llu@%s",
+		 (unsigned long long)scene->sequence, names[0]);
+	path = slice(text);
+	record_message_encode(&message, &payload);
+	place = put(scene, RECORD_MESSAGE, &payload);
+	backlog_accept(scene->backlog, &message, &place);
+	scene->accepted++;
+}
+
+static bool defer_each_once(struct scene *scene)
+{
+	struct queue_envelope *claims[CLAIMS];
+	size_t count =
+		queue_claim(scene->domains[0], scene->now_ms, claims, CLAIMS);
+
+	for (size_t i = 0; i < count; i++) {
+		int64_t next = scene->now_ms + 100000;
+
+		assert_int_equal(claims[i]->attempts, 0);
+		end_attempt(scene, claims[i], ENVELOPE_WAITING, next);
+		queue_defer(claims[i], next);
+		scene->tried++;
+	}
+	return scene->tried < LINES;
+}
+
+/* Before its time comes nothing of it is claimed again. */
+static bool second_try(struct scene *scene)
+{
+	struct queue_envelope *claims[CLAIMS];
+	size_t count =
+		queue_claim(scene->domains[0], scene->now_ms, claims, CLAIMS);
+
+	for (size_t i = 0; i < count; i++) {
+		assert_true(scene->now_ms >= 101000);
+		assert_int_equal(claims[i]->attempts, 1);
+		deliver(scene, claims[i]);
+	}
+	if (queue_next_due(scene->domains[0]) > scene->now_ms &&
+	    scene->now_ms < 101000)
+		scene->now_ms += 1000;
+	return !is_done(scene);
+}
+
+static void many_lines_that_wait_cost_bounded_memory(void **state)
+{
+	struct scene *scene = *state;
+
+	for (int i = 0; i < LINES; i++)
+		arrive_alone(scene);
+	run(scene, defer_each_once);
+	assert_true(scene->domains[0]->asleep > LINES - MOST - PAGE);
+	assert_true(scene->domains[0]->mailboxes.count <= MOST + PAGE);
+	assert_int_equal(queue_oldest_ms(scene->domains[0]), 1000);
+	run(scene, second_try);
+	assert_true(scene->most_here <= MOST + PAGE);
+	check_end(scene);
+}
+
+static bool hold_each(struct scene *scene)
+{
+	struct queue_envelope *claims[CLAIMS];
+	size_t count =
+		queue_claim(scene->domains[0], scene->now_ms, claims, CLAIMS);
+
+	for (size_t i = 0; i < count; i++) {
+		end_attempt(scene, claims[i], ENVELOPE_WAITING, 0);
+		hold(scene, claims[i]);
+	}
+	return scene->held_count < LINES;
+}
+
+static bool deliver_due(struct scene *scene)
+{
+	struct queue_envelope *claims[CLAIMS];
+	size_t count =
+		queue_claim(scene->domains[0], scene->now_ms, claims, CLAIMS);
+
+	for (size_t i = 0; i < count; i++)
+		deliver(scene, claims[i]);
+	return !is_done(scene);
+}
+
+static void many_lines_that_are_held_cost_bounded_memory(void **state)
+{
+	struct scene *scene = *state;
+
+	for (int i = 0; i < LINES; i++)
+		arrive_alone(scene);
+	run(scene, hold_each);
+	assert_true(scene->most_here <= MOST + PAGE);
+	assert_int_equal(scene->domains[0]->ledger.held, LINES);
+	assert_true(scene->domains[0]->asleep_held > LINES - MOST - PAGE);
+	run(scene, release_all);
+	run(scene, deliver_due);
+	assert_true(scene->most_here <= MOST + PAGE);
+	check_end(scene);
+}
+
 static bool first_page(struct scene *scene)
 {
 	return backlog_loading(scene->backlog) > 0;
@@ -634,6 +783,17 @@ static bool reaches(struct scene *scene)
 	return scene->reaching;
 }
 
+static const uint64_t these[] = { 1, 100, 150 };
+
+static void found(void *ctx, const struct err *err)
+{
+	struct scene *scene = ctx;
+
+	for (size_t i = 0; i < COUNT(these); i++)
+		assert_true(backlog_has(scene->backlog, "acme", these[i]));
+	reached(ctx, err);
+}
+
 static void an_operator_reaches_what_is_outside(void **state)
 {
 	struct scene *scene = *state;
@@ -641,20 +801,25 @@ static void an_operator_reaches_what_is_outside(void **state)
 	for (int i = 0; i < 200; i++)
 		arrive(scene, 2);
 	scene->reaching = true;
-	backlog_reach(scene->backlog, "acme", 150, reached, scene);
+	backlog_fetch(scene->backlog, "acme", 150, these, COUNT(these), found,
+		      scene);
 	run(scene, reaches);
-	assert_true(backlog_has(scene->backlog, "acme", 150));
-	assert_true(queue_here(scene->queue, "acme") >= 150);
+	assert_true(queue_here(scene->queue, "acme") <= MOST + 2 * PAGE);
 	scene->reaching = true;
-	backlog_reach(scene->backlog, "acme", UINT64_MAX, reached, scene);
+	backlog_fetch(scene->backlog, "acme", UINT64_MAX, NULL, 0, reached,
+		      scene);
 	run(scene, reaches);
-	assert_int_equal(queue_here(scene->queue, "acme"), 200);
+	/* It knows of all, and most of it sleeps. */
+	assert_int_equal(queue_here(scene->queue, "acme") +
+				 scene->domains[0]->asleep,
+			 200);
+	assert_true(queue_here(scene->queue, "acme") <= MOST + 2 * PAGE);
 	/* At once, and for a plan that nobody knows as well. */
 	scene->reaching = true;
-	backlog_reach(scene->backlog, "acme", 200, reached, scene);
+	backlog_fetch(scene->backlog, "acme", 200, NULL, 0, reached, scene);
 	assert_false(scene->reaching);
 	scene->reaching = true;
-	backlog_reach(scene->backlog, "other", 1, reached, scene);
+	backlog_fetch(scene->backlog, "other", 1, NULL, 0, reached, scene);
 	assert_false(scene->reaching);
 	run(scene, drain);
 	check_end(scene);
@@ -758,6 +923,8 @@ int main(void)
 		scene_test(much_mail_costs_bounded_memory),
 		scene_test(a_line_that_waits_keeps_nobody_behind_it),
 		scene_test(a_line_that_is_held_keeps_nobody_behind_it),
+		scene_test(many_lines_that_wait_cost_bounded_memory),
+		scene_test(many_lines_that_are_held_cost_bounded_memory),
 		scene_test(a_shut_domain_keeps_nobody_behind_it),
 		scene_test(a_restart_begins_with_the_oldest),
 		scene_test(a_sequence_given_twice_loses_no_message),
