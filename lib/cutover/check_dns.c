@@ -1065,6 +1065,17 @@ static bool queue_is_last(const struct view *view, const struct dns_mx_set *set)
 	return !there || queue > last;
 }
 
+/* A plan that ends leaves nobody behind the queue's name.  After a cutover it is
+ * the new system's spare and ends by itself; a plain standby plan does not. */
+static bool leaves_queue(const struct view *view, const struct dns_mx_set *set)
+{
+	for (size_t i = 0; view->plan->plain && i < set->count; i++)
+		if (slice_is_nocase(slice(set->at[i].host),
+				    view->plan->queue_mx.host))
+			return true;
+	return false;
+}
+
 static void final_one(const struct view *view, enum gate gate,
 		      struct tally *tally)
 {
@@ -1084,6 +1095,18 @@ static void final_one(const struct view *view, enum gate gate,
 					     view->domain->name, at->name,
 					     at->address),
 				  publish_remedy(view, is, at));
+	each_authority (view, at)
+		if (!at->error[0] && leaves_queue(view, &at->mx))
+			tally_add(
+				tally, VERDICT_FAIL,
+				mem_printf("%s: the queue is still an MX at "
+					   "%s (%s), and protects the domain",
+					   view->domain->name, at->name,
+					   at->address),
+				mem_printf("remove the MX record of %s first, "
+					   "if the protection is to end; the "
+					   "queue takes no more mail then",
+					   view->plan->queue_mx.host));
 	resolvers_lag(view, is, VERDICT_WARN, tally);
 	if (resolvers_answering(view) == 0)
 		tally_add(tally, VERDICT_WARN,

@@ -277,6 +277,10 @@ static void mx_other(struct world *w)
 {
 	set_all(w, "mx.other.example", NULL);
 }
+static void mx_old_queue(struct world *w)
+{
+	set_all(w, OLD, QUEUE);
+}
 static void mx_new_queue(struct world *w)
 {
 	set_all(w, NEW, QUEUE);
@@ -2064,6 +2068,7 @@ static const struct {
 	{ "mx-final", PARK, C, mx_new, VERDICT_PASS, NULL },
 	{ "mx-final", STBY, C, mx_new_queue, VERDICT_PASS, NULL },
 	{ "mx-final", PLAIN, C, mx_old, VERDICT_PASS, NULL },
+	{ "mx-final", PLAIN, C, mx_old_queue, VERDICT_FAIL, "still an MX" },
 	{ "mx-final", PARK, C, returned, VERDICT_PASS, NULL },
 	{ "mx-final", PARK, C, new_resolver_lags, VERDICT_WARN, NULL },
 	{ "mx-final", PARK, C, new_unresolved, VERDICT_WARN, NULL },
