@@ -15,7 +15,8 @@ struct call {
 	struct cutover *cutover;
 	struct json *body;
 	char *plan;
-	bool gone; /* the client left a streamed answer */
+	bool gone;	  /* the client left a streamed answer */
+	int64_t asked_ms; /* mono: the index */
 	/* The report's parts. */
 	struct json *uncertain, *replies;
 };
