@@ -11,7 +11,7 @@ enum {
 	FRESH_MAX = 10000, /* envelopes kept while a page is on its way */
 	TIDY_MS = 5000,	   /* while there is more in memory than should be */
 	ROOM_MS = 200,	   /* what sleeps waits for room */
-	TRIM = 10000,	   /* envelopes that went are worth a trim */
+	TRIM = 5000,	   /* envelopes that went are worth a trim */
 };
 
 /* What was asked of the index: a page, or these; `plan` NULL: it is not wanted
@@ -166,6 +166,16 @@ static size_t roomy(const struct backlog *backlog)
 	return backlog->most - backlog->most / 4;
 }
 
+/* Whether somebody waits for some to wake: those that are awake stay so, or it
+ * would have one of them after the other and never all. */
+static bool is_fetching(const struct backlog_plan *plan)
+{
+	list_each (it, next, &plan->fetches)
+		if (list_entry(it, struct fetch, link)->sequence <= plan->edge)
+			return true;
+	return false;
+}
+
 /* Whatever makes room, from so many on. */
 static void tidy(struct backlog_plan *plan, size_t most)
 {
@@ -175,7 +185,8 @@ static void tidy(struct backlog_plan *plan, size_t most)
 	if (before < most)
 		return;
 	loop_timer_arm(backlog->tidier, TIDY_MS);
-	if (backlog->frozen || index_health(backlog->index) != INDEX_WELL)
+	if (backlog->frozen || is_fetching(plan) ||
+	    index_health(backlog->index) != INDEX_WELL)
 		return;
 	queue_sleep(backlog->queue, plan->name, backlog->most, roomy(backlog),
 		    slept, plan);
@@ -598,7 +609,7 @@ static void is_in(struct backlog_plan *plan)
 	struct backlog *backlog = plan->backlog;
 
 	fetch_on(plan);
-	tidy(plan, backlog->most);
+	tidy(plan, backlog->most / 2);
 	backlog->owner->on_page(backlog->ctx, plan->name);
 	wake(plan);
 }

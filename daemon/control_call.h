@@ -15,8 +15,9 @@ struct call {
 	struct cutover *cutover;
 	struct json *body;
 	char *plan;
-	bool gone;	/* the client left a streamed answer */
-	struct job job; /* while it waits for a gate */
+	bool gone;	  /* the client left a streamed answer */
+	int64_t asked_ms; /* mono: the index */
+	struct job job;	  /* while it waits for a gate */
 	/* The report's parts. */
 	struct json *uncertain, *replies;
 };

@@ -10,6 +10,11 @@
 
 #define LOG_MODULE "control"
 
+enum {
+	REPLIES_SLOW_MS = 100,
+	REPLIES_TIMES = 20 /* as long as it took, its result is used */
+};
+
 /* Answering. */
 
 void call_reply(struct http_request *request, int status, struct json *body)
@@ -198,6 +203,26 @@ static void reply_status(struct call *call, struct cutover *cutover,
 	call_reply(call->request, 200, status);
 }
 
+/*
+ * Counting the replies reads through all that lives: of very much it takes
+ * seconds, while acts and pages wait for the index.
+ */
+
+static void keep_replies(const struct call *call, struct cutover *cutover,
+			 const struct json *replies)
+{
+	int64_t now = clock_mono_ms(), took = now - call->asked_ms;
+
+	json_free(cutover->replies);
+	cutover->replies = took >= REPLIES_SLOW_MS ? json_copy(replies) : NULL;
+	cutover->replies_until_ms = now + REPLIES_TIMES * took;
+}
+
+static bool replies_are_kept(const struct cutover *cutover)
+{
+	return cutover->replies && clock_mono_ms() < cutover->replies_until_ms;
+}
+
 static void status_replies(void *ctx, struct json *result,
 			   const struct err *err)
 {
@@ -205,9 +230,10 @@ static void status_replies(void *ctx, struct json *result,
 	/* The plan may have been removed while the index answered. */
 	struct cutover *cutover = daemon_find(call->daemon, call->plan);
 
-	if (cutover)
+	if (cutover) {
+		keep_replies(call, cutover, result);
 		reply_status(call, cutover, result);
-	else {
+	} else {
 		call_error(call->request, 404, "the plan was removed");
 		json_free(result);
 	}
@@ -221,7 +247,15 @@ static void get_status(struct call *call)
 	for (size_t i = 0; i < call->cutover->plan->domain_count; i++)
 		held += call->cutover->domains[i].queue->ledger.held;
 	/* Only what is held, or asked for, is worth a look into the index. */
+	if ((held > 0 || http_request_query(call->request, "replies")) &&
+	    replies_are_kept(call->cutover)) {
+		reply_status(call, call->cutover,
+			     json_copy(call->cutover->replies));
+		call_free(call);
+		return;
+	}
 	if (held > 0 || http_request_query(call->request, "replies")) {
+		call->asked_ms = clock_mono_ms();
 		index_replies(call->daemon->store.index, call->plan,
 			      status_replies, call);
 		return;

@@ -478,6 +478,7 @@ void cutover_free(struct cutover *cutover)
 	policies_free(cutover->policies);
 	dns_validator_free(cutover->validator);
 	dns_resolver_free(cutover->resolver);
+	json_free(cutover->replies);
 	tls_client_free(cutover->tls);
 	tls_server_free(cutover->tls_server);
 	recipients_release(&cutover->recipients);

@@ -115,6 +115,9 @@ struct cutover {
 	struct dns_validator *validator; /* replay.tls is dane; or NULL, */
 	struct err no_validator;	 /* and why */
 	struct tls_client *tls, *probe_tls;
+	/* Counts of replies that took long to count; good until then (mono). */
+	struct json *replies;
+	int64_t replies_until_ms;
 	struct tls_server *tls_server; /* the queue's certificate, or NULL */
 
 	struct facts *facts;

@@ -14,8 +14,8 @@ enum {
 struct dormant_line {
 	uint64_t hash;
 	int64_t due_ms;
-	uint64_t alone; /* key and kind of the only one; 0: see `kinds` */
-	struct sleepers **kinds;
+	uint64_t what; /* key and kind of the only one; or a pointer to the
+			* sleepers of each kind, which has no bits of a kind */
 	uint32_t call; /* place in the heap, from 1; 0: it is not called */
 	uint32_t oldest_s;
 };
@@ -74,11 +74,26 @@ static struct dormant_line *line_new(struct dormant *dormant, uint64_t hash)
 	return line;
 }
 
+static enum dormant_kind kind_of(uint64_t what)
+{
+	return (enum dormant_kind)(what & (DORMANT_KINDS - 1));
+}
+
+/* NULL: there is one alone, or none. */
+static struct sleepers **kinds_of(const struct dormant_line *line)
+{
+	return kind_of(line->what) == DORMANT_NONE ?
+		       (struct sleepers **)(uintptr_t)line->what :
+		       NULL;
+}
+
 static void line_release(struct dormant_line *line)
 {
-	for (size_t i = 0; line->kinds && i < DORMANT_KINDS; i++)
-		free(line->kinds[i]);
-	free(line->kinds);
+	struct sleepers **kinds = kinds_of(line);
+
+	for (size_t i = 0; kinds && i < DORMANT_KINDS; i++)
+		free(kinds[i]);
+	free(kinds);
 }
 
 void dormant_release(struct dormant *dormant)
@@ -137,17 +152,19 @@ static void line_drop(struct dormant *dormant, struct dormant_line *line)
 
 static size_t count_of(const struct dormant_line *line, enum dormant_kind kind)
 {
-	if (line->kinds)
-		return sleepers_count(line->kinds[kind]);
-	return (line->alone & (DORMANT_KINDS - 1)) == kind;
+	struct sleepers **kinds = kinds_of(line);
+
+	return kinds ? sleepers_count(kinds[kind]) :
+		       kind_of(line->what) == kind;
 }
 
 /* The i-th of a kind. */
 static uint64_t key_at(const struct dormant_line *line, enum dormant_kind kind,
 		       size_t i)
 {
-	return line->kinds ? sleepers_at(line->kinds[kind], i) :
-			     line->alone >> KIND_BITS;
+	struct sleepers **kinds = kinds_of(line);
+
+	return kinds ? sleepers_at(kinds[kind], i) : line->what >> KIND_BITS;
 }
 
 /* UINT64_MAX: nothing waits in it. */
@@ -170,34 +187,34 @@ static bool is_first(const struct dormant_line *line, uint64_t key)
 static void add_key(struct dormant_line *line, enum dormant_kind kind,
 		    uint64_t key)
 {
-	uint64_t before = line->alone;
+	struct sleepers **kinds = kinds_of(line);
+	uint64_t before = line->what;
 
-	if (!line->kinds && !before) {
-		line->alone = key << KIND_BITS | (uint64_t)kind;
+	if (!before) {
+		line->what = key << KIND_BITS | (uint64_t)kind;
 		return;
 	}
-	if (!line->kinds) {
-		line->kinds = mem_alloc(DORMANT_KINDS * sizeof(*line->kinds));
-		line->alone = 0;
-		sleepers_add(&line->kinds[before & (DORMANT_KINDS - 1)],
-			     before >> KIND_BITS);
+	if (!kinds) {
+		kinds = mem_alloc(DORMANT_KINDS * sizeof(*kinds));
+		line->what = (uint64_t)(uintptr_t)kinds;
+		sleepers_add(&kinds[kind_of(before)], before >> KIND_BITS);
 	}
-	sleepers_add(&line->kinds[kind], key);
+	sleepers_add(&kinds[kind], key);
 }
 
 static enum dormant_kind take_key(struct dormant_line *line, uint64_t key)
 {
-	enum dormant_kind kind =
-		(enum dormant_kind)(line->alone & (DORMANT_KINDS - 1));
+	struct sleepers **kinds = kinds_of(line);
+	enum dormant_kind kind = kind_of(line->what);
 
-	if (!line->kinds) {
-		if (line->alone >> KIND_BITS != key)
+	if (!kinds) {
+		if (line->what >> KIND_BITS != key)
 			return DORMANT_NONE;
-		line->alone = 0;
+		line->what = 0;
 		return kind;
 	}
 	for (int i = DORMANT_WAITING; i < DORMANT_KINDS; i++)
-		if (sleepers_take(&line->kinds[i], key))
+		if (sleepers_take(&kinds[i], key))
 			return (enum dormant_kind)i;
 	return DORMANT_NONE;
 }

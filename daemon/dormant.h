@@ -1,7 +1,7 @@
 /*
  * dormant.h - lines of a domain that sleep, or whose end does
  *
- * A line is known by the hash of its mailbox, and costs about 50 bytes while
+ * A line is known by the hash of its mailbox, and costs about 45 bytes while
  * one envelope of it sleeps, 8 more for each other: a million mailboxes that
  * wait fit beside what moves.  Two mailboxes of the same hash would wait for
  * each other, and nothing worse.

@@ -18,8 +18,8 @@
 enum {
 	GATHER_US = 100 * 1000,
 	GATHER_OPS = 4000,
-	PENDING_MAX = 100000, /* of about 300 bytes */
-	NICE = 5	      /* a quarter of a processor that all want */
+	PENDING_MAX = 50000, /* of about 300 bytes */
+	NICE = 5	     /* a quarter of a processor that all want */
 };
 
 enum op_kind {

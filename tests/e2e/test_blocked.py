@@ -19,7 +19,7 @@ MANY = int(os.environ.get("MANY", "60000"))
 IN_MEMORY = 50000 if MANY >= 1000000 else 2000
 # In memory these would take a kilobyte each.  A line that sleeps takes about 60
 # bytes; the cache of the index and the pages of an act are most of the rest.
-MOST_MB = 150 if MANY >= 1000000 else 85
+MOST_MB = 150 if MANY >= 1000000 else 70
 TOGETHER, WORKERS = 100, 4
 cutover.VARIANT = "release"
 
@@ -181,7 +181,9 @@ def acting(tap, world):
     tap.ok(status == 0 and MANY <= said["count"] <= MANY + beside.sent and
            len(said["envelopes"]) == 10000, f"hold --all: {said['count']} in "
            f"{spent:.1f} s, the first 10,000 are named")
-    tap.ok(beside.sent > 0 and beside.send_s < 2 and beside.status_s < 2,
+    # Of a million, the first count of their replies takes seconds.
+    tap.ok(beside.sent > 0 and beside.send_s < 2 and
+           beside.status_s < 2 + MANY / 200000,
            f"meanwhile {beside.sent} messages were taken, at most "
            f"{beside.send_s:.2f} s each; status took {beside.status_s:.2f} s")
     held = ledger(world)["held"]
