@@ -162,6 +162,24 @@ static void note_health(struct cutover *cutover, struct target *target)
 		log_error("journal: %s", err.text);
 }
 
+/*
+ * Why no delivery would go to a system that answers well, or NULL.  Else a valve
+ * would open and shut again and again.  What DANE and a policy of the target's
+ * demand beyond STARTTLS, the delivery finds out.
+ */
+static const char *lacks_tls(const struct plan *plan,
+			     const struct probe_result *probe)
+{
+	if (plan->replay.tls == PLAN_TLS_OPPORTUNISTIC)
+		return NULL;
+	if (!probe->tls.active)
+		return "it does not do STARTTLS, which replay.tls requires";
+	if (plan->replay.tls == PLAN_TLS_VERIFIED && !probe->tls.trusted)
+		return "its certificate is not trusted, which replay.tls "
+		       "requires";
+	return NULL;
+}
+
 /* A finished, plain or parked plan may not need both systems. */
 static void take_probes(struct cutover *cutover, unsigned asked)
 {
@@ -172,10 +190,14 @@ static void take_probes(struct cutover *cutover, unsigned asked)
 			struct target *target =
 				&cutover->domains[i].targets[s]->target;
 
+			const char *lacks = lacks_tls(cutover->plan, probe);
+
 			if (!(asked & (s ? SURVEY_NEW : SURVEY_OLD)) ||
 			    !cutover->facts->domains[i].systems[s].probed)
 				continue;
-			if (target_seen(target, probe->healthy, probe->error,
+			if (target_seen(target, probe->healthy && !lacks,
+					probe->healthy && lacks ? lacks :
+								  probe->error,
 					probe->at_ms, clock_mono_ms()))
 				note_health(cutover, target);
 		}

@@ -87,6 +87,33 @@ def watched(tap, world):
     tap.ok(True, "the alert goes once it is good again")
 
 
+def demands(tap):
+    """What no delivery would go to is not healthy, however well it answers."""
+    def standing(_, plan):
+        plan["primary"] = plan.pop("old")
+        del plan["new"], plan["replay"]["ramp"]
+        plan["strategy"] = "standby"
+        plan["replay"]["tls"] = "verified"
+        return plan
+
+    world = World(peers.BenchSink, change=standing)
+    try:
+        world.knot.publish((10, OLD), (50, QUEUE))
+        world.must(0, "start", world.plan)
+        valve = wait_for("the primary was asked", lambda: (
+            lambda v: v if "not probed yet" not in v["reason"] else None)(
+                world.status()["domains"][0]["valve"]))
+        tap.ok(valve["state"] == "closed" and "not trusted" in valve["reason"],
+               "a standby primary whose certificate replay.tls does not take "
+               f"is not healthy: {valve['reason']}")
+        world.must(0, "stop")
+    finally:
+        world.tideover("stop")
+        world.close()
+        if not tap.bad and sys.exc_info()[0] is None:
+            shutil.rmtree(world.folder, ignore_errors=True)
+
+
 def run(tap):
     world = World(peers.Postfix, change=with_evidence)
     try:
@@ -117,6 +144,7 @@ def main():
         tap.skip("watched checks", "missing: " + ", ".join(gone))
     else:
         run(tap)
+        demands(tap)
     tap.end()
 
 
