@@ -68,7 +68,8 @@ def run(tap, folder):
                                   f"{folder}/small.json")
         send_at_once(node.port)
         queue = node.get("/v1/plans/acme/status")["queue"]
-        tap.ok(0 < queue["in_memory"] <= IN_MEMORY,
+        # Of what cannot move, nothing need be there.
+        tap.ok(queue["in_memory"] <= IN_MEMORY < queue["waiting"],
                f"mail is taken with a part of the queue in memory: {queue}")
         total = node.get("/v1/plans/acme/status")["domains"][0]["ledger"]
         tap.ok(held == 1 and total["accepted"] == MESSAGES * RECIPIENTS + 2 and
