@@ -64,10 +64,10 @@ class Later(Exception):
 class Client:
     """An SMTP client that pipelines the envelope, with STARTTLS if asked."""
 
-    def __init__(self, port, tls):
+    def __init__(self, port, tls, patience=60):
         try:
             self.sock = socket.create_connection(("127.0.0.1", port), 10)
-            self.sock.settimeout(60)
+            self.sock.settimeout(patience)
             self.buffer = self.offers = b""
             self.expect(220)
             self.command(b"EHLO sender.example", 250)

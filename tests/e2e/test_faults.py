@@ -122,18 +122,21 @@ class Round:
         return False
 
     def send(self, daemon, messages):
-        client = None
+        client, silent = None, 0
         for number in range(messages):
-            if daemon.poll() is not None:
+            # Who cannot accept() says nothing; each waits for its time.
+            if daemon.poll() is not None or silent > 0:
                 break
             try:
-                client = client or Client(self.node.port, False)
+                client = client or Client(self.node.port, False, 10)
                 said = client.send([f"box{number % 5}"],
                                    LARGE if number % 6 == 5 else SMALL)
                 self.kept.add(re.search(rb"kept as (\w+)", said).group(1)
                               .decode())
-            except (Later, Refused, OSError):
+            except (Later, Refused, OSError) as failure:
                 self.refused += 1
+                silent += isinstance(failure.__cause__ or failure,
+                                     TimeoutError)
                 if client:
                     client.close()
                 client = None
