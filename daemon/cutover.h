@@ -123,6 +123,7 @@ struct cutover {
 	struct facts *facts;
 	struct survey *survey;
 	unsigned surveying;
+	struct gate_run *surveyed; /* that it answers; those after it: gates */
 	int64_t next_dns_ms, next_probe_ms; /* mono */
 	struct loop_timer *tick;
 	struct cutover_recall *recall; /* under way, or NULL */

@@ -65,16 +65,22 @@ void cutover_watch_init(struct cutover *cutover)
 	load_horizons(cutover);
 }
 
+static void forget_runs(struct gate_run *run)
+{
+	while (run) {
+		struct gate_run *next = run->next;
+
+		free(run->only);
+		free(run);
+		run = next;
+	}
+}
+
 void cutover_watch_free(struct cutover *cutover)
 {
 	survey_cancel(cutover->survey);
-	while (cutover->gates) {
-		struct gate_run *run = cutover->gates;
-
-		cutover->gates = run->next;
-		free(run->only);
-		free(run);
-	}
+	forget_runs(cutover->gates);
+	forget_runs(cutover->surveyed);
 	/* The index answers them yet. */
 	for (struct gate_run *run = cutover->closing; run; run = run->next)
 		run->cutover = NULL;
@@ -165,15 +171,16 @@ static void note_health(struct cutover *cutover, struct target *target)
 /*
  * Why no delivery would go to a system that answers well, or NULL.  Else a valve
  * would open and shut again and again.  What DANE and a policy of the target's
- * demand beyond STARTTLS, the delivery finds out.
+ * demand, the delivery finds out.
  */
 static const char *lacks_tls(const struct plan *plan,
 			     const struct probe_result *probe)
 {
-	if (plan->replay.tls == PLAN_TLS_OPPORTUNISTIC)
+	if (plan->replay.tls == PLAN_TLS_OPPORTUNISTIC ||
+	    plan->replay.tls == PLAN_TLS_DANE)
 		return NULL;
 	if (!probe->tls.active)
-		return "it does not do STARTTLS, which replay.tls requires";
+		return "it does not offer STARTTLS, which replay.tls requires";
 	if (plan->replay.tls == PLAN_TLS_VERIFIED && !probe->tls.trusted)
 		return "its certificate is not trusted, which replay.tls "
 		       "requires";
@@ -424,21 +431,15 @@ static void look_at_watched(struct cutover *cutover)
 
 /* Surveys: one at a time; a gate waits for one that began after it asked. */
 
-struct surveyed {
-	struct cutover *cutover;
-	struct gate_run *gates;
-};
-
 static void survey_done(void *ctx)
 {
-	struct surveyed *surveyed = ctx;
-	struct cutover *cutover = surveyed->cutover;
-	struct gate_run *run = surveyed->gates;
+	struct cutover *cutover = ctx;
+	struct gate_run *run = cutover->surveyed;
 	unsigned asked = cutover->surveying;
 
 	cutover->survey = NULL;
 	cutover->surveying = 0;
-	free(surveyed);
+	cutover->surveyed = NULL;
 	if (asked & SURVEY_DNS)
 		observe(cutover);
 	if (asked & (SURVEY_OLD | SURVEY_NEW))
@@ -457,32 +458,29 @@ static void survey_done(void *ctx)
 
 static bool survey_begin(struct cutover *cutover, unsigned what)
 {
-	struct surveyed *surveyed = mem_alloc(sizeof(*surveyed));
 	struct err err = ERR_INIT;
 
 	if (cutover->plan->plain)
 		what &= ~(unsigned)SURVEY_NEW;
-	surveyed->cutover = cutover;
-	surveyed->gates = cutover->gates;
+	cutover->surveyed = cutover->gates;
 	cutover->gates = NULL;
 	dns_now(&cutover->facts->now);
 	cutover->facts->phase = cutover->phase;
 	cutover->survey = survey_start(cutover->env.loop, cutover->facts, what,
-				       survey_done, surveyed, &err);
+				       survey_done, cutover, &err);
 	cutover->surveying = what;
 	if (cutover->survey)
 		return true;
 	log_error("cannot ask: %s", err.text);
 	cutover->surveying = 0;
-	while (surveyed->gates) {
-		struct gate_run *run = surveyed->gates;
+	while (cutover->surveyed) {
+		struct gate_run *run = cutover->surveyed;
 
-		surveyed->gates = run->next;
+		cutover->surveyed = run->next;
 		run->done(run->ctx, cutover, NULL, &err);
 		free(run->only);
 		free(run);
 	}
-	free(surveyed);
 	return false;
 }
 

@@ -1,4 +1,5 @@
 #include "daemon/spool_reader.h"
+#include "base/list.h"
 #include "spool/sealed.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +12,7 @@ enum {
 };
 
 struct spool_read {
+	struct list link; /* of those without an answer, the loop's */
 	struct spool_read *next;
 	struct spool_reader *reader;
 	struct id id;
@@ -33,6 +35,7 @@ struct spool_reader {
 	pthread_cond_t more;
 	struct spool_read *first, **last;
 	bool ending;
+	struct list reads; /* the loop's */
 };
 
 /* An open body: a side file, or its part of a segment. */
@@ -96,6 +99,13 @@ static void read_bytes(struct spool_read *read)
 	free(path);
 }
 
+static void read_free(struct spool_read *read)
+{
+	list_remove(&read->link);
+	buf_release(&read->bytes);
+	free(read);
+}
+
 static void read_done(void *ctx)
 {
 	struct spool_read *read = ctx;
@@ -103,8 +113,7 @@ static void read_done(void *ctx)
 	if (read->done)
 		read->done(read->ctx, buf_slice(&read->bytes),
 			   err_is_set(&read->err) ? &read->err : NULL);
-	buf_release(&read->bytes);
-	free(read);
+	read_free(read);
 }
 
 static void *reader_thread(void *ctx)
@@ -147,6 +156,7 @@ struct spool_read *spool_read_body(struct spool_reader *reader,
 	read->len = bytes - from < max ? (size_t)(bytes - from) : max;
 	read->done = done;
 	read->ctx = ctx;
+	list_append(&reader->reads, &read->link);
 	pthread_mutex_lock(&reader->lock);
 	*reader->last = read;
 	reader->last = &read->next;
@@ -171,6 +181,7 @@ struct spool_reader *spool_reader_new(struct loop *loop, const char *dir,
 	reader->dir = mem_dup(dir);
 	reader->keyring = keyring;
 	reader->last = &reader->first;
+	list_init(&reader->reads);
 	pthread_mutex_init(&reader->lock, NULL);
 	pthread_cond_init(&reader->more, NULL);
 	for (size_t i = 0; i < READERS; i++) {
@@ -195,6 +206,9 @@ void spool_reader_free(struct spool_reader *reader)
 	pthread_cond_broadcast(&reader->more);
 	for (size_t i = 0; i < reader->thread_count; i++)
 		pthread_join(reader->threads[i], NULL);
+	/* The loop has ended: nobody hears these. */
+	list_each (it, next, &reader->reads)
+		read_free(list_entry(it, struct spool_read, link));
 	pthread_mutex_destroy(&reader->lock);
 	pthread_cond_destroy(&reader->more);
 	free(reader->dir);

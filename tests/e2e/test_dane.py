@@ -575,7 +575,8 @@ def sts_ages(tap, world, server):
     delivers(tap, world, "over, and not to be had again, it demands nothing",
              "not verified")
     took = time.monotonic() - again
-    tap.ok(took > 11, f"and not a moment before: {took:.1f} s")
+    # The fetch was a moment before it was seen.
+    tap.ok(took > 9, f"and not a moment before: {took:.1f} s")
 
 
 def moving_case(tap):
