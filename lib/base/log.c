@@ -1,6 +1,7 @@
 #include "base/log.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/hide.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,30 +25,14 @@ void log_setup(const char *program, enum log_level least, bool addresses)
 	setup.addresses = addresses;
 }
 
-/* Where the local part begins that ends at `at` (RFC 5321, 4.1.2). */
-static size_t local_begins(const char *text, size_t at)
-{
-	if (at > 1 && text[at - 1] == '"') {
-		size_t begin = at - 1;
-
-		while (begin > 0 && (text[begin - 1] != '"' ||
-				     (begin > 1 && text[begin - 2] == '\\')))
-			begin--;
-		if (begin > 0)
-			return begin - 1;
-	}
-	while (at > 0 && !strchr(" <>()[],;:\"\\@", text[at - 1]))
-		at--;
-	return at;
-}
-
 /* Texts of others name recipients: what a system replied, a reason. */
 static void hide_addresses(const char *text, struct buf *out)
 {
 	size_t len = strlen(text), done = 0;
 
 	for (size_t at = 0; at < len; at++) {
-		size_t begin = text[at] == '@' ? local_begins(text, at) : at;
+		size_t begin =
+			text[at] == '@' ? hide_local_begins(text, at) : at;
 
 		if (begin == at)
 			continue;

@@ -1,23 +1,6 @@
 #include "cutover/journal_hide.h"
+#include "base/hide.h"
 #include <stdlib.h>
-
-/* Where the local part begins that ends at `at`; RFC 5321, section 4.1.2: an
- * atom with dots, or a quoted string. */
-static size_t local_begins(const char *text, size_t at)
-{
-	if (at > 1 && text[at - 1] == '"') {
-		size_t begin = at - 1;
-
-		while (begin > 0 && (text[begin - 1] != '"' ||
-				     (begin > 1 && text[begin - 2] == '\\')))
-			begin--;
-		if (begin > 0)
-			return begin - 1;
-	}
-	while (at > 0 && !strchr(" \t\r\n<>()[],;:\"\\@", text[at - 1]))
-		at--;
-	return at;
-}
 
 static struct json *hide_text(const char *text)
 {
@@ -28,7 +11,8 @@ static struct json *hide_text(const char *text)
 
 	for (size_t at = 0; at < len; at++)
 		if (text[at] == '@')
-			for (size_t i = local_begins(text, at); i < at; i++)
+			for (size_t i = hide_local_begins(text, at); i < at;
+			     i++)
 				hidden[i] = true;
 	for (size_t i = 0; i < len; i++) {
 		if (!hidden[i])
