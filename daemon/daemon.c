@@ -616,6 +616,7 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 	    keyring_load_all(keyring, daemon->state_dir, err) < 0)
 		goto fail;
 	daemon->notify = notify_new(daemon->loop);
+	daemon->heap = heap_new(daemon->loop);
 	daemon->queue = queue_new();
 	if (open_spool(daemon, err) < 0)
 		goto fail;
@@ -689,6 +690,7 @@ void daemon_free(struct daemon *daemon)
 	loop_timer_free(daemon->space_timer);
 	loop_timer_free(daemon->certificate_timer);
 	notify_free(daemon->notify);
+	heap_free(daemon->heap);
 	if (daemon->loop)
 		loop_free(daemon->loop);
 	if (daemon->lock_fd >= 0)

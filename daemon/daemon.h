@@ -13,6 +13,7 @@
 #include "daemon/backlog.h"
 #include "daemon/config.h"
 #include "daemon/cutover.h"
+#include "daemon/heap.h"
 #include "daemon/job.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
@@ -46,6 +47,7 @@ struct daemon {
 	struct http_request **asked;
 	size_t asked_count;
 	struct notify *notify;
+	struct heap *heap;
 	bool supervised;	/* somebody restarts us (systemd) */
 	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */

@@ -3,12 +3,12 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
+#include "daemon/heap.h"
 #include "daemon/privilege.h"
 #include "daemon/sandbox.h"
 #include "dns/dns_unbound.h"
 #include <fcntl.h>
 #include <getopt.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -49,11 +49,6 @@ enum {
 	OPT_ADDRESSES,
 	OPT_VERSION,
 	OPT_HELP
-};
-
-enum {
-	HEAP_SPARE = 16 * 1024 * 1024,
-	HEAP_STEP = 1024 * 1024
 };
 
 static const struct option options[] = {
@@ -169,18 +164,6 @@ static struct keyring *open_keyring(const struct config *config,
 	return NULL;
 }
 
-/*
- * glibc gives back what is free at the end of its heap from 128 KiB on, and
- * takes it again, page by page: with each batch of messages.
- */
-static void keep_heap(void)
-{
-	mallopt(M_TRIM_THRESHOLD, HEAP_SPARE);
-	mallopt(M_TOP_PAD, HEAP_STEP);
-	/* Setting one of them ends that this one adapts itself. */
-	mallopt(M_MMAP_THRESHOLD, HEAP_STEP);
-}
-
 /* As daemon_run(). */
 static int serve(const struct config *config, struct keyring *keyring,
 		 const struct sandbox *sandbox, struct err *err)
@@ -210,7 +193,7 @@ static int run(const struct config *config, const char *name, const char *log,
 		return 2;
 	}
 	raise_limits();
-	keep_heap();
+	heap_keep();
 	keyring = open_keyring(config, &err);
 	/* Without the keyring the log is opened all the same: it says why. */
 	if (settle(name ? &user : NULL, config->state, log,
