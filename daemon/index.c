@@ -18,8 +18,9 @@
 enum {
 	GATHER_US = 100 * 1000,
 	GATHER_OPS = 4000,
-	PENDING_MAX = 50000, /* of about 300 bytes */
-	NICE = 5	     /* a quarter of a processor that all want */
+	PENDING_MAX = 16 * 1024 * 1024, /* bytes */
+	DONE_OPS = 256,
+	NICE = 5 /* a quarter of a processor that all want */
 };
 
 enum op_kind {
@@ -76,8 +77,9 @@ struct index {
 	pthread_mutex_t lock;
 	pthread_cond_t more, room;
 	struct op *first, **last;
-	size_t pending; /* about so many from `first` on */
-	bool urgent;	/* somebody waits for an answer */
+	size_t gathered; /* from `first` on */
+	size_t pending;	 /* bytes of all that are not done */
+	bool urgent;	 /* somebody waits for an answer */
 	bool ending;
 	struct list asks; /* the loop's */
 };
@@ -357,17 +359,47 @@ static struct op *take_ops(struct index *index)
 		pthread_cond_wait(&index->more, &index->lock);
 	until = clock_mono_after(GATHER_US);
 	while (!index->urgent && !index->ending &&
-	       index->pending < GATHER_OPS &&
+	       index->gathered < GATHER_OPS &&
 	       pthread_cond_timedwait(&index->more, &index->lock, &until) == 0)
 		;
 	op = index->first;
 	index->first = NULL;
 	index->last = &index->first;
-	index->pending = 0;
+	index->gathered = 0;
 	index->urgent = false;
-	pthread_cond_broadcast(&index->room);
 	pthread_mutex_unlock(&index->lock);
 	return op;
+}
+
+static size_t op_size(const struct op *op)
+{
+	return sizeof(*op) + op->len;
+}
+
+static void make_room(struct index *index, size_t bytes)
+{
+	pthread_mutex_lock(&index->lock);
+	index->pending -= bytes;
+	pthread_mutex_unlock(&index->lock);
+	pthread_cond_signal(&index->room);
+}
+
+static void run_ops(struct index *index, struct op *op)
+{
+	size_t bytes = 0;
+
+	for (size_t done = 1; op; done++) {
+		struct op *next = op->next;
+
+		bytes += op_size(op);
+		run_op(index, op);
+		op = next;
+		if (!op || done % DONE_OPS == 0) {
+			make_room(index, bytes);
+			bytes = 0;
+		}
+	}
+	index_rows_commit(index->rows);
 }
 
 static void *index_thread(void *ctx)
@@ -382,13 +414,7 @@ static void *index_thread(void *ctx)
 
 		if (!op)
 			return NULL;
-		while (op) {
-			struct op *next = op->next;
-
-			run_op(index, op);
-			op = next;
-		}
-		index_rows_commit(index->rows);
+		run_ops(index, op);
 	}
 }
 
@@ -402,7 +428,8 @@ static void push(struct index *index, struct op *op)
 	/* A rebuild reads faster than SQLite writes: memory stays bounded. */
 	while (index->pending >= PENDING_MAX)
 		pthread_cond_wait(&index->room, &index->lock);
-	wake = !index->first || ++index->pending == GATHER_OPS ||
+	index->pending += op_size(op);
+	wake = !index->first || ++index->gathered == GATHER_OPS ||
 	       op->kind != OP_PUT;
 	index->urgent |= op->kind != OP_PUT;
 	*index->last = op;
