@@ -9,11 +9,12 @@ endif
 CLANG_FORMAT ?= clang-format
 
 O := build/$(VARIANT)
+OBJ := $(O)/obj
 PKGS := libevent libevent_openssl openssl libcares libcurl libcjson libidn2 \
 	sqlite3
 
 # UNBOUND=1: a validating resolver of our own, for DNSSEC and DANE where there
-# is none.  Its objects lie apart.
+# is none.  Only one object differs.
 DEFS :=
 ifneq ($(UNBOUND),)
 O := build/$(VARIANT)-unbound
@@ -25,6 +26,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter
 HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 SAN :=
+FUZZ :=
 OPT := -O2 -g
 LINK := -pie -Wl,-z,relro,-z,now
 ifeq ($(VARIANT),asan)
@@ -37,6 +39,14 @@ ifeq ($(VARIANT),tsan)
 SAN := -fsanitize=thread
 HARD :=
 OPT := -O1 -g -fno-omit-frame-pointer
+LINK :=
+endif
+ifeq ($(VARIANT),fuzz)
+CC := clang
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FUZZ := -fsanitize=fuzzer-no-link
+HARD :=
+OPT := -O1 -g
 LINK :=
 endif
 # For its warnings, which need no optimizer.
@@ -52,7 +62,7 @@ endif
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 CFLAGS_ALL = -std=gnu17 -D_GNU_SOURCE -DTIDEOVER_VERSION='"$(VERSION)"' \
-	$(DEFS) -I. -Ilib $(PKG_CFLAGS) $(WARN) $(OPT) $(HARD) $(SAN) $(CFLAGS)
+	$(DEFS) -I. -Ilib $(PKG_CFLAGS) $(WARN) $(OPT) $(HARD) $(SAN) $(FUZZ) $(CFLAGS)
 LIBS = $(PKG_LIBS) -lpthread -lm
 
 LIB_SRC := $(wildcard lib/*/*.c)
@@ -63,13 +73,16 @@ BENCH_SRC := $(wildcard tests/bench/*.c)
 LAB_SRC := $(wildcard tests/lab/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 
-obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
-LIB_OBJ := $(call obj,$(LIB_SRC))
+obj = $(patsubst %.c,$(OBJ)/%.o,$(1))
+UNBOUND_OBJ := $(O)/obj/lib/dns/dns_unbound.o
+LIB_OBJ := $(call obj,$(filter-out lib/dns/dns_unbound.c,$(LIB_SRC))) \
+	$(UNBOUND_OBJ)
 DAEMON_OBJ := $(call obj,$(DAEMON_SRC))
 CLI_OBJ := $(call obj,$(CLI_SRC))
 UNIT := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
 BENCH := $(patsubst tests/bench/%.c,$(O)/bench/%,$(BENCH_SRC))
 LAB := $(patsubst tests/lab/%.c,$(O)/lab/%,$(LAB_SRC))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(O)/bin/%,$(FUZZ_SRC))
 
 all: $(O)/tideover $(O)/tideoverd
 	@ln -sfn $(O:build/%=%)/tideover build/tideover
@@ -85,7 +98,7 @@ $(O)/tideoverd: $(DAEMON_OBJ) $(O)/libtideover.a
 $(O)/tideover: $(CLI_OBJ) $(O)/libtideover.a
 	$(CC) $(SAN) $(LINK) -o $@ $^ $(LIBS)
 
-$(O)/obj/%.o: %.c
+$(sort $(OBJ)/%.o $(O)/obj/%.o): %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
@@ -116,9 +129,15 @@ $(O)/lab/%: tests/lab/%.c $(O)/libtideover.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -o $@ $< $(O)/libtideover.a $(LIBS)
 
+$(O)/bin/fuzz_%: tests/fuzz/fuzz_%.c $(O)/libparts.a $(O)/libtideover.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(O)/libparts.a \
+		$(O)/libtideover.a $(LIBS)
+
 unit: $(UNIT) labs
 benches: $(BENCH) $(O)/faults.so
 labs: $(LAB) $(O)/skew.so
+fuzzers: $(FUZZERS)
 
 # Fuzzers: clang's libFuzzer; all together about FUZZ_SECONDS.
 FUZZ_SECONDS ?= 600
@@ -184,9 +203,9 @@ bench: deps-test
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
 	@python3 tests/bench/bench.py
 
-.PHONY: all unit benches labs fuzz deps-build deps-test demo test lint clean help generate \
+.PHONY: all unit benches labs fuzzers fuzz deps-build deps-test demo test lint clean help generate \
 	crash soak bench
 .SECONDARY:
 .DELETE_ON_ERROR:
 
--include $(shell find $(O)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(OBJ) $(O)/obj -name '*.d' 2>/dev/null)
