@@ -5,8 +5,9 @@
  * program can be run.  Reading is left to file permissions: certificates and
  * keys are named by plans that come later.
  *
- * seccomp: the calls that a mail queue never makes and an attacker would
- * (ptrace, mount, bpf, execve, setuid and their kin) fail with EPERM.
+ * seccomp: the calls that a mail queue makes, and no other; of clone() threads
+ * and no processes, of socket() the families of IP, of UNIX and netlink.  The
+ * rest fails as on a kernel that lacks it.
  *
  * Both hold for this thread and those it starts: call before any other runs,
  * and after the last change of user.

@@ -9,11 +9,14 @@
 #include "daemon/sandbox.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -121,10 +124,19 @@ static void nothing_is_written_outside_of_the_state_folder(void **state)
 	in_a_child(writes);
 }
 
+static void *runs(void *ctx)
+{
+	static char ran;
+
+	return &ran;
+}
+
 static int calls(void)
 {
 	struct err err = ERR_INIT;
 	int64_t error_ms;
+	pthread_t thread;
+	void *ran = NULL;
 
 	if (sandbox_seccomp(&err) < 0) {
 		fprintf(stderr, "seccomp: %s\n", err.text);
@@ -136,27 +148,34 @@ static int calls(void)
 		       -1 :
 		       0,
 	       0);
-	EXPECT(clock_settime(CLOCK_REALTIME, &(struct timespec){ 0 }), EPERM);
-	EXPECT(ptrace(PTRACE_TRACEME, 0, NULL, NULL), EPERM);
-	EXPECT(execl("/bin/true", "true", (char *)NULL), EPERM);
-	EXPECT(syscall(SYS_setuid, getuid()), EPERM);
-	EXPECT(syscall(SYS_setgroups, 0, NULL), EPERM);
-	EXPECT(unshare(CLONE_NEWUSER), EPERM);
-	EXPECT(mount("/", "/mnt", NULL, MS_BIND, NULL), EPERM);
-	EXPECT(syscall(SYS_bpf, 0, NULL, 0), EPERM);
-	EXPECT(syscall(SYS_userfaultfd, 0), EPERM);
-	EXPECT(syscall(SYS_keyctl, 0, -3, 0), EPERM);
-	EXPECT(syscall(SYS_io_uring_setup, 1, NULL), EPERM);
+	EXPECT(clock_settime(CLOCK_REALTIME, &(struct timespec){ 0 }), ENOSYS);
+	EXPECT(ptrace(PTRACE_TRACEME, 0, NULL, NULL), ENOSYS);
+	EXPECT(execl("/bin/true", "true", (char *)NULL), ENOSYS);
+	EXPECT(syscall(SYS_setuid, getuid()), ENOSYS);
+	EXPECT(syscall(SYS_setgroups, 0, NULL), ENOSYS);
+	EXPECT(unshare(CLONE_NEWUSER), ENOSYS);
+	EXPECT(mount("/", "/mnt", NULL, MS_BIND, NULL), ENOSYS);
+	EXPECT(syscall(SYS_bpf, 0, NULL, 0), ENOSYS);
+	EXPECT(syscall(SYS_userfaultfd, 0), ENOSYS);
+	EXPECT(syscall(SYS_keyctl, 0, -3, 0), ENOSYS);
+	EXPECT(syscall(SYS_io_uring_setup, 1, NULL), ENOSYS);
+	EXPECT(kill(getpid(), 0), ENOSYS);
+	EXPECT(socket(AF_PACKET, SOCK_RAW, 0), ENOSYS);
+	EXPECT(socket(AF_INET6, SOCK_STREAM, 0), 0);
+	EXPECT(fork(), EPERM);
+	if (pthread_create(&thread, NULL, runs, NULL) != 0 ||
+	    pthread_join(thread, &ran) != 0 || !ran)
+		return FAILED;
 #ifdef __x86_64__
 	/* getppid of x32: another ABI is no way around the list. */
-	EXPECT(syscall(0x40000000 | SYS_getppid), EPERM);
+	EXPECT(syscall(0x40000000 | SYS_getppid), ENOSYS);
 #endif
 	EXPECT(syscall(SYS_getppid), 0);
 	EXPECT(open("/dev/null", O_RDONLY), 0);
 	return PASSED;
 }
 
-static void the_calls_of_attackers_fail(void **state)
+static void only_what_a_queue_calls_is_known(void **state)
 {
 	in_a_child(calls);
 }
@@ -191,7 +210,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(nothing_is_written_outside_of_the_state_folder),
-		TEST(the_calls_of_attackers_fail),
+		TEST(only_what_a_queue_calls_is_known),
 		TEST(what_is_off_is_said_with_its_reason),
 	};
 
