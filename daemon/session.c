@@ -29,6 +29,7 @@ struct session {
 	char tls_text[96];
 	bool in_tls, utf8, closing, paused, feeding;
 	bool unheard;	       /* it does not take our replies */
+	bool is_busy;	       /* from an accepted MAIL on */
 	bool in_message;       /* from its first byte or chunk to its end */
 	int64_t data_until_ms; /* mono: it must end by then; 0: not running */
 	int64_t command_until_ms;
@@ -196,6 +197,8 @@ static void on_mail(void *ctx, const struct smtp_mail *mail)
 		session->data = session_data_new(acceptance, mail->reverse_path,
 						 mail->utf8);
 		session->declared = mail->size;
+		session->is_busy = true;
+		session->owner->on_busy(session->ctx);
 		snprintf(answer.text, sizeof(answer.text), "2.1.0 sender ok");
 	} else if (answer.code == 452) {
 		session->owner->counts->space++;
@@ -337,6 +340,9 @@ static void on_reset(void *ctx)
 	session->in_message = false;
 	session_data_free(session->data);
 	session->data = NULL;
+	if (session->is_busy)
+		session->owner->on_idle(session->ctx);
+	session->is_busy = false;
 	if (session->paused)
 		resume(session);
 }

@@ -12,7 +12,7 @@ struct open_session {
 	struct list link;
 	struct sessions *sessions;
 	struct session *session;
-	struct addr peer;
+	struct network_place place;
 };
 
 struct sessions {
@@ -22,14 +22,28 @@ struct sessions {
 	struct networks *networks;
 	struct session_owner owner;
 	struct session_counts ended;
-	uint64_t accepted, refused[NETWORK_VERDICTS];
+	uint64_t accepted, refused[NETWORK_VERDICTS], yielded;
 };
 
 static void leave(struct open_session *open)
 {
-	networks_leave(open->sessions->networks, &open->peer, clock_mono_ms());
+	networks_leave(open->sessions->networks, &open->place, clock_mono_ms());
 	list_remove(&open->link);
 	free(open);
+}
+
+static void on_busy(void *ctx)
+{
+	struct open_session *open = ctx;
+
+	networks_busy(open->sessions->networks, &open->place);
+}
+
+static void on_idle(void *ctx)
+{
+	struct open_session *open = ctx;
+
+	networks_idle(open->sessions->networks, &open->place);
 }
 
 static void on_ended(void *ctx)
@@ -47,6 +61,8 @@ struct sessions *sessions_new(struct acceptance *acceptance,
 	sessions->networks = networks_new(&config->network);
 	sessions->owner = (struct session_owner){
 		.counts = &sessions->ended,
+		.on_busy = on_busy,
+		.on_idle = on_idle,
 		.on_ended = on_ended,
 	};
 	list_init(&sessions->all);
@@ -86,19 +102,26 @@ void sessions_take(struct sessions *sessions, int fd, const struct addr *peer,
 		[NETWORK_RATE] = "421 4.7.0 too many connections from your "
 				 "network, slow down\r\n",
 	};
-	struct open_session *open;
+	struct open_session *open = mem_alloc(sizeof(*open));
+	struct network_place *instead;
 	enum network_verdict verdict =
-		networks_enter(sessions->networks, peer, clock_mono_ms());
+		networks_enter(sessions->networks, peer, clock_mono_ms(),
+			       &open->place, &instead);
 
 	if (verdict != NETWORK_OK) {
 		sessions->refused[verdict]++;
 		sessions_refuse(fd, why[verdict]);
+		free(open);
 		return;
 	}
+	if (instead) {
+		sessions->yielded++;
+		session_shutdown(list_entry(instead, struct open_session, place)
+					 ->session,
+				 "4.3.2 your place is needed, try again later");
+	}
 	sessions->accepted++;
-	open = mem_alloc(sizeof(*open));
 	open->sessions = sessions;
-	open->peer = *peer;
 	list_append(&sessions->all, &open->link);
 	open->session = session_new(sessions->acceptance, fd, hostname,
 				    &sessions->config->session, tls,
@@ -127,6 +150,7 @@ struct json *sessions_json(const struct sessions *sessions,
 	} refused[] = {
 		{ "sessions", sessions->refused[NETWORK_SESSIONS] },
 		{ "sessions_per_network", sessions->refused[NETWORK_SHARE] },
+		{ "idle_sessions", sessions->yielded },
 		{ "connects_per_minute", sessions->refused[NETWORK_RATE] },
 		{ "messages_per_session", sessions->ended.messages },
 		{ "bytes_per_session", sessions->ended.bytes },

@@ -2,7 +2,8 @@
  * sessions.h - those who are with us, by whatever listener they came
  *
  * Bounds sessions in all and per network (network.h); over the bound a peer
- * gets 421 and nothing else.
+ * gets 421 and nothing else, or an idle session of a larger network gets it in
+ * place of that peer.
  */
 #ifndef DAEMON_SESSIONS_H
 #define DAEMON_SESSIONS_H
