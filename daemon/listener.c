@@ -254,6 +254,11 @@ size_t listeners_sessions(const struct listeners *listeners)
 	return sessions_count(listeners->sessions);
 }
 
+char *listeners_overload(const struct listeners *listeners)
+{
+	return sessions_overload(listeners->sessions);
+}
+
 struct json *listeners_json(const struct listeners *listeners)
 {
 	struct json *counts = json_object();

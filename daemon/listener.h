@@ -39,7 +39,8 @@ bool listeners_has(const struct listeners *listeners, const char *address);
 /* No new sessions; 421 to those between transactions. */
 void listeners_shutdown(struct listeners *listeners);
 size_t listeners_sessions(const struct listeners *listeners);
-/* As sessions_json(). */
+/* As sessions_overload(), sessions_json(). */
+char *listeners_overload(const struct listeners *listeners);
 struct json *listeners_json(const struct listeners *listeners);
 
 #endif

@@ -35,6 +35,7 @@ struct networks {
 	 * nobody needs to give up a place. */
 	struct list *alike;
 	size_t most, top; /* none is above `top` */
+	size_t bound;
 	size_t open, known;
 	unsigned comings; /* since the last sweep */
 };
@@ -44,6 +45,7 @@ struct networks *networks_new(const struct network_limits *limits)
 	struct networks *networks = mem_alloc(sizeof(*networks));
 
 	networks->limits = *limits;
+	networks->bound = SIZE_MAX;
 	list_init(&networks->all);
 	if (!limits->sessions)
 		return networks;
@@ -124,10 +126,10 @@ static bool is_ours(const struct network *network)
 	return network->key[0] == THIS_MACHINE;
 }
 
-/* What it has, where networks are compared. */
-static size_t weight(const struct network *network)
+/* What so many of it count, where networks are compared. */
+static size_t weight(const struct network *network, size_t open)
 {
-	return is_ours(network) && network->open > 1 ? 1 : network->open;
+	return is_ours(network) && open > 1 ? 1 : open;
 }
 
 /* After a change of what it has open, or of whether some of it is idle. */
@@ -213,7 +215,7 @@ static struct network_place *to_yield(struct networks *networks,
 	while (networks->top > 0 &&
 	       list_is_empty(&networks->alike[networks->top]))
 		networks->top--;
-	if (networks->top <= weight(newcomer) + 1)
+	if (networks->top <= weight(newcomer, newcomer->open) + 1)
 		return NULL;
 	largest = list_entry(networks->alike[networks->top].next,
 			     struct network, alike);
@@ -237,6 +239,8 @@ enum network_verdict networks_enter(struct networks *networks,
 	if (!is_ours(network) && limits->connects_per_minute &&
 	    network->spent + 1 > limits->connects_per_minute)
 		return NETWORK_RATE;
+	if (weight(network, network->open + 1) > networks->bound)
+		return NETWORK_PUT_OFF;
 	if (full)
 		*instead = to_yield(networks, network);
 	if (full && !*instead)
@@ -285,6 +289,34 @@ void networks_idle(struct networks *networks, struct network_place *place)
 		return;
 	list_append(&place->network->idle, &place->link);
 	sort_in(networks, place->network);
+}
+
+void networks_bound(struct networks *networks, size_t bound)
+{
+	networks->bound = bound;
+}
+
+/* Who has left is not asked any more. */
+bool networks_puts_off(const struct networks *networks,
+		       const struct network_place *place)
+{
+	return place->network &&
+	       weight(place->network, place->network->open) > networks->bound;
+}
+
+size_t networks_largest(const struct networks *networks)
+{
+	size_t largest = 0;
+
+	list_each (it, next, (struct list *)&networks->all) {
+		const struct network *network =
+			list_entry(it, struct network, link);
+		size_t has = weight(network, network->open);
+
+		if (has > largest)
+			largest = has;
+	}
+	return largest;
 }
 
 size_t networks_sessions(const struct networks *networks)

@@ -34,6 +34,7 @@ enum network_verdict {
 	NETWORK_SESSIONS, /* too many in all */
 	NETWORK_SHARE,	  /* too many of this network */
 	NETWORK_RATE,	  /* too many of this network in a minute */
+	NETWORK_PUT_OFF,  /* more of this network than networks_bound() */
 	NETWORK_VERDICTS
 };
 
@@ -59,6 +60,13 @@ void networks_leave(struct networks *networks, struct network_place *place,
 /* It may not be ended now, or may be again; nothing if it has left. */
 void networks_busy(struct networks *networks, struct network_place *place);
 void networks_idle(struct networks *networks, struct network_place *place);
+/* From now on networks with more sessions than this are put off; SIZE_MAX: none
+ * is. */
+void networks_bound(struct networks *networks, size_t bound);
+bool networks_puts_off(const struct networks *networks,
+		       const struct network_place *place);
+/* What the largest has.  Looks at all of them: not for each message. */
+size_t networks_largest(const struct networks *networks);
 size_t networks_sessions(const struct networks *networks);
 /* Those with a session or connects of the last minute. */
 size_t networks_count(const struct networks *networks);

@@ -191,6 +191,13 @@ static void on_mail(void *ctx, const struct smtp_mail *mail)
 		return;
 	}
 	acceptance->admit(acceptance->ctx, mail->size, &answer);
+	/* RFC 3463, 3.4: X.3.2 has "excessive load" among its examples; X.4.5 is
+	 * for mail on its way further. */
+	if (answer.code == 250 && !session->owner->may_begin(session->ctx)) {
+		answer.code = 451;
+		snprintf(answer.text, sizeof(answer.text),
+			 "4.3.2 too much to do, try again later");
+	}
 	if (answer.code == 250) {
 		session->utf8 = mail->utf8;
 		session_data_free(session->data);

@@ -34,7 +34,9 @@ struct session_counts {
 
 struct session_owner {
 	struct session_counts *counts; /* of all its sessions */
-	/* A transaction began; it ended, however (not before on_ended). */
+	/* False: no transaction may begin now. */
+	bool (*may_begin)(void *ctx);
+	/* One began; it ended, however (not before on_ended). */
 	void (*on_busy)(void *ctx);
 	void (*on_idle)(void *ctx);
 	/* It is over and will be freed now. */

@@ -2,11 +2,16 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "daemon/overload.h"
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define LOG_MODULE "sessions"
+
+enum {
+	LOOK_MS = 500
+};
 
 struct open_session {
 	struct list link;
@@ -22,7 +27,12 @@ struct sessions {
 	struct networks *networks;
 	struct session_owner owner;
 	struct session_counts ended;
-	uint64_t accepted, refused[NETWORK_VERDICTS], yielded;
+	uint64_t accepted, refused[NETWORK_VERDICTS], yielded, put_off;
+	struct overload overload;
+	int64_t answer_ms;   /* by the last look */
+	int64_t overload_ms; /* wall: since when; 0: there is none */
+	struct loop_timer *look;
+	int64_t look_ms; /* mono: when the next one is due */
 };
 
 static void leave(struct open_session *open)
@@ -30,6 +40,16 @@ static void leave(struct open_session *open)
 	networks_leave(open->sessions->networks, &open->place, clock_mono_ms());
 	list_remove(&open->link);
 	free(open);
+}
+
+static bool may_begin(void *ctx)
+{
+	const struct open_session *open = ctx;
+
+	if (!networks_puts_off(open->sessions->networks, &open->place))
+		return true;
+	open->sessions->put_off++;
+	return false;
 }
 
 static void on_busy(void *ctx)
@@ -51,6 +71,56 @@ static void on_ended(void *ctx)
 	leave(ctx);
 }
 
+char *sessions_overload(const struct sessions *sessions)
+{
+	const struct overload *overload = &sessions->overload;
+	char took[CLOCK_TEXT];
+	char *who, *text;
+
+	if (!overload->on)
+		return NULL;
+	who = overload->bound ? mem_printf("networks with more than %zu "
+					   "sessions get",
+					   overload->bound) :
+				mem_dup("everybody gets");
+	text = mem_printf("overload: an answer takes %s: %s 421 and 451: look "
+			  "at the disk of the state folder, and at who sends "
+			  "so much",
+			  clock_format_duration(sessions->answer_ms, took),
+			  who);
+	free(who);
+	return text;
+}
+
+static void tell_overload(const struct sessions *sessions)
+{
+	char *text = sessions_overload(sessions);
+
+	log_warn("%s", text ? text :
+			      "overload: answers are quick again, nobody is "
+			      "put off any more");
+	free(text);
+}
+
+static void look(void *ctx)
+{
+	struct sessions *sessions = ctx;
+	int64_t now = clock_mono_ms(), late = now - sessions->look_ms;
+	int64_t waits =
+		spool_writer_waits_ms(sessions->acceptance->store->spool, now);
+
+	sessions->answer_ms = waits > late ? waits : late;
+	if (overload_look(&sessions->overload, sessions->answer_ms,
+			  networks_largest(sessions->networks), now)) {
+		sessions->overload_ms =
+			sessions->overload.on ? clock_wall_ms() : 0;
+		tell_overload(sessions);
+	}
+	networks_bound(sessions->networks, sessions->overload.bound);
+	sessions->look_ms = now + LOOK_MS;
+	loop_timer_arm(sessions->look, LOOK_MS);
+}
+
 struct sessions *sessions_new(struct acceptance *acceptance,
 			      const struct config *config)
 {
@@ -61,11 +131,16 @@ struct sessions *sessions_new(struct acceptance *acceptance,
 	sessions->networks = networks_new(&config->network);
 	sessions->owner = (struct session_owner){
 		.counts = &sessions->ended,
+		.may_begin = may_begin,
 		.on_busy = on_busy,
 		.on_idle = on_idle,
 		.on_ended = on_ended,
 	};
 	list_init(&sessions->all);
+	overload_init(&sessions->overload, config->overload_ms);
+	sessions->look = loop_timer_new(acceptance->loop, look, sessions);
+	sessions->look_ms = clock_mono_ms();
+	loop_timer_arm(sessions->look, 0);
 	return sessions;
 }
 
@@ -81,6 +156,7 @@ void sessions_free(struct sessions *sessions)
 		leave(open);
 	}
 	networks_free(sessions->networks);
+	loop_timer_free(sessions->look);
 	free(sessions);
 }
 
@@ -101,6 +177,8 @@ void sessions_take(struct sessions *sessions, int fd, const struct addr *peer,
 				  "network\r\n",
 		[NETWORK_RATE] = "421 4.7.0 too many connections from your "
 				 "network, slow down\r\n",
+		[NETWORK_PUT_OFF] = "421 4.3.2 too much to do, try again "
+				    "later\r\n",
 	};
 	struct open_session *open = mem_alloc(sizeof(*open));
 	struct network_place *instead;
@@ -141,6 +219,20 @@ size_t sessions_count(const struct sessions *sessions)
 	return networks_sessions(sessions->networks);
 }
 
+static struct json *overload_json(const struct sessions *sessions)
+{
+	struct json *json = json_object();
+
+	json_put_number(json, "answer_ms", (double)sessions->answer_ms);
+	json_put_time(json, "since", sessions->overload_ms);
+	if (sessions->overload.on)
+		json_put_number(json, "bound",
+				(double)sessions->overload.bound);
+	else
+		json_put_text(json, "bound", NULL);
+	return json;
+}
+
 struct json *sessions_json(const struct sessions *sessions,
 			   struct json *turned_away)
 {
@@ -152,6 +244,8 @@ struct json *sessions_json(const struct sessions *sessions,
 		{ "sessions_per_network", sessions->refused[NETWORK_SHARE] },
 		{ "idle_sessions", sessions->yielded },
 		{ "connects_per_minute", sessions->refused[NETWORK_RATE] },
+		{ "overload_connections", sessions->refused[NETWORK_PUT_OFF] },
+		{ "overload_transactions", sessions->put_off },
 		{ "messages_per_session", sessions->ended.messages },
 		{ "bytes_per_session", sessions->ended.bytes },
 		{ "errors_per_session", sessions->ended.errors },
@@ -170,6 +264,7 @@ struct json *sessions_json(const struct sessions *sessions,
 	json_put_number(json, "networks",
 			(double)networks_count(sessions->networks));
 	json_put_number(json, "accepted", (double)sessions->accepted);
+	json_put(json, "overload", overload_json(sessions));
 	json_put(json, "turned_away", turned_away);
 	json_put(json, "limits", config_limits_json(sessions->config));
 	return json;

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """Who gets in when there is no room, and who has to wait (TAP)."""
 import json
+import os
 import select
 import shutil
 import tempfile
 
-from cutover import DOMAIN, Tap
+from cutover import DOMAIN, ROOT, Tap
 from node import Node, Session
+from peers import wait_for
 
+LARGE = 32
 MAIL = ("HELO a.example", "MAIL FROM:<>", f"RCPT TO:<box1@{DOMAIN}>")
 
 
-def start(node, folder, limits):
+def start(node, folder, limits, **fault):
     config = f"{folder}/tideoverd.json"
     with open(config, "w", encoding="ascii") as out:
         json.dump({"tideoverd": 1, "limits": limits}, out)
-    node.start("--config", config)
+    node.start("--config", config, **fault)
 
 
 def has_word(session):
@@ -61,9 +64,86 @@ def no_room(tap, folder):
         node.daemon.close()
 
 
+def begin(node, source):
+    """A session that has a recipient."""
+    session = Session(node.port, source)
+    said = [session.say(line) for line in MAIL]
+    assert {line[:3] for line in said} == {"250"}, said
+    return session
+
+
+def too_much(tap, folder):
+    """The disk stands still for a while."""
+    node = Node(folder, "release")
+    stalled = f"{folder}/stalled"
+    start(node, folder, {"overload": "1s"}, kind="stall", call="pwritev",
+          at=1, last=10**9, **{"while": stalled})
+    try:
+        crowd = [Session(node.port, f"127.0.1.{i + 1}")
+                 for i in range(LARGE)]
+        one = Session(node.port, "127.0.2.1")
+        for session in (crowd[0], one):
+            session.say(MAIL[0])
+        begun = begin(node, "127.0.1.100")
+        waits = begin(node, "127.0.3.1")
+        waits.say("DATA")
+        with open(stalled, "w", encoding="ascii"):
+            pass
+        waits.sock.sendall(b"Subject: x\r\n\r\nx\r\n.\r\n")
+        seen = wait_for("it is seen", lambda: (
+            sessions_of(node)["overload"]["since"] and
+            sessions_of(node)["overload"]))
+        said = (crowd[0].say(MAIL[1]), one.say(MAIL[1]),
+                Session(node.port, "127.0.1.101", False).reply(),
+                Session(node.port, "127.0.4.1", False).reply())
+        tap.ok([line[:9] for line in said] ==
+               ["451 4.3.2", "250 2.1.0", "421 4.3.2", "220 hold."] and
+               seen["answer_ms"] >= 1000 and seen["bound"] >= 1,
+               "while no answer comes, the network with the most is put off: "
+               f"{seen}, {said}")
+        alerts = json.loads(node.tideover("status", "acme")[1])["alerts"]
+        tap.ok(any("overload: an answer takes" in text for text in alerts),
+               f"status says so: {alerts}")
+        wait_for("it reaches everybody",
+                 lambda: sessions_of(node)["overload"]["bound"] == 0)
+        late = Session(node.port, "127.0.5.1", False).reply()
+        one.say("RSET")
+        said = one.say(MAIL[1])
+        tap.ok(late[:9] == "421 4.3.2" and said[:9] == "451 4.3.2",
+               f"as it lasts, those with fewer as well: {late}, {said}")
+        said = (begun.say(MAIL[2]), begun.say("DATA"))
+        begun.sock.sendall(b"Subject: x\r\n\r\nx\r\n.\r\n")
+        early = has_word(waits)
+        os.remove(stalled)
+        kept = (waits.reply(), begun.reply())
+        tap.ok([line[:3] for line in said] == ["250", "354"] and
+               not early and {line[:3] for line in kept} == {"250"},
+               "a transaction that was begun before goes on, and is kept "
+               f"when the disk goes on: {kept}")
+        wait_for("it is over",
+                 lambda: not sessions_of(node)["overload"]["since"])
+        said = (crowd[0].say(MAIL[1]), one.say(MAIL[1]),
+                Session(node.port, "127.0.1.102", False).reply())
+        counted = sessions_of(node)["turned_away"]
+        tap.ok([line[:3] for line in said] == ["250", "250", "220"] and
+               counted["overload_connections"] == 2 and
+               counted["overload_transactions"] == 2 and
+               node.log().count(" overload: ") == 2,
+               f"then everybody may again: {said}; counted: {counted}")
+    finally:
+        if os.path.exists(stalled):
+            os.remove(stalled)
+        node.daemon.close()
+
+
 def main():
     tap = Tap()
-    for part in (no_room,):
+    parts = [no_room]
+    if os.path.exists(f"{ROOT}/build/release/faults.so"):
+        parts.append(too_much)
+    else:
+        tap.skip("a disk that stands still", "missing: the release build")
+    for part in parts:
         folder = tempfile.mkdtemp(prefix="tideover-e2e-")
         bad = tap.bad
         part(tap, folder)

@@ -230,6 +230,39 @@ static void this_machine_gives_up_no_place(void **state)
 	networks_free(networks);
 }
 
+static void in_overload_the_largest_are_put_off(void **state)
+{
+	struct networks *networks =
+		networks_new(&(struct network_limits){ .sessions = 100 });
+
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(enter(networks, "192.0.2.1", 0), NETWORK_OK);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(enter(networks, "198.51.100.1", 0),
+				 NETWORK_OK);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(enter(networks, "127.0.0.1", 0), NETWORK_OK);
+	assert_int_equal(networks_largest(networks), 8);
+	assert_false(networks_puts_off(networks, place_of("192.0.2.1")));
+	networks_bound(networks, 4);
+	assert_true(networks_puts_off(networks, place_of("192.0.2.1")));
+	assert_false(networks_puts_off(networks, place_of("198.51.100.1")));
+	assert_false(networks_puts_off(networks, place_of("127.0.0.1")));
+	assert_int_equal(enter(networks, "192.0.2.1", 0), NETWORK_PUT_OFF);
+	/* It would have five. */
+	assert_int_equal(enter(networks, "198.51.100.1", 0), NETWORK_PUT_OFF);
+	assert_int_equal(enter(networks, "203.0.113.1", 0), NETWORK_OK);
+	assert_int_equal(enter(networks, "127.0.0.1", 0), NETWORK_OK);
+	networks_bound(networks, 0);
+	assert_true(networks_puts_off(networks, place_of("203.0.113.1")));
+	assert_true(networks_puts_off(networks, place_of("127.0.0.1")));
+	assert_int_equal(enter(networks, "127.0.0.1", 0), NETWORK_PUT_OFF);
+	assert_int_equal(enter(networks, "203.0.114.1", 0), NETWORK_PUT_OFF);
+	networks_bound(networks, SIZE_MAX);
+	assert_int_equal(enter(networks, "192.0.2.1", 0), NETWORK_OK);
+	networks_free(networks);
+}
+
 /* Whatever comes, goes, works and rests: the sums are right, and nobody who
  * works has to go. */
 static void any_history_keeps_the_account(void **state)
@@ -300,6 +333,8 @@ int main(void)
 			the_largest_gives_up_its_longest_idle_place, reset),
 		cmocka_unit_test_setup(who_is_busy_gives_up_no_place, reset),
 		cmocka_unit_test_setup(this_machine_gives_up_no_place, reset),
+		cmocka_unit_test_setup(in_overload_the_largest_are_put_off,
+				       reset),
 		cmocka_unit_test_setup(any_history_keeps_the_account, reset),
 		cmocka_unit_test_setup(a_crowd_leaves_no_memory, reset),
 	};

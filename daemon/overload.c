@@ -1,0 +1,51 @@
+#include "daemon/overload.h"
+
+enum {
+	WIDEN_MS = 1000,
+	NARROW_MS = 2000,
+	CALM_SHARE = 4 /* of `most_ms` */
+};
+
+void overload_init(struct overload *overload, int64_t most_ms)
+{
+	*overload = (struct overload){
+		.most_ms = most_ms,
+		.bound = SIZE_MAX,
+	};
+}
+
+static void widen(struct overload *overload, size_t largest, int64_t now_ms)
+{
+	if (overload->on && now_ms - overload->moved_ms < WIDEN_MS)
+		return;
+	/* The largest may have left meanwhile. */
+	overload->bound =
+		(largest < overload->bound ? largest : overload->bound) / 2;
+	overload->on = true;
+	overload->moved_ms = now_ms;
+}
+
+static void narrow(struct overload *overload, size_t largest, int64_t now_ms)
+{
+	if (!overload->on || now_ms - overload->moved_ms < NARROW_MS)
+		return;
+	overload->bound = overload->bound ? overload->bound * 2 : 1;
+	overload->on = overload->bound < largest;
+	if (!overload->on)
+		overload->bound = SIZE_MAX;
+	overload->moved_ms = now_ms;
+}
+
+bool overload_look(struct overload *overload, int64_t answer_ms, size_t largest,
+		   int64_t now_ms)
+{
+	bool was_on = overload->on;
+
+	if (overload->most_ms == 0)
+		return false;
+	if (answer_ms >= overload->most_ms)
+		widen(overload, largest, now_ms);
+	else if (answer_ms <= overload->most_ms / CALM_SHARE)
+		narrow(overload, largest, now_ms);
+	return overload->on != was_on;
+}

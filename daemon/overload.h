@@ -1,0 +1,35 @@
+/*
+ * overload.h - who is put off while we do not keep up
+ *
+ * We do not keep up when an answer takes too long: `most_ms`.  From then on
+ * those networks are put off that have more sessions than `bound`, which is
+ * half of what the largest has, and half of that a second later, down to 0,
+ * which is everybody.  Once an answer takes a quarter of `most_ms` or less it
+ * doubles every two seconds, until nobody has more.  Between the two nothing
+ * changes, so that it does not swing.
+ *
+ * Pure arithmetic: no clock, no sockets, no allocation.  The caller passes the
+ * time, now and then.
+ */
+#ifndef DAEMON_OVERLOAD_H
+#define DAEMON_OVERLOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct overload {
+	int64_t most_ms;
+	bool on;
+	size_t bound;	  /* SIZE_MAX: nobody is put off */
+	int64_t moved_ms; /* when `bound` was changed last */
+};
+
+/* 0: there is no overload. */
+void overload_init(struct overload *overload, int64_t most_ms);
+/* How long an answer takes now, and what the largest network has; true if it
+ * began or ended with that. */
+bool overload_look(struct overload *overload, int64_t answer_ms, size_t largest,
+		   int64_t now_ms);
+
+#endif
