@@ -80,15 +80,11 @@ class Node:
         }
         self.write()
 
-    def start(self, *options, **fault):
-        """tideoverd, with a fault of tests/crash/faults.c if one is told, and
-        the plan in `opening`."""
-        wishes = [f"FAULT_{key.upper()}={value}"
-                  for key, value in fault.items()]
-        if wishes:
-            wishes = ["env", f"LD_PRELOAD={self.build}/faults.so", *wishes]
+    def start(self, *options, under=()):
+        """tideoverd, run by another command if need be, and the plan in
+        `opening`."""
         self.daemon = peers.Child(
-            self.folder, "tideoverd", *wishes, f"{self.build}/tideoverd",
+            self.folder, "tideoverd", *under, f"{self.build}/tideoverd",
             "--state", self.state, *options)
         wait_for("tideoverd answers",
                  lambda: self.tideover("status")[0] != 4)

@@ -14,11 +14,11 @@ LARGE = 32
 MAIL = ("HELO a.example", "MAIL FROM:<>", f"RCPT TO:<box1@{DOMAIN}>")
 
 
-def start(node, folder, limits, **fault):
+def start(node, folder, limits, under=()):
     config = f"{folder}/tideoverd.json"
     with open(config, "w", encoding="ascii") as out:
         json.dump({"tideoverd": 1, "limits": limits}, out)
-    node.start("--config", config, **fault)
+    node.start("--config", config, under=under)
 
 
 def has_word(session):
@@ -76,8 +76,10 @@ def too_much(tap, folder):
     """The disk stands still for a while."""
     node = Node(folder, "release")
     stalled = f"{folder}/stalled"
-    start(node, folder, {"overload": "1s"}, kind="stall", call="pwritev",
-          at=1, last=10**9, **{"while": stalled})
+    start(node, folder, {"overload": "1s"}, (
+        "env", f"LD_PRELOAD={node.build}/faults.so", "FAULT_KIND=stall",
+        "FAULT_CALL=pwritev", "FAULT_AT=1", f"FAULT_LAST={10**9}",
+        f"FAULT_WHILE={stalled}"))
     try:
         crowd = [Session(node.port, f"127.0.1.{i + 1}")
                  for i in range(LARGE)]
@@ -136,9 +138,30 @@ def too_much(tap, folder):
         node.daemon.close()
 
 
+def few_descriptors(tap, folder):
+    """Sessions leave some for the spool."""
+    node = Node(folder)
+    start(node, folder, {}, ("prlimit", "--nofile=256"))
+    try:
+        most = sessions_of(node)["limits"]["sessions"]
+        crowd = [Session(node.port, f"127.0.{i % 48 + 1}.1")
+                 for i in range(most)]
+        large = begin(node, "127.0.100.1")
+        large.say("DATA")
+        kept = large.say("x" * 998 + ("\r\n" + "x" * 998) * 400 + "\r\n.")
+        said = sessions_of(node)
+        tap.ok(most == 192 and "256 open files are enough for 192 sessions"
+               in node.log() and said["turned_away"]["no_descriptor"] == 0 and
+               said["open"] == most == len(crowd) and kept[:3] == "250",
+               "with few descriptors there are fewer sessions, and files for "
+               f"large mail: {kept}")
+    finally:
+        node.daemon.close()
+
+
 def main():
     tap = Tap()
-    parts = [no_room]
+    parts = [no_room, few_descriptors]
     if os.path.exists(f"{ROOT}/build/release/faults.so"):
         parts.append(too_much)
     else:
