@@ -4,7 +4,9 @@ import json
 import os
 import select
 import shutil
+import signal
 import tempfile
+import time
 
 from cutover import DOMAIN, ROOT, Tap
 from node import Node, Session
@@ -39,6 +41,9 @@ def no_room(tap, folder):
         some = [Session(node.port, f"127.0.2.{i}") for i in range(1, 5)]
         for line in MAIL:
             crowd[0].say(line)
+        for session in crowd[1:]:
+            for line in (*MAIL, "RSET"):
+                session.say(line)
         new = [Session(node.port, f"127.0.{i}.1") for i in (3, 4)]
         said = Session(node.port, "127.0.1.9", False).reply()
         tap.ok(said[:9] == "421 4.3.2",
@@ -76,7 +81,7 @@ def too_much(tap, folder):
     """The disk stands still for a while."""
     node = Node(folder, "release")
     stalled = f"{folder}/stalled"
-    start(node, folder, {"overload": "1s"}, (
+    start(node, folder, {"overload": "2s"}, (
         "env", f"LD_PRELOAD={node.build}/faults.so", "FAULT_KIND=stall",
         "FAULT_CALL=pwritev", "FAULT_AT=1", f"FAULT_LAST={10**9}",
         f"FAULT_WHILE={stalled}"))
@@ -100,7 +105,7 @@ def too_much(tap, folder):
                 Session(node.port, "127.0.4.1", False).reply())
         tap.ok([line[:9] for line in said] ==
                ["451 4.3.2", "250 2.1.0", "421 4.3.2", "220 hold."] and
-               seen["answer_ms"] >= 1000 and seen["bound"] >= 1,
+               seen["answer_ms"] >= 2000 and seen["bound"] >= 1,
                "while no answer comes, the network with the most is put off: "
                f"{seen}, {said}")
         alerts = json.loads(node.tideover("status", "acme")[1])["alerts"]
@@ -138,6 +143,25 @@ def too_much(tap, folder):
         node.daemon.close()
 
 
+def late(tap, folder):
+    """The loop does nothing for longer than an answer may take."""
+    node = Node(folder)
+    start(node, folder, {"overload": "1s"})
+    try:
+        node.daemon.process.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        while time.monotonic() - begun < 2:
+            time.sleep(0.1)
+        node.daemon.process.send_signal(signal.SIGCONT)
+        wait_for("it is over", lambda: "overload: answers are quick again"
+                 in node.log())
+        tap.ok("overload: an answer takes" in node.log() and
+               Session(node.port, "127.0.1.1", False).reply()[:3] == "220",
+               "a loop that was late is an overload, and it ends")
+    finally:
+        node.daemon.close()
+
+
 def few_descriptors(tap, folder):
     """Sessions leave some for the spool."""
     node = Node(folder)
@@ -161,7 +185,7 @@ def few_descriptors(tap, folder):
 
 def main():
     tap = Tap()
-    parts = [no_room, few_descriptors]
+    parts = [no_room, few_descriptors, late]
     if os.path.exists(f"{ROOT}/build/release/faults.so"):
         parts.append(too_much)
     else:
