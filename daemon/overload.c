@@ -1,10 +1,10 @@
 #include "daemon/overload.h"
 
-enum {
-	WIDEN_MS = 1000,
-	NARROW_MS = 2000,
-	CALM_SHARE = 4 /* of `most_ms` */
-};
+/* What an answer may take on the way back, and the time of a step. */
+static int64_t quarter_ms(const struct overload *overload)
+{
+	return overload->most_ms / 4;
+}
 
 void overload_init(struct overload *overload, int64_t most_ms)
 {
@@ -16,8 +16,6 @@ void overload_init(struct overload *overload, int64_t most_ms)
 
 static void widen(struct overload *overload, size_t largest, int64_t now_ms)
 {
-	if (overload->on && now_ms - overload->moved_ms < WIDEN_MS)
-		return;
 	/* The largest may have left meanwhile. */
 	overload->bound =
 		(largest < overload->bound ? largest : overload->bound) / 2;
@@ -27,8 +25,6 @@ static void widen(struct overload *overload, size_t largest, int64_t now_ms)
 
 static void narrow(struct overload *overload, size_t largest, int64_t now_ms)
 {
-	if (!overload->on || now_ms - overload->moved_ms < NARROW_MS)
-		return;
 	overload->bound = overload->bound ? overload->bound * 2 : 1;
 	overload->on = overload->bound < largest;
 	if (!overload->on)
@@ -41,11 +37,12 @@ bool overload_look(struct overload *overload, int64_t answer_ms, size_t largest,
 {
 	bool was_on = overload->on;
 
-	if (overload->most_ms == 0)
+	if (overload->most_ms == 0 ||
+	    (was_on && now_ms - overload->moved_ms < quarter_ms(overload)))
 		return false;
 	if (answer_ms >= overload->most_ms)
 		widen(overload, largest, now_ms);
-	else if (answer_ms <= overload->most_ms / CALM_SHARE)
+	else if (was_on && answer_ms <= quarter_ms(overload))
 		narrow(overload, largest, now_ms);
 	return overload->on != was_on;
 }

@@ -3,10 +3,14 @@
  *
  * We do not keep up when an answer takes too long: `most_ms`.  From then on
  * those networks are put off that have more sessions than `bound`, which is
- * half of what the largest has, and half of that a second later, down to 0,
- * which is everybody.  Once an answer takes a quarter of `most_ms` or less it
- * doubles every two seconds, until nobody has more.  Between the two nothing
- * changes, so that it does not swing.
+ * half of what the largest has, and half of that a quarter of `most_ms` later,
+ * down to 0, which is everybody.  Once an answer takes no more than that quarter
+ * the bound doubles each time it has passed, until nobody has more.  Between
+ * the two nothing changes, so that it does not swing.
+ *
+ * Not faster: who waits already goes on to wait whoever is put off, so that it
+ * takes about `most_ms` until a step shows, and everybody would be put off when
+ * it was one network that was too much.
  *
  * Pure arithmetic: no clock, no sockets, no allocation.  The caller passes the
  * time, now and then.

@@ -23,37 +23,37 @@ static const struct {
 	/* The largest first, and at once. */
 	{ 3000, 10000, 40, true, 20 },
 	{ 3500, 10500, 40, false, 20 },
-	{ 3999, 10999, 40, false, 20 },
-	/* It lasts: a second each. */
-	{ 4000, 11000, 40, false, 10 },
-	{ 5000, 12000, 40, false, 5 },
+	{ 5499, 12499, 40, false, 20 },
+	/* It lasts: a quarter of the 10 s each. */
+	{ 5500, 12500, 40, false, 10 },
+	{ 8000, 15000, 40, false, 5 },
 	/* Not enough to go back. */
-	{ 6000, 9999, 40, false, 5 },
-	{ 9000, 2501, 40, false, 5 },
-	/* Two seconds each on the way back. */
-	{ 9500, 2500, 40, false, 10 },
-	{ 11499, 0, 40, false, 10 },
-	{ 11500, 0, 40, false, 20 },
+	{ 10500, 9999, 40, false, 5 },
+	{ 20000, 2501, 40, false, 5 },
+	/* A quarter each on the way back. */
+	{ 20500, 2500, 40, false, 10 },
+	{ 22999, 0, 40, false, 10 },
+	{ 23000, 0, 40, false, 20 },
 	/* Again. */
-	{ 12500, 10000, 40, false, 10 },
-	{ 13500, 10000, 40, false, 5 },
+	{ 25500, 10000, 40, false, 10 },
+	{ 28000, 10000, 40, false, 5 },
 	/* The largest left as it was put off: who is the largest now? */
-	{ 14500, 10000, 4, false, 2 },
-	{ 15500, 10000, 4, false, 1 },
+	{ 30500, 10000, 4, false, 2 },
+	{ 33000, 10000, 4, false, 1 },
 	/* Everybody, and there it stays. */
-	{ 16500, 10000, 4, false, 0 },
-	{ 17500, 60000, 4, false, 0 },
+	{ 35500, 10000, 4, false, 0 },
+	{ 38000, 60000, 4, false, 0 },
 	/* Nobody has more than four: it is over. */
-	{ 19500, 0, 4, false, 1 },
-	{ 21500, 0, 4, false, 2 },
-	{ 23500, 0, 4, true, SIZE_MAX },
-	{ 33500, 0, 4, false, SIZE_MAX },
+	{ 40500, 0, 4, false, 1 },
+	{ 43000, 0, 4, false, 2 },
+	{ 45500, 0, 4, true, SIZE_MAX },
+	{ 55500, 0, 4, false, SIZE_MAX },
 	/* All are alike. */
-	{ 40000, 10000, 1, true, 0 },
-	{ 42000, 0, 1, true, SIZE_MAX },
+	{ 60000, 10000, 1, true, 0 },
+	{ 62500, 0, 1, true, SIZE_MAX },
 	/* Nobody is there. */
-	{ 50000, 10000, 0, true, 0 },
-	{ 52000, 0, 0, true, SIZE_MAX },
+	{ 70000, 10000, 0, true, 0 },
+	{ 72500, 0, 0, true, SIZE_MAX },
 };
 
 static void those_with_the_most_are_put_off_first(void **state)
