@@ -106,11 +106,12 @@ static void look(void *ctx)
 {
 	struct sessions *sessions = ctx;
 	int64_t now = clock_mono_ms(), late = now - sessions->look_ms;
-	int64_t waits =
-		spool_writer_waits_ms(sessions->acceptance->store->spool, now);
+	const struct spool_writer *spool = sessions->acceptance->store->spool;
+	int64_t waits = spool_writer_waits_ms(spool, now);
 
 	sessions->answer_ms = waits > late ? waits : late;
 	if (overload_look(&sessions->overload, sessions->answer_ms,
+			  spool_writer_waiting(spool),
 			  networks_largest(sessions->networks), now)) {
 		sessions->overload_ms =
 			sessions->overload.on ? clock_wall_ms() : 0;

@@ -111,6 +111,7 @@ struct spool_writer {
 	/* The loop's. */
 	struct spool_side *ended_side; /* its message's append comes next */
 	struct list waiting;	       /* appends, the oldest first */
+	size_t waiting_count;
 	struct loop_timer *kick;
 };
 
@@ -564,6 +565,7 @@ static void tell_done(void *ctx)
 		struct spool_append *next = append->next;
 
 		list_remove(&append->waiting);
+		writer->waiting_count--;
 		if (append->done)
 			append->done(append->ctx, &append->place,
 				     buf_slice(&append->payload),
@@ -643,6 +645,7 @@ struct spool_append *spool_writer_append_take(struct spool_writer *writer,
 	append->job.kind = JOB_APPEND;
 	append->since_ms = clock_mono_ms();
 	list_append(&writer->waiting, &append->waiting);
+	writer->waiting_count++;
 	/* What else is ready in this turn of the loop goes into the batch. */
 	if (push(writer, &append->job) || atomic_load(&writer->expected) == 0)
 		loop_timer_arm(writer->kick, 0);
@@ -869,6 +872,11 @@ int64_t spool_writer_waits_ms(const struct spool_writer *writer, int64_t now_ms)
 	return now_ms -
 	       list_entry(writer->waiting.next, struct spool_append, waiting)
 		       ->since_ms;
+}
+
+size_t spool_writer_waiting(const struct spool_writer *writer)
+{
+	return writer->waiting_count;
 }
 
 uint64_t spool_writer_unwritten(const struct spool_writer *writer)

@@ -483,6 +483,7 @@ static void another_comes(void *ctx)
 	struct scene *scene = ctx;
 
 	append(scene, 2);
+	assert_int_equal(spool_writer_waiting(scene->writer), 2);
 	assert_in_range(spool_writer_waits_ms(scene->writer, clock_mono_ms()),
 			STANDS_MS, GIVE_UP_MS);
 	disk.stands = false;
@@ -504,6 +505,7 @@ static void the_oldest_append_tells_how_long_it_waits(void **state)
 	assert_int_equal(scene->kept, 2);
 	assert_int_equal(spool_writer_waits_ms(scene->writer, clock_mono_ms()),
 			 0);
+	assert_int_equal(spool_writer_waiting(scene->writer), 0);
 }
 
 /* A disk that was full for a while needs no restart, and no file is left of
