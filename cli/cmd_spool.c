@@ -312,8 +312,9 @@ static void print_ranges(const struct verdict *v)
 		printf("segment %u: %llu bytes at %llu are %s\n",
 		       ranges[i].segment, (unsigned long long)ranges[i].length,
 		       (unsigned long long)ranges[i].offset,
-		       ranges[i].damaged ? ink(INK_BAD, "damaged") :
-					   "torn, never answered 250");
+		       ranges[i].damaged ?
+			       ink(INK_BAD, "damaged") :
+			       "torn, as by a write cut off before its 250");
 }
 
 static void print_missing(const struct verdict *v)

@@ -729,8 +729,10 @@ static void add_damage(struct report *report, struct report_section *section)
 		say(section, MARK_GOOD, "Damage: none.");
 	if (torn > 0)
 		say(section, MARK_NONE,
-		    "%.0f unfinished writes were found "
-		    "after a crash; none had been answered 250.",
+		    "%.0f unfinished writes were found after a crash. Such a "
+		    "write was not answered 250; but the end of what was kept "
+		    "looks the same if the disk spoiled it before the next "
+		    "start.",
 		    torn);
 }
 

@@ -45,8 +45,6 @@ struct acceptance {
 	/* Every target of every active plan offered SMTPUTF8 when it was last
 	 * probed: only then is it offered here. */
 	bool (*utf8)(void *ctx);
-	/* The session is over and will be freed now. */
-	void (*ended)(void *ctx, void *session);
 };
 
 #endif

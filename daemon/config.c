@@ -18,7 +18,7 @@ enum {
 enum kind {
 	COUNT_OF, /* unsigned; 0: no limit */
 	BYTES,	  /* uint64_t; 0: no limit */
-	TIME	  /* int64_t, milliseconds */
+	TIME	  /* int64_t, milliseconds; 0: no limit, where it may be */
 };
 
 #define LIMIT(key, kind, member, least, most, preset)                    \
@@ -40,6 +40,9 @@ static const struct limit {
 	      1000000, 2000),
 	LIMIT("connects_per_minute", COUNT_OF, network.connects_per_minute, 0,
 	      10000000, 3000),
+	/* RFC 5321, 4.5.3.2.6: a peer waits ten minutes for its 250; some wait
+	 * one, and send it again. */
+	LIMIT("overload", TIME, overload_ms, 0, DAY_MS, 10000),
 	/* RFC 5321, 4.5.3.1.8: at least 100. */
 	LIMIT("recipients_per_message", COUNT_OF, session.max_recipients, 100,
 	      10000, 100),

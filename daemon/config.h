@@ -22,6 +22,7 @@ struct config {
 	enum tls_floor tls_floor;
 	unsigned queue_in_memory; /* envelopes of a plan (backlog.h) */
 	struct network_limits network;
+	int64_t overload_ms; /* an answer may take (overload.h) */
 	struct session_limits session;
 };
 

@@ -135,8 +135,8 @@ static void scanned_bad(void *ctx, const struct scan_bad *bad)
 			  bad->segment, (unsigned long long)bad->length,
 			  (unsigned long long)bad->offset, path);
 	else
-		log_info("segment %u: %llu torn bytes at %llu, never answered "
-			 "250",
+		log_info("segment %u: %llu torn bytes at %llu, as of a write "
+			 "that was cut off before its 250",
 			 bad->segment, (unsigned long long)bad->length,
 			 (unsigned long long)bad->offset);
 	free(dir);

@@ -172,13 +172,6 @@ static void accepted(void *ctx, const struct record_message *message,
 	free(plan);
 }
 
-static void ended(void *ctx, void *session)
-{
-	struct daemon *daemon = ctx;
-
-	listeners_session_ended(daemon->listeners, session);
-}
-
 /* 5 % of the disk, at least 64 MiB, at most 2 GiB. */
 static uint64_t reserve_for(uint64_t total_bytes)
 {
@@ -253,7 +246,6 @@ void daemon_acceptance_init(struct daemon *daemon)
 		.accepted = accepted,
 		.max_bytes = max_bytes,
 		.utf8 = utf8,
-		.ended = ended,
 	};
 	daemon->space_timer = loop_timer_new(daemon->loop, watch_space, daemon);
 	watch_space(daemon);

@@ -53,8 +53,11 @@ static void add_cutover(struct daemon *daemon, struct cutover *cutover)
 static void node_alerts(void *ctx, struct json *all)
 {
 	const struct daemon *daemon = ctx;
-	char *text;
+	char *text = listeners_overload(daemon->listeners);
 
+	if (text)
+		json_add_text(all, text);
+	free(text);
 	if (daemon->space_short)
 		json_add_text(all, "disk space is below the reserve: new mail "
 				   "gets 452: give the state folder more");

@@ -1,8 +1,6 @@
 #include "daemon/listener.h"
 #include "base/list.h"
 #include "base/log.h"
-#include "base/map.h"
-#include "base/clock.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -29,24 +27,14 @@ struct listener {
 	size_t certificate_count, users;
 };
 
-struct open_session {
-	struct list link;
-	struct session *session;
-	struct addr peer;
-};
-
 struct listeners {
 	struct acceptance *acceptance;
 	const struct inherited *inherited;
-	const struct config *config;
 	struct list all;
-	struct list sessions;
-	struct map by_session; /* pointer bytes -> open_session */
-	struct networks *networks;
+	struct sessions *sessions;
 	int spare_fd; /* given up to turn somebody away when there is none */
-	uint64_t accepted, refused[NETWORK_VERDICTS], no_descriptor;
+	uint64_t no_descriptor;
 	uint64_t no_accept; /* for another reason */
-	struct session_counts ended;
 };
 
 struct listeners *listeners_new(struct acceptance *acceptance,
@@ -57,11 +45,9 @@ struct listeners *listeners_new(struct acceptance *acceptance,
 
 	listeners->acceptance = acceptance;
 	listeners->inherited = inherited;
-	listeners->config = config;
-	listeners->networks = networks_new(&config->network);
+	listeners->sessions = sessions_new(acceptance, config);
 	listeners->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	list_init(&listeners->all);
-	list_init(&listeners->sessions);
 	return listeners;
 }
 
@@ -110,82 +96,16 @@ static void listener_free(struct listener *listener)
 	free(listener);
 }
 
-static struct slice key_of(void *const *session)
-{
-	return slice_of(session, sizeof(*session));
-}
-
-void listeners_session_ended(struct listeners *listeners, void *session)
-{
-	struct open_session *open =
-		map_remove(&listeners->by_session, key_of(&session));
-
-	if (!open)
-		return;
-	networks_leave(listeners->networks, &open->peer, clock_mono_ms());
-	list_remove(&open->link);
-	free(open);
-}
-
 void listeners_free(struct listeners *listeners)
 {
 	if (!listeners)
 		return;
 	list_each (it, next, &listeners->all)
 		listener_free(list_entry(it, struct listener, link));
-	list_each (at, after, &listeners->sessions) {
-		struct session *session =
-			list_entry(at, struct open_session, link)->session;
-
-		listeners_session_ended(listeners, session);
-		session_free(session);
-	}
-	map_release(&listeners->by_session);
-	networks_free(listeners->networks);
+	sessions_free(listeners->sessions);
 	if (listeners->spare_fd >= 0)
 		close(listeners->spare_fd);
 	free(listeners);
-}
-
-static void refuse(int fd, const char *text)
-{
-	if (send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		log_debug("a refused peer was gone already");
-	close(fd);
-}
-
-static void take(struct listener *listener, int fd, const struct addr *peer)
-{
-	static const char *const why[NETWORK_VERDICTS] = {
-		[NETWORK_SESSIONS] = "421 4.3.2 too many sessions, try again "
-				     "later\r\n",
-		[NETWORK_SHARE] = "421 4.7.0 too many sessions from your "
-				  "network\r\n",
-		[NETWORK_RATE] = "421 4.7.0 too many connections from your "
-				 "network, slow down\r\n",
-	};
-	struct listeners *listeners = listener->listeners;
-	struct open_session *open;
-	enum network_verdict verdict =
-		networks_enter(listeners->networks, peer, clock_mono_ms());
-	void *session;
-
-	if (verdict != NETWORK_OK) {
-		listeners->refused[verdict]++;
-		refuse(fd, why[verdict]);
-		return;
-	}
-	listeners->accepted++;
-	session = session_new(listeners->acceptance, fd, listener->hostname,
-			      &listeners->config->session, &listeners->ended,
-			      listener->certificate_count > 0 ?
-				      listener->certificates[0] :
-				      NULL);
-	open = mem_alloc(sizeof(*open));
-	open->session = session;
-	open->peer = *peer;
-	list_append(&listeners->sessions, &open->link);
-	map_put(&listeners->by_session, key_of(&session), open);
 }
 
 /* Without a descriptor left a peer would wait, and the loop would spin. */
@@ -197,7 +117,8 @@ static bool turn_away(struct listener *listener)
 	close(listeners->spare_fd);
 	fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0)
-		refuse(fd, "421 4.3.2 too many sessions, try again later\r\n");
+		sessions_refuse(
+			fd, "421 4.3.2 too many sessions, try again later\r\n");
 	listeners->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (listeners->no_descriptor++ == 0)
 		log_warn("no file descriptor is left: new peers get 421; raise "
@@ -228,7 +149,11 @@ static void on_ready(void *ctx, int fd, int what)
 				  SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (got >= 0) {
-			take(listener, got, &peer);
+			sessions_take(listener->listeners->sessions, got, &peer,
+				      listener->hostname,
+				      listener->certificate_count > 0 ?
+					      listener->certificates[0] :
+					      NULL);
 			continue;
 		}
 		if (is_of_the_peer(errno) ||
@@ -321,47 +246,25 @@ void listeners_shutdown(struct listeners *listeners)
 {
 	list_each (it, next, &listeners->all)
 		listener_free(list_entry(it, struct listener, link));
-	list_each (at, after, &listeners->sessions)
-		session_shutdown(
-			list_entry(at, struct open_session, link)->session,
-			"4.3.2 shutting down, try again later");
+	sessions_shutdown(listeners->sessions);
 }
 
 size_t listeners_sessions(const struct listeners *listeners)
 {
-	return networks_sessions(listeners->networks);
+	return sessions_count(listeners->sessions);
+}
+
+char *listeners_overload(const struct listeners *listeners)
+{
+	return sessions_overload(listeners->sessions);
 }
 
 struct json *listeners_json(const struct listeners *listeners)
 {
-	const struct {
-		const char *key;
-		uint64_t count;
-	} refused[] = {
-		{ "sessions", listeners->refused[NETWORK_SESSIONS] },
-		{ "sessions_per_network", listeners->refused[NETWORK_SHARE] },
-		{ "connects_per_minute", listeners->refused[NETWORK_RATE] },
-		{ "no_descriptor", listeners->no_descriptor },
-		{ "no_accept", listeners->no_accept },
-		{ "messages_per_session", listeners->ended.messages },
-		{ "bytes_per_session", listeners->ended.bytes },
-		{ "errors_per_session", listeners->ended.errors },
-		{ "junk_per_session", listeners->ended.junk },
-		{ "timeouts", listeners->ended.timeouts },
-		{ "recipients_per_message", listeners->ended.recipients },
-		{ "disk_space", listeners->ended.space },
-	};
-	struct json *json = json_object(), *counts = json_object();
+	struct json *counts = json_object();
 
-	for (size_t i = 0; i < COUNT(refused); i++)
-		json_put_number(counts, refused[i].key,
-				(double)refused[i].count);
-	json_put_number(json, "open",
-			(double)networks_sessions(listeners->networks));
-	json_put_number(json, "networks",
-			(double)networks_count(listeners->networks));
-	json_put_number(json, "accepted", (double)listeners->accepted);
-	json_put(json, "turned_away", counts);
-	json_put(json, "limits", config_limits_json(listeners->config));
-	return json;
+	json_put_number(counts, "no_descriptor",
+			(double)listeners->no_descriptor);
+	json_put_number(counts, "no_accept", (double)listeners->no_accept);
+	return sessions_json(listeners->sessions, counts);
 }

@@ -1,16 +1,14 @@
 /*
  * listener.h - the sockets that mail comes in by
  *
- * One listener is one address with its certificates.  It bounds sessions in all
- * and per network (network.h); over the bound a peer gets 421 and nothing else.
+ * One listener is one address with its certificates.  Whoever comes by it has a
+ * session, if sessions.h has room.
  */
 #ifndef DAEMON_LISTENER_H
 #define DAEMON_LISTENER_H
 
-#include "base/json.h"
-#include "daemon/config.h"
 #include "daemon/inherited.h"
-#include "daemon/session.h"
+#include "daemon/sessions.h"
 
 struct listener;
 struct listeners; /* all of a daemon's, and their sessions */
@@ -41,9 +39,8 @@ bool listeners_has(const struct listeners *listeners, const char *address);
 /* No new sessions; 421 to those between transactions. */
 void listeners_shutdown(struct listeners *listeners);
 size_t listeners_sessions(const struct listeners *listeners);
-/* Sessions, networks, the limits, and how often each turned somebody away. */
+/* As sessions_overload(), sessions_json(). */
+char *listeners_overload(const struct listeners *listeners);
 struct json *listeners_json(const struct listeners *listeners);
-/* Called by acceptance->ended. */
-void listeners_session_ended(struct listeners *listeners, void *session);
 
 #endif

@@ -51,6 +51,10 @@ enum {
 	OPT_HELP
 };
 
+enum {
+	OWN_FILES = 64 /* at least */
+};
+
 static const struct option options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "state", required_argument, NULL, OPT_STATE },
@@ -80,15 +84,29 @@ static int log_to(const char *path, struct err *err)
 	return 0;
 }
 
-/* Ten thousand sessions need as many descriptors. */
-static void raise_limits(void)
+/*
+ * Ten thousand sessions need as many descriptors.  Where there are fewer, some
+ * are kept for the spool, which gives up when it cannot open a segment, for
+ * large bodies, and for what we connect to.
+ */
+static void raise_limits(struct config *config)
 {
 	struct rlimit limit;
+	rlim_t kept, most;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	kept = limit.rlim_max / 8 > OWN_FILES ? limit.rlim_max / 8 : OWN_FILES;
+	most = limit.rlim_max > kept ? limit.rlim_max - kept : 1;
+	if (most >= config->network.sessions)
+		return;
+	log_warn("%llu open files are enough for %llu sessions, not for %u: "
+		 "raise the limit of open files, or lower limits.sessions",
+		 (unsigned long long)limit.rlim_max, (unsigned long long)most,
+		 config->network.sessions);
+	config->network.sessions = (unsigned)most;
 }
 
 /* Gives up what we do not need; the log is opened as the user we become. */
@@ -179,7 +197,7 @@ static int serve(const struct config *config, struct keyring *keyring,
 	return result;
 }
 
-static int run(const struct config *config, const char *name, const char *log,
+static int run(struct config *config, const char *name, const char *log,
 	       bool sandboxed)
 {
 	struct err err = ERR_INIT;
@@ -192,7 +210,6 @@ static int run(const struct config *config, const char *name, const char *log,
 		log_error("%s", err.text);
 		return 2;
 	}
-	raise_limits();
 	heap_keep();
 	keyring = open_keyring(config, &err);
 	/* Without the keyring the log is opened all the same: it says why. */
@@ -203,6 +220,7 @@ static int run(const struct config *config, const char *name, const char *log,
 		keyring_free(keyring);
 		return 1;
 	}
+	raise_limits(config);
 	enter_sandbox(config->state, sandboxed, &sandbox);
 	/* A corrupt index is worth one more start, with a new one. */
 	for (int i = 0; i < 2 && result == 1; i++)

@@ -16,7 +16,8 @@ enum {
 struct session {
 	struct acceptance *acceptance;
 	struct session_limits limits;
-	struct session_counts *counts;
+	const struct session_owner *owner;
+	void *ctx; /* the owner's */
 	struct tls_server *tls;
 	struct stream *stream;
 	struct smtp_server *server;
@@ -28,6 +29,7 @@ struct session {
 	char tls_text[96];
 	bool in_tls, utf8, closing, paused, feeding;
 	bool unheard;	       /* it does not take our replies */
+	bool is_busy;	       /* from an accepted MAIL on */
 	bool in_message;       /* from its first byte or chunk to its end */
 	int64_t data_until_ms; /* mono: it must end by then; 0: not running */
 	int64_t command_until_ms;
@@ -61,9 +63,9 @@ static void over(void *ctx)
 	if (session->stream)
 		stream_finish(session->stream, CLOSE_MS);
 	session->stream = NULL;
-	session->counts->recipients +=
+	session->owner->counts->recipients +=
 		smtp_server_refused_recipients(session->server);
-	session->acceptance->ended(session->acceptance->ctx, session);
+	session->owner->on_ended(session->ctx);
 	session_free(session);
 }
 
@@ -79,7 +81,7 @@ static void flush(struct session *session)
 
 static void time_out(struct session *session)
 {
-	session->counts->timeouts++;
+	session->owner->counts->timeouts++;
 	smtp_server_shutdown(session->server, "4.4.2 waited too long, closing");
 	flush(session);
 	end(session);
@@ -183,21 +185,30 @@ static void on_mail(void *ctx, const struct smtp_mail *mail)
 
 	if (session->limits.max_bytes &&
 	    session->bytes >= session->limits.max_bytes) {
-		session->counts->bytes++;
+		session->owner->counts->bytes++;
 		smtp_server_answer(session->server, 421,
 				   "4.7.0 too many bytes in one session");
 		return;
 	}
 	acceptance->admit(acceptance->ctx, mail->size, &answer);
+	/* RFC 3463, 3.4: X.3.2 has "excessive load" among its examples; X.4.5 is
+	 * for mail on its way further. */
+	if (answer.code == 250 && !session->owner->may_begin(session->ctx)) {
+		answer.code = 451;
+		snprintf(answer.text, sizeof(answer.text),
+			 "4.3.2 too much to do, try again later");
+	}
 	if (answer.code == 250) {
 		session->utf8 = mail->utf8;
 		session_data_free(session->data);
 		session->data = session_data_new(acceptance, mail->reverse_path,
 						 mail->utf8);
 		session->declared = mail->size;
+		session->is_busy = true;
+		session->owner->on_busy(session->ctx);
 		snprintf(answer.text, sizeof(answer.text), "2.1.0 sender ok");
 	} else if (answer.code == 452) {
-		session->counts->space++;
+		session->owner->counts->space++;
 	}
 	smtp_server_answer(session->server, answer.code, answer.text);
 }
@@ -294,7 +305,7 @@ static void kept(void *ctx, const struct id *id, const struct err *err)
 		session->data = NULL;
 		session->acceptance->admit(session->acceptance->ctx, 0,
 					   &answer);
-		session->counts->space += lacked_space;
+		session->owner->counts->space += lacked_space;
 		if (lacked_space)
 			answered(session, 452,
 				 "4.3.1 not enough space, try again later");
@@ -336,6 +347,9 @@ static void on_reset(void *ctx)
 	session->in_message = false;
 	session_data_free(session->data);
 	session->data = NULL;
+	if (session->is_busy)
+		session->owner->on_idle(session->ctx);
+	session->is_busy = false;
 	if (session->paused)
 		resume(session);
 }
@@ -352,13 +366,13 @@ static void count_limit(struct session *session)
 {
 	switch (smtp_server_limit(session->server)) {
 	case SMTP_LIMIT_MESSAGES:
-		session->counts->messages++;
+		session->owner->counts->messages++;
 		break;
 	case SMTP_LIMIT_ERRORS:
-		session->counts->errors++;
+		session->owner->counts->errors++;
 		break;
 	case SMTP_LIMIT_JUNK:
-		session->counts->junk++;
+		session->owner->counts->junk++;
 		break;
 	case SMTP_LIMIT_NONE:
 		break;
@@ -436,15 +450,16 @@ static const struct stream_events stream_events = {
 struct session *session_new(struct acceptance *acceptance, int fd,
 			    const char *hostname,
 			    const struct session_limits *limits,
-			    struct session_counts *counts,
-			    struct tls_server *tls)
+			    struct tls_server *tls,
+			    const struct session_owner *owner, void *ctx)
 {
 	struct session *session = mem_alloc(sizeof(*session));
 	struct addr peer;
 
 	session->acceptance = acceptance;
 	session->limits = *limits;
-	session->counts = counts;
+	session->owner = owner;
+	session->ctx = ctx;
 	session->hostname = mem_dup(hostname);
 	session->tls = tls_server_share(tls);
 	session->over = loop_timer_new(acceptance->loop, over, session);

@@ -2,8 +2,8 @@
  * session.h - one SMTP session: a connection, a dialogue, messages
  *
  * Ties stream, smtp_server and session_data together and asks `acceptance`
- * what mail is welcome.  A session frees itself when it is over and tells
- * acceptance->ended first.
+ * what mail is welcome.  A session frees itself when it is over and tells its
+ * owner first.
  */
 #ifndef DAEMON_SESSION_H
 #define DAEMON_SESSION_H
@@ -32,17 +32,28 @@ struct session_counts {
 	uint64_t space;	     /* messages that got 452 */
 };
 
-/* Takes `fd` over; copies `hostname`; `counts` is borrowed.  `tls` is shared;
+struct session_owner {
+	struct session_counts *counts; /* of all its sessions */
+	/* False: no transaction may begin now. */
+	bool (*may_begin)(void *ctx);
+	/* One began; it ended, however (not before on_ended). */
+	void (*on_busy)(void *ctx);
+	void (*on_idle)(void *ctx);
+	/* It is over and will be freed now. */
+	void (*on_ended)(void *ctx);
+};
+
+/* Takes `fd` over; copies `hostname`; `owner` is borrowed.  `tls` is shared;
  * NULL: STARTTLS is not offered. */
 struct session *session_new(struct acceptance *acceptance, int fd,
 			    const char *hostname,
 			    const struct session_limits *limits,
-			    struct session_counts *counts,
-			    struct tls_server *tls);
+			    struct tls_server *tls,
+			    const struct session_owner *owner, void *ctx);
 /* Answers 421 as soon as no transaction is open; whoever waits for that bounds
  * the time. */
 void session_shutdown(struct session *session, const char *text);
-/* At once, without a word. */
+/* At once, without a word to the peer or the owner. */
 void session_free(struct session *session);
 
 #endif

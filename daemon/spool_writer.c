@@ -67,6 +67,9 @@ struct spool_append {
 	struct spool_side *side;
 	struct spool_place place;
 	struct err err;
+	/* The loop's: */
+	struct list waiting;
+	int64_t since_ms;
 	spool_done_fn *done;
 	void *ctx;
 };
@@ -107,6 +110,8 @@ struct spool_writer {
 
 	/* The loop's. */
 	struct spool_side *ended_side; /* its message's append comes next */
+	struct list waiting;	       /* appends, the oldest first */
+	size_t waiting_count;
 	struct loop_timer *kick;
 };
 
@@ -559,6 +564,8 @@ static void tell_done(void *ctx)
 	while (append) {
 		struct spool_append *next = append->next;
 
+		list_remove(&append->waiting);
+		writer->waiting_count--;
 		if (append->done)
 			append->done(append->ctx, &append->place,
 				     buf_slice(&append->payload),
@@ -636,6 +643,9 @@ struct spool_append *spool_writer_append_take(struct spool_writer *writer,
 	append->side = writer->ended_side;
 	writer->ended_side = NULL;
 	append->job.kind = JOB_APPEND;
+	append->since_ms = clock_mono_ms();
+	list_append(&writer->waiting, &append->waiting);
+	writer->waiting_count++;
 	/* What else is ready in this turn of the loop goes into the batch. */
 	if (push(writer, &append->job) || atomic_load(&writer->expected) == 0)
 		loop_timer_arm(writer->kick, 0);
@@ -764,6 +774,7 @@ struct spool_writer *spool_writer_new(struct loop *loop, const char *dir,
 		return NULL;
 	writer = mem_alloc(sizeof(*writer));
 	writer->loop = loop;
+	list_init(&writer->waiting);
 	writer->kick = loop_timer_new(loop, kick, writer);
 	writer->dir = mem_dup(dir);
 	writer->io = spool_io_now();
@@ -852,6 +863,20 @@ uint32_t spool_writer_head(const struct spool_writer *writer)
 const char *spool_writer_broken(const struct spool_writer *writer)
 {
 	return atomic_load(&writer->is_broken) ? writer->broken.text : NULL;
+}
+
+int64_t spool_writer_waits_ms(const struct spool_writer *writer, int64_t now_ms)
+{
+	if (list_is_empty(&writer->waiting))
+		return 0;
+	return now_ms -
+	       list_entry(writer->waiting.next, struct spool_append, waiting)
+		       ->since_ms;
+}
+
+size_t spool_writer_waiting(const struct spool_writer *writer)
+{
+	return writer->waiting_count;
 }
 
 uint64_t spool_writer_unwritten(const struct spool_writer *writer)

@@ -94,6 +94,11 @@ int spool_writer_remove_side(struct spool_writer *writer, const struct id *id,
 			     struct err *err);
 /* NULL, or why nothing can be kept any more. */
 const char *spool_writer_broken(const struct spool_writer *writer);
+/* How long the oldest append has waited until now; 0: none waits. */
+int64_t spool_writer_waits_ms(const struct spool_writer *writer,
+			      int64_t now_ms);
+/* How many wait. */
+size_t spool_writer_waiting(const struct spool_writer *writer);
 /* Bytes of side files that are not on the disk yet. */
 uint64_t spool_writer_unwritten(const struct spool_writer *writer);
 /* Bytes in segments and side files. */

@@ -5,8 +5,9 @@
  * resynchronises only on nonce + matching offset + header CRC, and calls for
  * every valid record.  Bad ranges are reported: `torn` above the highest
  * offset known synced (by a record, or by the header of the next segment),
- * `damaged` below it, be it that the file ends too early.  Pure reading: works
- * on a copy on another machine as well.
+ * `damaged` below it, be it that the file ends too early.  The end of what was
+ * kept before a crash has nothing behind it that says so: spoiled, it is `torn`.
+ * Pure reading: works on a copy on another machine as well.
  */
 #ifndef SPOOL_SCAN_H
 #define SPOOL_SCAN_H

@@ -11,6 +11,8 @@
  *   kill, after                   SIGKILL before or after a call that changes
  *                                 a file
  *   torn                          SIGKILL after half of a write
+ *   stall                         the call waits while FAULT_WHILE, a file, is
+ *                                 there
  *
  * What happened is told on FAULT_LOG.
  */
@@ -29,6 +31,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* What can happen to a call. */
@@ -48,16 +51,18 @@ static const struct kind {
 	unsigned of;
 	int error;
 	bool before, after; /* SIGKILL */
+	bool stall;
 } kinds[] = {
-	{ "eio", IO, EIO, false, false },
-	{ "enospc", SPACE, ENOSPC, false, false },
-	{ "emfile", FILES, EMFILE, false, false },
-	{ "enomem", MEMORY, ENOMEM, false, false },
-	{ "short", HALF, 0, false, false },
-	{ "nomem", ALLOCATION, ENOMEM, false, false },
-	{ "kill", CHANGE, 0, true, false },
-	{ "after", CHANGE, 0, false, true },
-	{ "torn", HALF, 0, false, true },
+	{ "eio", IO, EIO, false, false, false },
+	{ "enospc", SPACE, ENOSPC, false, false, false },
+	{ "emfile", FILES, EMFILE, false, false, false },
+	{ "enomem", MEMORY, ENOMEM, false, false, false },
+	{ "short", HALF, 0, false, false, false },
+	{ "nomem", ALLOCATION, ENOMEM, false, false, false },
+	{ "kill", CHANGE, 0, true, false, false },
+	{ "after", CHANGE, 0, false, true, false },
+	{ "torn", HALF, 0, false, true, false },
+	{ "stall", CHANGE, 0, false, false, true },
 };
 
 static atomic_long calls;
@@ -120,10 +125,21 @@ static void kill_if(bool yes)
 		syscall(SYS_kill, getpid(), SIGKILL);
 }
 
+static void stall(void)
+{
+	const char *path = getenv("FAULT_WHILE");
+
+	while (path && access(path, F_OK) == 0)
+		nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 },
+			  NULL);
+}
+
 /* Whether the call must fail; errno is set then. */
 static bool fails(void)
 {
 	kill_if(kind->before);
+	if (kind->stall)
+		stall();
 	errno = kind->error;
 	return kind->error != 0;
 }

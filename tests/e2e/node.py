@@ -1,8 +1,9 @@
-"""tideoverd alone on this machine, without a world around it."""
+"""tideoverd alone on this machine, without a world around it, and a plain peer."""
 import contextlib
 import json
 import os
 import socket
+import ssl
 import subprocess
 
 import peers
@@ -79,10 +80,11 @@ class Node:
         }
         self.write()
 
-    def start(self, *options):
-        """tideoverd, and the plan in `opening`."""
+    def start(self, *options, under=()):
+        """tideoverd, run by another command if need be, and the plan in
+        `opening`."""
         self.daemon = peers.Child(
-            self.folder, "tideoverd", f"{self.build}/tideoverd",
+            self.folder, "tideoverd", *under, f"{self.build}/tideoverd",
             "--state", self.state, *options)
         wait_for("tideoverd answers",
                  lambda: self.tideover("status")[0] != 4)
@@ -110,3 +112,54 @@ class Node:
 
     def control(self, raw, wait=5):
         return ask(self.state, raw, wait)
+
+
+class Session:
+    """A plain dialogue from an address of ours."""
+
+    def __init__(self, port, source="127.0.0.1", greet=True):
+        self.sock = socket.create_connection(
+            ("::1" if source == "::1" else "127.0.0.1", port), 10,
+            (source, 0))
+        self.sock.settimeout(30)
+        self.buffer = b""
+        if greet:
+            assert self.reply()[:3] == "220"
+
+    def reply(self):
+        """The last line of a reply; "" when the peer has closed."""
+        while True:
+            end = self.buffer.find(b"\r\n")
+            if end >= 0:
+                line, self.buffer = self.buffer[:end], self.buffer[end + 2:]
+                if line[3:4] != b"-":
+                    return line.decode()
+                continue
+            try:
+                more = self.sock.recv(65536)
+            except ConnectionError:
+                more = b""
+            if not more:
+                return ""
+            self.buffer += more
+
+    def say(self, line):
+        self.sock.sendall(line.encode() + b"\r\n")
+        return self.reply()
+
+    def starttls(self, name, context=None, session=None):
+        self.say("EHLO a.example")
+        assert self.say("STARTTLS")[:3] == "220"
+        self.sock = (context or any_certificate()).wrap_socket(
+            self.sock, server_hostname=name, session=session)
+        return self.sock.getpeercert(True)
+
+    def close(self):
+        self.sock.close()
+
+
+def any_certificate():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -15,64 +15,13 @@ import time
 
 import peers
 from cutover import DOMAIN, ROOT, Client, Tap
-from node import Node
+from node import Node, Session, any_certificate
 from peers import wait_for
 
 HOSTS = ("hold.hosts.example", "hold2.hosts.example")
 OURS = 64 * 1024  # kept free of a system's limit, for our fields
 SMALL = 1000
 BODY = b"Subject: hello\r\n\r\ntext\r\n"
-
-
-class Session:
-    """A plain dialogue from an address of ours."""
-
-    def __init__(self, port, source="127.0.0.1", greet=True):
-        self.sock = socket.create_connection(
-            ("::1" if source == "::1" else "127.0.0.1", port), 10,
-            (source, 0))
-        self.sock.settimeout(30)
-        self.buffer = b""
-        if greet:
-            assert self.reply()[:3] == "220"
-
-    def reply(self):
-        """The last line of a reply; "" when the peer has closed."""
-        while True:
-            end = self.buffer.find(b"\r\n")
-            if end >= 0:
-                line, self.buffer = self.buffer[:end], self.buffer[end + 2:]
-                if line[3:4] != b"-":
-                    return line.decode()
-                continue
-            try:
-                more = self.sock.recv(65536)
-            except ConnectionError:
-                more = b""
-            if not more:
-                return ""
-            self.buffer += more
-
-    def say(self, line):
-        self.sock.sendall(line.encode() + b"\r\n")
-        return self.reply()
-
-    def starttls(self, name, context=None, session=None):
-        self.say("EHLO a.example")
-        assert self.say("STARTTLS")[:3] == "220"
-        self.sock = (context or any_certificate()).wrap_socket(
-            self.sock, server_hostname=name, session=session)
-        return self.sock.getpeercert(True)
-
-    def close(self):
-        self.sock.close()
-
-
-def any_certificate():
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def certificate(port, name):

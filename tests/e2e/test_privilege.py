@@ -362,6 +362,32 @@ def not_ours(tap, folder):
             daemon.close()
 
 
+def socket_unit(tap, folder):
+    """systemd takes both units, and they belong together."""
+    units = {}
+    for name in ("tideoverd.service", "tideoverd.socket"):
+        with open(f"{ROOT}/packaging/{name}", encoding="utf-8") as unit:
+            units[name] = unit.read()
+    with open(f"{ROOT}/plans/standby-postfix.json", encoding="utf-8") as plan:
+        listens = json.load(plan)["queue_mx"]["listen"]
+    named = re.findall(r"(?m)^ListenStream=(.*)$", units["tideoverd.socket"])
+    tap.ok(named == listens and
+           "\nBindIPv6Only=ipv6-only\n" in units["tideoverd.socket"],
+           f"tideoverd.socket has the sockets of a plan: {named}")
+    if not shutil.which("systemd-analyze"):
+        tap.skip("the units are valid", "no systemd-analyze")
+        return
+    for name, text in units.items():
+        with open(f"{folder}/{name}", "w", encoding="utf-8") as unit:
+            unit.write(text.replace("/usr/sbin/tideoverd", "/bin/true"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(
+            f"{folder}/{name}" for name in units)],
+        capture_output=True, text=True, check=False, timeout=60)
+    tap.ok(done.returncode == 0 and not done.stderr, "the units are valid: "
+           f"{done.stderr.strip() or 'systemd-analyze verify says nothing'}")
+
+
 def unit_file(tap):
     """What systemd itself says of our unit."""
     if not shutil.which("systemd-analyze"):
@@ -403,6 +429,7 @@ def main():
     activated(tap, sub("activated"))
     of_both(tap, sub("both"))
     unit_file(tap)
+    socket_unit(tap, sub("units"))
     not_ours(tap, sub("not-ours"))
     if not tap.bad:
         shutil.rmtree(folder, ignore_errors=True)

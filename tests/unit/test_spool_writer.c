@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "daemon/spool_io.h"
 #include "daemon/spool_writer.h"
@@ -473,6 +474,40 @@ static void a_side_file_lives_as_long_as_its_room(void **state)
 	assert_int_equal(spool_writer_unwritten(scene->writer), 0);
 }
 
+enum {
+	STANDS_MS = 30
+};
+
+static void another_comes(void *ctx)
+{
+	struct scene *scene = ctx;
+
+	append(scene, 2);
+	assert_int_equal(spool_writer_waiting(scene->writer), 2);
+	assert_in_range(spool_writer_waits_ms(scene->writer, clock_mono_ms()),
+			STANDS_MS, GIVE_UP_MS);
+	disk.stands = false;
+}
+
+static void the_oldest_append_tells_how_long_it_waits(void **state)
+{
+	struct scene *scene = *state;
+	struct loop_timer *turn =
+		loop_timer_new(scene->loop, another_comes, scene);
+
+	assert_int_equal(spool_writer_waits_ms(scene->writer, clock_mono_ms()),
+			 0);
+	disk.stands = true;
+	append(scene, 1);
+	loop_timer_arm(turn, STANDS_MS);
+	wait_all(scene);
+	loop_timer_free(turn);
+	assert_int_equal(scene->kept, 2);
+	assert_int_equal(spool_writer_waits_ms(scene->writer, clock_mono_ms()),
+			 0);
+	assert_int_equal(spool_writer_waiting(scene->writer), 0);
+}
+
 /* A disk that was full for a while needs no restart, and no file is left of
  * the attempts. */
 static void a_full_disk_passes(void **state)
@@ -515,6 +550,7 @@ int main(void)
 		SCENE_TEST(so_is_damage_to_what_a_restart_found),
 		SCENE_TEST(an_orderly_end_vouches_for_its_last_record),
 		SCENE_TEST(a_side_file_lives_as_long_as_its_room),
+		SCENE_TEST(the_oldest_append_tells_how_long_it_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
