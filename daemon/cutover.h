@@ -35,7 +35,8 @@ struct cutover_env {
 	struct queue *queue;
 	const char *state_dir;
 	struct keyring *keyring;
-	bool supervised; /* somebody restarts us */
+	enum supervisor_kind supervisor;
+	int64_t started_ms; /* wall, of this process */
 	enum tls_floor tls_floor;
 	const char *sandbox; /* what holds, in words */
 	/* Adds what is wrong with this node, whatever the plan. */

@@ -235,7 +235,8 @@ static void fill_facts(struct cutover *cutover)
 	facts->last_arrival_ms = cutover->last_arrival_ms;
 	facts->loaded_ms = cutover->loaded_ms;
 	facts->loaded_boot_ms = cutover->loaded_boot_ms;
-	facts->supervised = cutover->env.supervised;
+	supervisor_read(cutover->env.supervisor, "", cutover->env.started_ms,
+			&facts->supervisor);
 	facts->window_active = windows_active(&cutover->windows,
 					      clock_wall_ms(), &until) != NULL;
 	facts->listed_at_ms = cutover->recipients.changed_ms;

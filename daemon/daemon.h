@@ -46,7 +46,7 @@ struct daemon {
 	struct http_request **asked;
 	size_t asked_count;
 	struct notify *notify;
-	bool supervised;	/* somebody restarts us (systemd) */
+	enum supervisor_kind supervisor;
 	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */
 	struct loop_timer *space_timer, *certificate_timer;

@@ -12,6 +12,7 @@
 #include "cutover/probe.h"
 #include "cutover/records.h"
 #include "cutover/sts_kept.h"
+#include "cutover/supervisor.h"
 #include "cutover/tenant.h"
 #include "dns/dns_propagation.h"
 #include "mail/mta_sts.h"
@@ -129,8 +130,8 @@ struct facts {
 	/* When the daemon took up the plan: what is known of time before it,
 	 * it knows by the wall clock alone; 0: no daemon. */
 	int64_t loaded_ms, loaded_boot_ms;
-	bool supervised;    /* somebody restarts the daemon */
-	bool window_active; /* maintenance of the primary, now */
+	struct supervisor supervisor; /* of the daemon */
+	bool window_active;	      /* maintenance of the primary, now */
 	/* Every waiver that the plan was given; borrowed. */
 	const struct waiver *waivers;
 	size_t waiver_count;

@@ -315,6 +315,13 @@ class Play:
     def do_unsupervised(self, _):
         self.world.supervised = False
 
+    def do_unit(self, rest):
+        """unit is not enabled | has LINE: a drop-in"""
+        if rest == "is not enabled":
+            self.world.unit.disable()
+        else:
+            self.world.unit.edit(rest.removeprefix("has "))
+
     # What happens.
 
     def looked(self):

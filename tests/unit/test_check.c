@@ -34,6 +34,14 @@ static const char park_text[] =
 	"\"expected\":{\"messages_per_day\":24000,\"mean_bytes\":100000},"
 	"\"recipients\":{\"policy\":\"any\"}}";
 
+static const struct supervisor good_unit = {
+	.kind = SUPERVISOR_SYSTEMD,
+	.unit = "tideoverd.service",
+	.restart = "always",
+	.enabled = "/etc/systemd/system/multi-user.target.wants/"
+		   "tideoverd.service",
+};
+
 /* A mailbox of one domain, and none of the other, which has its own tenant. */
 static const char canary_text[] =
 	"{\"tideover\":1,\"name\":\"t\",\"strategy\":\"park\","
@@ -240,7 +248,7 @@ static void world_make(struct world *world, const char *text)
 	world->facts->exceptions = json_object();
 	world->facts->since_ms = NOW_MS - 100 * HOUR_MS;
 	world->facts->last_arrival_ms = NOW_MS - 80 * HOUR_MS;
-	world->facts->supervised = true;
+	world->facts->supervisor = good_unit;
 	world->facts->records = records_new();
 	zone_lines(world->facts->records, good_zone);
 	world->domain->oldest_ms = NOW_MS - 24 * HOUR_MS;
@@ -311,15 +319,55 @@ static void trail_begins(struct world *w)
 {
 	w->facts->since_ms = NOW_MS - HOUR_MS;
 }
+static void in_public(struct world *w)
+{
+	w->plan->rehearsal = false;
+	snprintf(w->plan->queue_mx.listen.at[0],
+		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
+}
 static void unsupervised(struct world *w)
 {
-	w->facts->supervised = false;
+	w->facts->supervisor = (struct supervisor){ 0 };
 }
 static void unsupervised_public(struct world *w)
 {
-	w->facts->supervised = false;
-	snprintf(w->plan->queue_mx.listen.at[0],
-		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
+	unsupervised(w);
+	in_public(w);
+}
+static void other_supervisor(struct world *w)
+{
+	w->facts->supervisor = (struct supervisor){
+		.kind = SUPERVISOR_OTHER,
+		.why = "it is not systemd",
+	};
+}
+static void other_supervisor_public(struct world *w)
+{
+	other_supervisor(w);
+	in_public(w);
+}
+static void unit_unknown(struct world *w)
+{
+	snprintf(w->facts->supervisor.why, 40, "it was changed");
+	in_public(w);
+}
+static void unit_not_enabled(struct world *w)
+{
+	w->facts->supervisor.enabled[0] = '\0';
+}
+static void unit_not_enabled_public(struct world *w)
+{
+	unit_not_enabled(w);
+	in_public(w);
+}
+static void unit_restarts_at_times(struct world *w)
+{
+	snprintf(w->facts->supervisor.restart, 40, "on-abnormal");
+	in_public(w);
+}
+static void unit_sets_no_restart(struct world *w)
+{
+	w->facts->supervisor.restart[0] = '\0';
 }
 
 static void unsurveyed(struct world *w)
@@ -860,13 +908,6 @@ static void no_minimum(struct world *w)
 {
 	for (size_t i = 0; i < 2; i++)
 		w->authority[i].has_serial = false;
-}
-
-static void in_public(struct world *w)
-{
-	w->plan->rehearsal = false;
-	snprintf(w->plan->queue_mx.listen.at[0],
-		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
 }
 
 /* Messages of our own; their plan is canary_text. */
@@ -2172,7 +2213,22 @@ static const struct {
 	{ "stragglers-end", PLAIN, C, arrived_yesterday, VERDICT_FAIL, NULL },
 	{ "stragglers-end", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
 
-	{ "daemon-supervised", PARK, S, nothing, VERDICT_PASS, NULL },
+	{ "daemon-supervised", PARK, S, nothing, VERDICT_PASS,
+	  "tideoverd.service is enabled" },
+	{ "daemon-supervised", PARK, S, other_supervisor_public,
+	  VERDICT_UNKNOWN, "not known" },
+	{ "daemon-supervised", PARK, S, other_supervisor, VERDICT_WARN,
+	  "in a rehearsal" },
+	{ "daemon-supervised", PARK, S, unit_unknown, VERDICT_UNKNOWN,
+	  "daemon-reload" },
+	{ "daemon-supervised", PARK, S, unit_not_enabled, VERDICT_WARN,
+	  "loopback" },
+	{ "daemon-supervised", PARK, S, unit_not_enabled_public, VERDICT_FAIL,
+	  "systemctl enable tideoverd.service" },
+	{ "daemon-supervised", PARK, S, unit_restarts_at_times, VERDICT_FAIL,
+	  "Restart=on-abnormal" },
+	{ "daemon-supervised", PARK, S, unit_sets_no_restart, VERDICT_WARN,
+	  "Restart=no" },
 	{ "daemon-supervised", PARK, S, unsupervised, VERDICT_WARN,
 	  "loopback" },
 	{ "daemon-supervised", PARK, S, unsupervised_public, VERDICT_FAIL,

@@ -26,6 +26,14 @@ static const char plain_text[] =
 	"\"primary\":{\"provider\":\"custom\",\"mx\":[\"mx.example\"]},"
 	"\"queue_mx\":{\"host\":\"hold.example\"}}";
 
+static const struct supervisor good_unit = {
+	.kind = SUPERVISOR_SYSTEMD,
+	.unit = "tideoverd.service",
+	.restart = "always",
+	.enabled = "/etc/systemd/system/multi-user.target.wants/"
+		   "tideoverd.service",
+};
+
 struct world {
 	struct plan *plan;
 	struct facts *facts;
@@ -44,7 +52,8 @@ static void world_make(struct world *w, const char *text, enum phase phase)
 	w->facts->phase = phase;
 	w->facts->now.wall_ms = NOW_MS;
 	w->facts->ledger_known = w->facts->ledger_balances = true;
-	w->facts->journal_intact = w->facts->supervised = true;
+	w->facts->journal_intact = true;
+	w->facts->supervisor = good_unit;
 	w->facts->space_known = true;
 	w->facts->space = (struct file_space){ .free_bytes = 1000000000000,
 					       .total_bytes = 1000000000000 };
@@ -109,11 +118,11 @@ static void what_holds_from_the_start_alerts_at_once(void **state)
 	struct world w;
 
 	world_make(&w, park_text, PHASE_HOLDING);
-	w.facts->supervised = false;
+	w.facts->supervisor.kind = SUPERVISOR_NONE;
 	assert_string_equal(look(&w), "daemon-supervised >fail!|");
 	assert_true(row(&w, "daemon-supervised")->alert);
 	assert_string_equal(look(&w), "");
-	w.facts->supervised = true;
+	w.facts->supervisor = good_unit;
 	assert_string_equal(look(&w), "daemon-supervised fail>pass|");
 	assert_false(row(&w, "daemon-supervised")->alert);
 	assert_int_equal(row(&w, "daemon-supervised")->since_ms,

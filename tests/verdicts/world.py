@@ -41,6 +41,8 @@ POLICY_IP = "192.0.2.80"
 SYSTEMS = {"old": ("aspmx.l.google.com", 2510),
            "new": ("acmenew.mail.protection.outlook.com", 2511)}
 NOWHERE = "198.51.100.66"
+# Where systemd looks for units first.
+UNITS = "/etc/systemd/system"
 HOUR = 3600
 
 
@@ -85,6 +87,43 @@ class Authority:
             key, "-out", cert)
         os.chmod(key, 0o600)
         return key, cert
+
+
+class Unit:
+    """tideoverd's as systemd would have it: the one of our packaging, in the
+    place of this machine's units, and the cgroup of it."""
+
+    def __init__(self, folder):
+        self.folder, self.cgroup = f"{folder}/units", f"{folder}/cgroup"
+        os.makedirs(self.folder)
+        os.makedirs(UNITS, exist_ok=True)
+        run("mount", "--bind", self.folder, UNITS)
+        with open(self.cgroup, "w", encoding="ascii") as out:
+            out.write("0::/system.slice/tideoverd.service\n")
+        self.healthy()
+
+    def healthy(self):
+        shutil.rmtree(f"{UNITS}/tideoverd.service.d", ignore_errors=True)
+        os.makedirs(f"{UNITS}/multi-user.target.wants", exist_ok=True)
+        shutil.copy(f"{ROOT}/packaging/tideoverd.service", UNITS)
+        self.enable()
+
+    def link(self):
+        return f"{UNITS}/multi-user.target.wants/tideoverd.service"
+
+    def enable(self):
+        if not os.path.lexists(self.link()):
+            os.symlink(f"{UNITS}/tideoverd.service", self.link())
+
+    def disable(self):
+        os.unlink(self.link())
+
+    def edit(self, line):
+        """As "systemctl edit" does."""
+        os.makedirs(f"{UNITS}/tideoverd.service.d", exist_ok=True)
+        with open(f"{UNITS}/tideoverd.service.d/override.conf", "w",
+                  encoding="ascii") as out:
+            out.write(f"[Service]\n{line}\n")
 
 
 class Zone:
@@ -445,6 +484,7 @@ class World:
         self.resolvers = {name: Resolver(folder, name, ds)
                           for name in RESOLVERS}
         self.policy = Policy(self.ca)
+        self.unit = Unit(folder)
         self.systems = {name: System(folder, name) for name in SYSTEMS}
         for system in self.systems.values():
             system.start()
@@ -473,6 +513,7 @@ class World:
         self.recipients = list(self.usual["recipients"])
         self.recipients_at = self.evidence_at = 0
         self.supervised = True
+        self.unit.healthy()
         self.room = self.relay = None
         self.write_skew()
         for name, resolver in self.resolvers.items():
@@ -663,7 +704,7 @@ class World:
 
     def start_daemon(self):
         self.daemon = Daemon(self.here, self.env("ours"), self.state,
-                             self.supervised)
+                             self.unit.cgroup if self.supervised else None)
         wait_for("tideoverd answers",
                  lambda: self.daemon.process.poll() is not None or
                  self.status(), 20)
@@ -678,10 +719,12 @@ class World:
 class Daemon:
     """tideoverd with an environment of its own."""
 
-    def __init__(self, folder, env, state, supervised):
+    def __init__(self, folder, env, state, cgroup):
         self.log = open(f"{folder}/tideoverd.log", "ab")
-        # A service is told that it is one by its own number.
-        own = "SYSTEMD_EXEC_PID=$$ " if supervised else ""
+        # A service is told that it is one by its own number, and is in a
+        # cgroup of its own.
+        own = f"mount --bind {cgroup} /proc/$$/cgroup && " \
+            "SYSTEMD_EXEC_PID=$$ " if cgroup else ""
         self.process = subprocess.Popen(
             ["sh", "-c", f'{own}exec "$@"', "sh", f"{BUILD}/tideoverd",
              "--state", state], stdout=self.log, stderr=self.log,
