@@ -918,31 +918,51 @@ static void canary_unsent(struct world *w)
 	w->facts->canaries = &canaries;
 }
 
-/* Each of the plan's got one so long ago, and this was said to it. */
+/* Each of the plan's got one so long ago, and that came of it. */
+static void canary_came_to(struct world *w, int64_t ago_ms,
+			   const struct canary_answer *answer)
+{
+	if (!w->facts->canaries)
+		canary_unsent(w);
+	for (size_t i = 0; i < canaries.count; i++) {
+		struct id id = id_new(NOW_MS - ago_ms);
+		struct canary *canary = &canaries.at[i];
+		struct json *sent = canary_sent_json(canary, &id, "anna");
+		struct json *reply;
+
+		canaries_take(&canaries, "canary", sent, NOW_MS - ago_ms);
+		reply = canary_reply_json(canary, answer);
+		canaries_take(&canaries, "canary-reply", reply,
+			      NOW_MS - ago_ms);
+		json_free(sent);
+		json_free(reply);
+	}
+}
+
 static void canary_said(struct world *w, int64_t ago_ms, enum smtp_stage stage,
 			int code, const char *enhanced, const char *text)
 {
 	struct smtp_reply reply;
 
-	if (!w->facts->canaries)
-		canary_unsent(w);
 	good_reply(&reply, code, enhanced, text);
-	for (size_t i = 0; i < canaries.count; i++) {
-		struct id id = id_new(NOW_MS - ago_ms);
-		struct canary *canary = &canaries.at[i];
-		struct json *sent = canary_sent_json(canary, &id, "anna");
-		struct json *answer;
-
-		canaries_take(&canaries, "canary", sent, NOW_MS - ago_ms);
-		answer = canary_reply_json(canary, stage, &reply,
-					   "192.0.2.3:25", "TLSv1.3");
-		canaries_take(&canaries, "canary-reply", answer,
-			      NOW_MS - ago_ms);
-		json_free(sent);
-		json_free(answer);
-	}
+	canary_came_to(w, ago_ms,
+		       &(struct canary_answer){ .stage = stage,
+						.reply = &reply,
+						.peer = "192.0.2.3:25",
+						.tls = "TLSv1.3" });
 }
 
+static void canary_without_tls(struct world *w)
+{
+	const struct smtp_reply none = { .text = "its certificate is refused" };
+
+	canary_came_to(w, 1000,
+		       &(struct canary_answer){ .stage = SMTP_STAGE_STARTTLS,
+						.reply = &none,
+						.lacks_tls = true,
+						.peer = "192.0.2.3:25",
+						.tls = "" });
+}
 static void canary_under_way(struct world *w)
 {
 	canary_said(w, HOUR_MS, SMTP_STAGE_DOT, 250, "2.0.0", "queued");
@@ -982,12 +1002,6 @@ static void canary_deferred_for_long(struct world *w)
 {
 	canary_said(w, HOUR_MS / 4, SMTP_STAGE_DOT, 451, "4.7.1", "later");
 	canary_deferred(w);
-}
-static void canary_in_clear(struct world *w)
-{
-	canary_said(w, 1000, SMTP_STAGE_STARTTLS, 0, "",
-		    "the host does not offer STARTTLS, which the plan "
-		    "requires");
 }
 static void canary_in_public(struct world *w)
 {
@@ -2445,14 +2459,16 @@ static const struct {
 	  "directory-based edge blocking" },
 	{ "canary-domain", CANARY, F, canary_accepted_then_refused,
 	  VERDICT_FAIL, "tideover finish sends it again" },
+	{ "canary-domain", CANARY, F, canary_without_tls, VERDICT_FAIL,
+	  "its TLS is not what is demanded of it" },
+	{ "canary-domain", CANARY, F, canary_without_tls, VERDICT_FAIL,
+	  "its certificate is refused: repair its TLS" },
 	{ "canary-domain", CANARY, F, canary_deferred, VERDICT_UNKNOWN,
 	  "451 4.7.1" },
 	{ "canary-domain", CANARY, F, canary_deferred_for_long, VERDICT_FAIL,
 	  "none was accepted in 15m" },
 	{ "canary-domain", CANARY, F, canary_accepted_then_deferred,
 	  VERDICT_WARN, NULL },
-	{ "canary-domain", CANARY, F, canary_in_clear, VERDICT_UNKNOWN,
-	  "does not offer STARTTLS" },
 	{ "canary-domain", CANARY, F, canary_in_public, VERDICT_UNKNOWN,
 	  "acme.example.net: no canary goes to a mailbox of it" },
 
