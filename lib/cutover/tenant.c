@@ -38,6 +38,7 @@ static const struct member connector[] = {
 	{ "EFTestMode", FLAG | MAYBE },
 	{ "EFUsers", LIST | NONE | MAYBE },
 	{ "WhenChangedUTC", TEXT | NONE | MAYBE },
+	{ "DistinguishedName", TEXT | NONE | MAYBE },
 	{ NULL, 0 },
 };
 static const struct member arc[] = {
@@ -447,4 +448,16 @@ bool tenant_has_initial(const struct tenant *tenant, enum tenant_kind kind)
 				      ".onmicrosoft.com"))
 			return true;
 	return false;
+}
+
+bool tenant_named(const struct json *object, char name[DNS_NAME])
+{
+	static const char units[] = ",CN=ConfigurationUnits,", cn[] = "CN=";
+	const char *text = json_text(tenant_get(object, "DistinguishedName"));
+	const char *end = text ? strcasestr(text, units) : NULL;
+	struct slice own = slice_of(text, end ? (size_t)(end - text) : 0);
+
+	own = slice_from(own, (size_t)(slice_rfind(own, ',') + 1));
+	return slice_starts_nocase(own, cn) &&
+	       dns_name_normal(slice_from(own, strlen(cn)), name);
 }
