@@ -7,7 +7,7 @@
  *   Get-InboundConnector, Get-ArcConfig, Get-AcceptedDomain and Get-Recipient
  *   (Exchange Online PowerShell, | ConvertTo-Json -Depth 5),
  *   GET /domains of Microsoft Graph, or Get-MgDomain | ConvertTo-Json,
- *   domains.list of Google's Directory API,
+ *   domains.list, users.list and groups.list of Google's Directory API,
  *   GET /domains/ID/domainNameReferences, or Get-MgDomainNameReference -All
  *
  * print, and {"inbound_gateway": {...}}, written by hand after the page of
@@ -38,6 +38,8 @@ enum tenant_kind {
 	TENANT_OUTSIDE,	     /* a dialogue with the queue from elsewhere */
 	TENANT_REFERENCE,    /* an object that refers to a domain, of Graph */
 	TENANT_REFERENCE_PS, /* the same, as Graph PowerShell prints it */
+	TENANT_GOOGLE_USER,  /* of the Directory API */
+	TENANT_GOOGLE_GROUP,
 	TENANT_KINDS
 };
 

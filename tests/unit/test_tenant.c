@@ -38,6 +38,12 @@ static const struct {
 	  TENANT_GRAPH, 1 },
 	{ "{\"domains\":[{\"domainName\":\"a.example\",\"verified\":true}]}",
 	  TENANT_GOOGLE, 1 },
+	{ "{\"kind\":\"admin#directory#users\",\"users\":[{\"id\":\"1\","
+	  "\"primaryEmail\":\"a@b.example\",\"aliases\":[\"c@b.example\"]},"
+	  "{\"id\":\"2\",\"primaryEmail\":\"d@b.example\"}]}",
+	  TENANT_GOOGLE_USER, 2 },
+	{ "{\"groups\":[{\"id\":\"1\",\"email\":\"a@b.example\"}]}",
+	  TENANT_GOOGLE_GROUP, 1 },
 	{ "{\"inbound_gateway\":{\"gateway_ips\":[],\"reject_other\":false,"
 	  "\"auto_detect_external_ip\":true,\"require_tls\":true}}",
 	  TENANT_GATEWAY, 1 },
