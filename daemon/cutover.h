@@ -29,6 +29,8 @@
 #include "daemon/replay.h"
 #include "daemon/valve.h"
 
+struct cutover;
+
 struct cutover_env {
 	struct loop *loop;
 	struct store *store;
@@ -41,6 +43,9 @@ struct cutover_env {
 	const char *sandbox; /* what holds, in words */
 	/* Adds what is wrong with this node, whatever the plan. */
 	void (*alerts)(void *ctx, struct json *all);
+	/* What the node's other plans are to bring, an hour. */
+	void (*others)(void *ctx, const struct cutover *but, double *per_hour,
+		       double *bytes_per_hour);
 	void *ctx;
 };
 

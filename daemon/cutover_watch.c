@@ -252,6 +252,8 @@ static void fill_facts(struct cutover *cutover)
 		facts->measured_mean_bytes = (double)cutover->arrival_bytes /
 					     (double)cutover->arrival_count;
 	}
+	cutover->env.others(cutover->env.ctx, cutover, &facts->others_per_hour,
+			    &facts->others_bytes_per_hour);
 	facts->ledger_known = true;
 	facts->ledger_balances = true;
 	facts->journal_intact = true;

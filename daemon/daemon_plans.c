@@ -69,6 +69,24 @@ static void node_alerts(void *ctx, struct json *all)
 	free(text);
 }
 
+static void others_inflow(void *ctx, const struct cutover *but,
+			  double *per_hour, double *bytes_per_hour)
+{
+	const struct daemon *daemon = ctx;
+
+	*per_hour = *bytes_per_hour = 0;
+	for (size_t i = 0; i < daemon->cutover_count; i++) {
+		const struct cutover *other = daemon->cutovers[i];
+		double messages, bytes;
+
+		if (other == but || !phase_accepts(other->phase) ||
+		    !check_inflow(other->facts, &messages, &bytes))
+			continue;
+		*per_hour += messages;
+		*bytes_per_hour += bytes;
+	}
+}
+
 static struct cutover_env env_of(struct daemon *daemon)
 {
 	return (struct cutover_env){
@@ -82,6 +100,7 @@ static struct cutover_env env_of(struct daemon *daemon)
 		.tls_floor = daemon->config->tls_floor,
 		.sandbox = daemon->sandbox,
 		.alerts = node_alerts,
+		.others = others_inflow,
 		.ctx = daemon,
 	};
 }

@@ -155,6 +155,8 @@ struct facts {
 	struct file_space space;
 	double measured_per_hour; /* messages; 0: not known */
 	double measured_mean_bytes;
+	/* What the node's other plans are to bring, an hour. */
+	double others_per_hour, others_bytes_per_hour;
 
 	bool ledger_known; /* the daemon has one */
 	bool ledger_balances;

@@ -307,6 +307,12 @@ class Play:
         """room TIMES: the disk has so many times what is expected"""
         self.world.room = float(rest)
 
+    def do_beside(self, rest):
+        """beside another plan with room TIMES: of the same tideoverd"""
+        status, document = self.world.tideover(
+            "start", self.world.write_other(float(rest.split()[-1])))
+        assert status in (0, 3), document
+
     def do_address(self, rest):
         """address leads to a relay: the queue's, to another machine"""
         assert rest == "leads to a relay", rest

@@ -17,6 +17,7 @@
 #define NOW_MS	1780000000000
 #define HOUR_MS ((int64_t)3600 * 1000)
 #define DAY_MS	(24 * HOUR_MS)
+#define RESERVE (2ull << 30) /* of a large disk */
 #define OLD	"old.example.net"
 #define NEW	"new.example.org"
 #define QUEUE	"hold.example.com"
@@ -821,12 +822,28 @@ static void cert_file_is_gone(struct world *w)
 /* 24,000 a day of 100 kB over 72 h are 7.2 GB and 72,000 files. */
 static void space_twice(struct world *w)
 {
-	w->facts->space.free_bytes = 14400000000;
+	w->facts->space.free_bytes = 14400000000 + RESERVE;
 }
 
 static void space_once(struct world *w)
 {
-	w->facts->space.free_bytes = 7200000000;
+	w->facts->space.free_bytes = 7200000000 + RESERVE;
+}
+
+/* Four times the mail of 72 h, and only half of it is above the reserve. */
+static void below_the_reserve(struct world *w)
+{
+	w->plan->messages_per_day /= 14.4;
+	w->facts->space.free_bytes = 2000000000;
+	w->facts->space.total_bytes = 20000000000;
+}
+
+/* Each would have six times its room. */
+static void plans_beside_it(struct world *w)
+{
+	w->facts->space.free_bytes = 45000000000;
+	w->facts->others_per_hour = 5 * 1000;
+	w->facts->others_bytes_per_hour = 5 * 1000.0 * 100000;
 }
 
 static void few_inodes(struct world *w)
@@ -2189,6 +2206,10 @@ static const struct {
 	{ "queue-capacity", PARK, S, space_twice, VERDICT_WARN, "144 hours" },
 	{ "queue-capacity", PARK, S, space_once, VERDICT_FAIL, "72 hours" },
 	{ "queue-capacity", PARK, S, few_inodes, VERDICT_FAIL, "inodes" },
+	{ "queue-capacity", PARK, S, below_the_reserve, VERDICT_WARN,
+	  "144 hours" },
+	{ "queue-capacity", PARK, S, plans_beside_it, VERDICT_FAIL,
+	  "6000 messages an hour, of all plans" },
 	{ "queue-capacity", PARK, S, measured_more, VERDICT_FAIL, NULL },
 	{ "queue-capacity", PARK, S, unexpected, VERDICT_UNKNOWN,
 	  "messages_per_day" },

@@ -663,14 +663,29 @@ class World:
         at = self.now() - self.recipients_at
         os.utime(path, (at, at))
         if self.room:
-            space = os.statvfs(self.here)
-            # As the mail of 72 h; its messages are few, so bytes decide.
-            self.plan["expected"] = {
-                "messages_per_day": 1000, "mean_bytes": max(
-                    1, int(space.f_bavail * space.f_frsize / self.room /
-                           3000))}
+            self.plan["expected"] = self.expected(self.room)
         with open(self.path, "w", encoding="ascii") as out:
             json.dump(self.plan, out, indent=1)
+
+    def expected(self, room):
+        """So much that the disk has its mail of 72 h `room` times; messages
+        are few, so bytes decide."""
+        space = os.statvfs(self.here)
+        return {"messages_per_day": 1000, "mean_bytes": max(
+            1, int(space.f_bavail * space.f_frsize / room / 3000))}
+
+    def write_other(self, room):
+        """Another plan for the same node; its path."""
+        plan = copy.deepcopy(self.plan)
+        plan.pop("evidence", None)
+        plan |= {"name": "other", "domains": [{"name": "other.example"}],
+                 "recipients": {"policy": "any"},
+                 "probe": {"recipients": ["anna@other.example"]},
+                 "expected": self.expected(room)}
+        path = f"{self.here}/other.json"
+        with open(path, "w", encoding="ascii") as out:
+            json.dump(plan, out, indent=1)
+        return path
 
     def with_times(self, text):
         """ "AGO 30h" and "AGO 5m" become times."""
