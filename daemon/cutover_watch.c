@@ -429,6 +429,7 @@ static void look_at_watched(struct cutover *cutover)
 	if (!is_under_way(cutover))
 		return;
 	fill_facts(cutover);
+	facts_watch_evidence(cutover->facts);
 	watch_look(&cutover->watch, cutover->facts, note_turn, cutover);
 }
 

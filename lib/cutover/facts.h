@@ -183,6 +183,7 @@ struct facts {
 
 	/* What the plan's evidence files say: facts_read_evidence(). */
 	struct tenant tenant, old_tenant;
+	char *evidence_state; /* of the files when they were read; owned */
 
 	/* Where MTA-STS policies and dates come from; 0 and NULL: port 443,
 	 * and whom the system trusts. */
@@ -206,5 +207,7 @@ const char *facts_zone(const struct facts *facts, size_t domain);
 void facts_read_certificate(struct facts *facts);
 /* Reads the plan's evidence files again, and asks for the clock's state. */
 void facts_read_evidence(struct facts *facts);
+/* The same, if one of the files is another than when they were read. */
+void facts_watch_evidence(struct facts *facts);
 
 #endif
