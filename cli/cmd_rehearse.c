@@ -206,6 +206,11 @@ static int all_mixed(struct rehearsal *r)
 	return rehearsal_converged(r, "mixed", false);
 }
 
+static int all_standby(struct rehearsal *r)
+{
+	return rehearsal_converged(r, "standby", false);
+}
+
 static int old_down(struct rehearsal *r)
 {
 	lab_mx_play_preset(r->old, "down");
@@ -256,7 +261,7 @@ static const struct step plain_steps[] = {
 	  child_done },
 	{ "tideover start: the standby is armed", run_start, child_done },
 	{ "the queue joins the MX set, behind the primary", publish_both,
-	  all_mixed },
+	  all_standby },
 	{ "the primary is lost; mail comes to the queue and is held", old_down,
 	  some_held },
 	{ "the primary is back; nobody logs in, the queue drains by itself",

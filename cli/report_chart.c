@@ -224,8 +224,9 @@ static void add_strip(const struct json *first, const struct axis *axis, int y,
 
 void report_chart_mx(const struct report *report, struct buf *out)
 {
-	static const char *const views[] = { "old", "mixed", "parked",
-					     "new", "other", "error" };
+	static const char *const views[] = { "old",	"mixed", "parked",
+					     "standby", "new",	 "other",
+					     "error" };
 	const struct json *list = json_get(report->data, "observations");
 	struct axis axis = { .left = LEFT };
 	int strips = 0, at = 0;

@@ -144,9 +144,14 @@ static void carried(void *ctx, enum smtp_stage stage,
 		    const struct smtp_reply *reply)
 {
 	struct lane *lane = ctx;
-	struct json *data = canary_reply_json(lane->canary, stage, reply,
-					      courier_peer(lane->courier),
-					      courier_tls(lane->courier));
+	const struct canary_answer answer = {
+		.stage = stage,
+		.reply = reply,
+		.lacks_tls = courier_lacks_tls(lane->courier),
+		.peer = courier_peer(lane->courier),
+		.tls = courier_tls(lane->courier),
+	};
+	struct json *data = canary_reply_json(lane->canary, &answer);
 
 	loop_timer_stop(lane->late);
 	log_info("a canary of plan %s at %s: %s: %d %s",

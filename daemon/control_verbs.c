@@ -119,7 +119,8 @@ static void get_daemon(struct call *call)
 	json_put_text(body, "state_dir", daemon->state_dir);
 	json_put_time(body, "started", daemon->started_ms);
 	json_put_bool(body, "ready", daemon->ready);
-	json_put_bool(body, "supervised", daemon->supervised);
+	json_put_bool(body, "supervised",
+		      daemon->supervisor != SUPERVISOR_NONE);
 	json_put_text(body, "sandbox", daemon->sandbox);
 	json_put(body, "sessions", listeners_json(daemon->listeners));
 	json_put(body, "space", space_json(daemon));

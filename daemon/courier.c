@@ -26,7 +26,7 @@ struct courier {
 	struct token *token; /* a resolve under way */
 	struct stream *stream;
 	struct smtp_client *client;
-	bool in_tls, ready, unreachable;
+	bool in_tls, ready, unreachable, lacks_tls;
 	struct tls_terms *terms; /* of this session, or NULL */
 	struct trust_waiter waiter;
 	char tls_text[1200], peer[ADDR_TEXT];
@@ -249,6 +249,7 @@ static void on_ready(void *ctx, const struct smtp_offers *offers)
 
 	if ((c->spec.policy != PLAN_TLS_OPPORTUNISTIC || c->terms) &&
 	    !c->in_tls) {
+		c->lacks_tls = true;
 		lost(c, SMTP_STAGE_STARTTLS, NULL,
 		     c->terms ? "the host does not offer STARTTLS" :
 				"the host does not offer STARTTLS, which the "
@@ -328,6 +329,7 @@ static void on_stream_end(void *ctx, const char *why)
 	enum smtp_stage stage = smtp_client_stage(c->client);
 	const char *reason = why ? why : "the host closed the connection";
 
+	c->lacks_tls = stream_tls_refused(c->stream);
 	if (c->in_transaction)
 		smtp_client_lost(c->client, reason);
 	lost(c, stage, NULL, reason);
@@ -356,7 +358,11 @@ static bool find_terms(struct courier *c)
 		trust_wait(c->spec.trust, &c->waiter);
 	} else {
 		c->unreachable = true;
-		outcome_none(c, SMTP_STAGE_STARTTLS, why);
+		c->lacks_tls = state == TRUST_REFUSED;
+		outcome_none(c,
+			     c->lacks_tls ? SMTP_STAGE_STARTTLS :
+					    SMTP_STAGE_CONNECT,
+			     why);
 	}
 	return state == TRUST_KNOWN;
 }
@@ -365,6 +371,7 @@ static void connect_next(struct courier *c)
 {
 	const struct addr *to = &c->addrs[c->addr_next];
 
+	c->lacks_tls = false;
 	if (!find_terms(c))
 		return;
 	c->addr_next++;
@@ -484,7 +491,7 @@ void courier_carry(struct courier *c, const struct courier_parcel *parcel,
 	c->done = done;
 	c->ctx = ctx;
 	c->carrying = true;
-	c->unreachable = false;
+	c->unreachable = c->lacks_tls = false;
 	if (c->drop)
 		session_free(c);
 	if (c->ready)
@@ -521,4 +528,9 @@ void courier_give_up(struct courier *c, const char *why)
 bool courier_is_unreachable(const struct courier *c)
 {
 	return c->unreachable;
+}
+
+bool courier_lacks_tls(const struct courier *c)
+{
+	return c->lacks_tls;
 }

@@ -58,6 +58,9 @@ void courier_carry(struct courier *courier, const struct courier_parcel *parcel,
 		   courier_done_fn *done, void *ctx);
 /* The last parcel failed before a session was up: the host is not there. */
 bool courier_is_unreachable(const struct courier *courier);
+/* The last parcel failed on the host's TLS: it is not what the plan, its TLSA
+ * records or a policy demand.  DNS that gives no answer is another matter. */
+bool courier_lacks_tls(const struct courier *courier);
 /* Of the last session, as tls_terms_describe() has it; "" in clear text. */
 const char *courier_tls(const struct courier *courier);
 /* The address that was connected to last; "" if none was. */

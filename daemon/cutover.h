@@ -29,17 +29,23 @@
 #include "daemon/replay.h"
 #include "daemon/valve.h"
 
+struct cutover;
+
 struct cutover_env {
 	struct loop *loop;
 	struct store *store;
 	struct queue *queue;
 	const char *state_dir;
 	struct keyring *keyring;
-	bool supervised; /* somebody restarts us */
+	enum supervisor_kind supervisor;
+	int64_t started_ms; /* wall, of this process */
 	enum tls_floor tls_floor;
 	const char *sandbox; /* what holds, in words */
 	/* Adds what is wrong with this node, whatever the plan. */
 	void (*alerts)(void *ctx, struct json *all);
+	/* What the node's other plans are to bring, an hour. */
+	void (*others)(void *ctx, const struct cutover *but, double *per_hour,
+		       double *bytes_per_hour);
 	void *ctx;
 };
 

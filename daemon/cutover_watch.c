@@ -235,7 +235,8 @@ static void fill_facts(struct cutover *cutover)
 	facts->last_arrival_ms = cutover->last_arrival_ms;
 	facts->loaded_ms = cutover->loaded_ms;
 	facts->loaded_boot_ms = cutover->loaded_boot_ms;
-	facts->supervised = cutover->env.supervised;
+	supervisor_read(cutover->env.supervisor, "", cutover->env.started_ms,
+			&facts->supervisor);
 	facts->window_active = windows_active(&cutover->windows,
 					      clock_wall_ms(), &until) != NULL;
 	facts->listed_at_ms = cutover->recipients.changed_ms;
@@ -251,6 +252,8 @@ static void fill_facts(struct cutover *cutover)
 		facts->measured_mean_bytes = (double)cutover->arrival_bytes /
 					     (double)cutover->arrival_count;
 	}
+	cutover->env.others(cutover->env.ctx, cutover, &facts->others_per_hour,
+			    &facts->others_bytes_per_hour);
 	facts->ledger_known = true;
 	facts->ledger_balances = true;
 	facts->journal_intact = true;
@@ -426,6 +429,7 @@ static void look_at_watched(struct cutover *cutover)
 	if (!is_under_way(cutover))
 		return;
 	fill_facts(cutover);
+	facts_watch_evidence(cutover->facts);
 	watch_look(&cutover->watch, cutover->facts, note_turn, cutover);
 }
 

@@ -580,21 +580,6 @@ void daemon_stop(struct daemon *daemon)
 	loop_timer_arm(daemon->space_timer, SHUTDOWN_LOOK_MS);
 }
 
-/*
- * systemd tells its service which process that is (systemd.exec(5)); whatever
- * runs in a terminal or a timer that it started has the rest of that service's
- * environment.  Other supervisors name a socket alone.
- */
-static bool is_supervised(void)
-{
-	const char *pid = getenv("SYSTEMD_EXEC_PID");
-	uint64_t of;
-
-	if (!pid)
-		return getenv("NOTIFY_SOCKET") != NULL;
-	return slice_u64(slice(pid), &of) && of == (uint64_t)getpid();
-}
-
 struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 			  struct err *err)
 {
@@ -609,7 +594,7 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 	daemon->state_dir = mem_dup(config->state);
 	daemon->started_ms = clock_wall_ms();
 	volume_begin(&daemon->arrivals, clock_mono_ms());
-	daemon->supervised = is_supervised();
+	daemon->supervisor = supervisor_kind();
 	daemon->loop = loop_new(err);
 	/* Without its keys, nothing here may be touched. */
 	if (!daemon->loop || take_state_dir(daemon, err) < 0 ||

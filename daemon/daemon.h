@@ -48,7 +48,7 @@ struct daemon {
 	size_t asked_count;
 	struct notify *notify;
 	struct heap *heap;
-	bool supervised;	/* somebody restarts us (systemd) */
+	enum supervisor_kind supervisor;
 	const char *sandbox;	/* what holds, in words; borrowed */
 	uint64_t reserve_bytes; /* below: 452 */
 	struct loop_timer *space_timer, *certificate_timer;

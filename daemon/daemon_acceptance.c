@@ -172,16 +172,6 @@ static void accepted(void *ctx, const struct record_message *message,
 	free(plan);
 }
 
-/* 5 % of the disk, at least 64 MiB, at most 2 GiB. */
-static uint64_t reserve_for(uint64_t total_bytes)
-{
-	uint64_t reserve = total_bytes / 20;
-
-	if (reserve < 64ull << 20)
-		reserve = 64ull << 20;
-	return reserve < 2ull << 30 ? reserve : 2ull << 30;
-}
-
 static void look_at_space(struct daemon *daemon)
 {
 	struct file_space space;
@@ -192,7 +182,7 @@ static void look_at_space(struct daemon *daemon)
 		return;
 	space.free_bytes -=
 		unwritten < space.free_bytes ? unwritten : space.free_bytes;
-	daemon->reserve_bytes = reserve_for(space.total_bytes);
+	daemon->reserve_bytes = file_space_reserve(&space);
 	daemon->space_left = space.free_bytes > daemon->reserve_bytes ?
 				     space.free_bytes - daemon->reserve_bytes :
 				     0;

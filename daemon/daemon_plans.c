@@ -72,6 +72,24 @@ static void node_alerts(void *ctx, struct json *all)
 	free(text);
 }
 
+static void others_inflow(void *ctx, const struct cutover *but,
+			  double *per_hour, double *bytes_per_hour)
+{
+	const struct daemon *daemon = ctx;
+
+	*per_hour = *bytes_per_hour = 0;
+	for (size_t i = 0; i < daemon->cutover_count; i++) {
+		const struct cutover *other = daemon->cutovers[i];
+		double messages, bytes;
+
+		if (other == but || !phase_accepts(other->phase) ||
+		    !check_inflow(other->facts, &messages, &bytes))
+			continue;
+		*per_hour += messages;
+		*bytes_per_hour += bytes;
+	}
+}
+
 static struct cutover_env env_of(struct daemon *daemon)
 {
 	return (struct cutover_env){
@@ -80,10 +98,12 @@ static struct cutover_env env_of(struct daemon *daemon)
 		.queue = daemon->queue,
 		.state_dir = daemon->state_dir,
 		.keyring = daemon->store.keyring,
-		.supervised = daemon->supervised,
+		.supervisor = daemon->supervisor,
+		.started_ms = daemon->started_ms,
 		.tls_floor = daemon->config->tls_floor,
 		.sandbox = daemon->sandbox,
 		.alerts = node_alerts,
+		.others = others_inflow,
 		.ctx = daemon,
 	};
 }

@@ -153,3 +153,13 @@ int file_space(const char *path, struct file_space *space, struct err *err)
 	space->total_inodes = fs.f_files;
 	return 0;
 }
+
+uint64_t file_space_reserve(const struct file_space *space)
+{
+	const uint64_t least = 64ull << 20, most = 2ull << 30;
+	uint64_t reserve = space->total_bytes / 20;
+
+	if (reserve < least)
+		return least;
+	return reserve < most ? reserve : most;
+}

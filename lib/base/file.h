@@ -37,5 +37,8 @@ struct file_space {
 	uint64_t total_inodes;
 };
 int file_space(const char *path, struct file_space *space, struct err *err);
+/* What the queue leaves free of it, below which new mail gets 452: 5 %, at least
+ * 64 MiB, at most 2 GiB. */
+uint64_t file_space_reserve(const struct file_space *space);
 
 #endif

@@ -221,19 +221,24 @@ static enum canary_state state_of(const struct reply_meaning *meaning)
 }
 
 struct json *canary_reply_json(const struct canary *canary,
-			       enum smtp_stage stage,
-			       const struct smtp_reply *reply, const char *peer,
-			       const char *tls)
+			       const struct canary_answer *answer)
 {
-	struct reply_meaning meaning = provider_reply(
-		canary->domain->systems[SYSTEM_NEW].provider, stage, reply);
+	const struct smtp_reply *reply = answer->reply;
+	struct reply_meaning meaning =
+		provider_reply(canary->domain->systems[SYSTEM_NEW].provider,
+			       answer->stage, reply);
 	struct json *json = line_json(canary);
 
+	/* As a replay, which stops for it. */
+	if (answer->lacks_tls) {
+		meaning.act = ACT_CLOSE;
+		meaning.remedy = "repair its TLS, or what demands it";
+	}
 	json_put_text(json, "id", json_get_text(canary->sent, "id"));
 	json_put_text(json, "state", state_names[state_of(&meaning)]);
-	json_put_text(json, "peer", *peer ? peer : NULL);
-	json_put_text(json, "tls", *tls ? tls : NULL);
-	json_put_text(json, "stage", smtp_stage_name(stage));
+	json_put_text(json, "peer", *answer->peer ? answer->peer : NULL);
+	json_put_text(json, "tls", *answer->tls ? answer->tls : NULL);
+	json_put_text(json, "stage", smtp_stage_name(answer->stage));
 	json_put_number(json, "code", reply->code);
 	json_put_text(json, "enhanced", reply->enhanced);
 	json_put_text(json, "text", reply->text);

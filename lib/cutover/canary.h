@@ -59,15 +59,20 @@ int64_t canary_next_ms(const struct canary *canary, const struct plan *plan);
 bool canary_may_go(const struct canary *canary, const struct plan *plan,
 		   int64_t now_ms);
 
+struct canary_answer {
+	enum smtp_stage stage;
+	const struct smtp_reply *reply;
+	bool lacks_tls; /* no reply: the target's TLS is not as demanded */
+	/* The address that was connected to, and what tls_terms_describe() has;
+	 * each "" if there was none. */
+	const char *peer, *tls;
+};
+
 /* Data of the two lines. */
 struct json *canary_sent_json(const struct canary *canary, const struct id *id,
 			      const char *by);
-/* `peer`: the address that was connected to; `tls`: as tls_terms_describe()
- * has it; each "" if there was none. */
 struct json *canary_reply_json(const struct canary *canary,
-			       enum smtp_stage stage,
-			       const struct smtp_reply *reply, const char *peer,
-			       const char *tls);
+			       const struct canary_answer *answer);
 /* What is known, as docs/control.md has it: evidence. */
 struct json *canary_json(const struct canary *canary, const struct plan *plan);
 

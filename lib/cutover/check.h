@@ -118,6 +118,10 @@ struct json *finding_json(const struct finding *finding);
  * as docs/control.md has it */
 struct json *findings_json(const struct findings *findings);
 
+/* What the plan expects to come in an hour, or what was measured: whichever
+ * wants more room.  false: neither is known. */
+bool check_inflow(const struct facts *facts, double *per_hour,
+		  double *bytes_per_hour);
 /* Since when mail that came to the queue keeps the gate close shut: the trail
  * goes back so far, but not before the phase began. */
 int64_t check_trail_from(const struct facts *facts);

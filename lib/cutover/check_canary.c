@@ -64,6 +64,7 @@ static void say_accepted(struct look *look, const struct canary *canary)
 /* What the target said, as a remedy begins. */
 static char *answer_of(const struct canary *canary)
 {
+	bool refused = canary->state == CANARY_REFUSED;
 	char *code = code_of(canary), *answer;
 
 	if (json_get_number(canary->reply, "code", 0) > 0)
@@ -71,9 +72,12 @@ static char *answer_of(const struct canary *canary)
 				    code, reply_text(canary, "text"),
 				    reply_text(canary, "remedy"));
 	else
-		answer = mem_printf("%s, %s: %s", canary->target,
-				    reply_text(canary, "stage"),
-				    reply_text(canary, "text"));
+		answer =
+			mem_printf("%s, %s: %s%s%s", canary->target,
+				   reply_text(canary, "stage"),
+				   reply_text(canary, "text"),
+				   refused ? ": " : "",
+				   refused ? reply_text(canary, "remedy") : "");
 	free(code);
 	return answer;
 }
@@ -92,10 +96,14 @@ static char *send_again(const struct look *look, const struct canary *canary)
 static void say_refused(struct look *look, const struct canary *canary)
 {
 	char *code = code_of(canary);
+	bool answered = json_get_number(canary->reply, "code", 0) > 0;
 
 	tally_add(&look->tally, VERDICT_FAIL,
-		  mem_printf("%s: %s refuses the canary with %s",
-			     canary->address, canary->target, code),
+		  answered ? mem_printf("%s: %s refuses the canary with %s",
+					canary->address, canary->target, code) :
+			     mem_printf("%s: no canary goes to %s: its TLS is "
+					"not what is demanded of it",
+					canary->address, canary->target),
 		  send_again(look, canary));
 	free(code);
 }

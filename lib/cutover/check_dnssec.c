@@ -219,6 +219,26 @@ static bool is_bogus_anywhere(const struct facts_domain *domain)
 	return false;
 }
 
+/*
+ * Where a zone begins, its authorities tell.  Without any, the DS that was
+ * asked for may be that of the zone above, or of a name below the top.
+ */
+static void judge_authority(const struct facts *facts, size_t at,
+			    struct tally *tally)
+{
+	const struct dns_domain *dns = &facts->domains[at].dns;
+	const char *name = facts->plan->domains[at].name;
+
+	for (size_t i = 0; i < dns->vantage_count; i++)
+		if (dns->vantages[i].authority && !dns->vantages[i].error[0])
+			return;
+	tally_add(tally, VERDICT_UNKNOWN,
+		  mem_printf("whether the zone of %s is signed is not known: "
+			     "no authority of it answers",
+			     name),
+		  mem_printf("see who has it: dig +trace %s NS", name));
+}
+
 static void judge_dnssec(const struct facts *facts, size_t at,
 			 struct tally *tally)
 {
@@ -235,6 +255,7 @@ static void judge_dnssec(const struct facts *facts, size_t at,
 			  mem_printf("whether %s is signed is not known", zone),
 			  mem_printf("%s: ask again when it answers: dig %s DS",
 				     ds ? ds->error : "not asked", zone));
+	judge_authority(facts, at, tally);
 }
 
 void check_dnssec(const struct facts *facts, enum gate gate,

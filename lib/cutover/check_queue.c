@@ -5,30 +5,51 @@
 #define HOUR_MS (3600.0 * 1000)
 
 struct need {
-	double hours, per_hour, mean_bytes;
+	double hours, per_hour;
 	double bytes, inodes;
 };
 
-/* What the plan expects, or what was measured: whichever wants more. */
-static bool need_of(const struct facts *facts, struct need *need)
+bool check_inflow(const struct facts *facts, double *per_hour,
+		  double *bytes_per_hour)
 {
 	const struct plan *plan = facts->plan;
-	double expected_per_hour = plan->messages_per_day / 24;
+	double measured = facts->measured_per_hour * facts->measured_mean_bytes;
+
+	*per_hour = plan->messages_per_day / 24;
+	*bytes_per_hour = *per_hour * plan->mean_bytes;
+	if (measured > *bytes_per_hour) {
+		*per_hour = facts->measured_per_hour;
+		*bytes_per_hour = measured;
+	}
+	return *bytes_per_hour > 0;
+}
+
+/* All plans of a node share its disk. */
+static bool need_of(const struct facts *facts, struct need *need)
+{
+	double bytes_per_hour;
+	bool known;
 
 	*need = (struct need){
-		.hours = (double)plan->timing.capacity / HOUR_MS,
-		.per_hour = expected_per_hour,
-		.mean_bytes = plan->mean_bytes,
+		.hours = (double)facts->plan->timing.capacity / HOUR_MS,
 	};
-	if (facts->measured_per_hour * facts->measured_mean_bytes >
-	    expected_per_hour * plan->mean_bytes) {
-		need->per_hour = facts->measured_per_hour;
-		need->mean_bytes = facts->measured_mean_bytes;
-	}
-	need->bytes = need->per_hour * need->mean_bytes * need->hours;
+	known = check_inflow(facts, &need->per_hour, &bytes_per_hour);
+	need->per_hour += facts->others_per_hour;
+	bytes_per_hour += facts->others_bytes_per_hour;
+	need->bytes = bytes_per_hour * need->hours;
 	/* A large message is a file of its own; at worst all are. */
 	need->inodes = need->per_hour * need->hours;
-	return need->bytes > 0;
+	return known;
+}
+
+/* What is below the reserve takes no new mail. */
+static double usable_bytes(const struct file_space *space)
+{
+	uint64_t reserve = file_space_reserve(space);
+
+	return space->free_bytes > reserve ?
+		       (double)(space->free_bytes - reserve) :
+		       0;
 }
 
 static struct json *capacity_json(const struct facts *facts,
@@ -42,6 +63,7 @@ static struct json *capacity_json(const struct facts *facts,
 	json_put_bool(json, "space_known", facts->space_known);
 	json_put_number(json, "free_bytes", (double)space->free_bytes);
 	json_put_number(json, "total_bytes", (double)space->total_bytes);
+	json_put_number(json, "reserve", (double)file_space_reserve(space));
 	json_put_number(json, "free_inodes", (double)space->free_inodes);
 	json_put_number(json, "total_inodes", (double)space->total_inodes);
 	json_put_number(json, "expected_per_day",
@@ -50,6 +72,9 @@ static struct json *capacity_json(const struct facts *facts,
 	json_put_number(json, "measured_per_hour", facts->measured_per_hour);
 	json_put_number(json, "measured_mean_bytes",
 			facts->measured_mean_bytes);
+	json_put_number(json, "others_per_hour", facts->others_per_hour);
+	json_put_number(json, "others_bytes_per_hour",
+			facts->others_bytes_per_hour);
 	json_put_number(json, "hours", need->hours);
 	json_put_number(json, "needed_bytes", need->bytes);
 	json_put_number(json, "needed_inodes", need->inodes);
@@ -81,7 +106,7 @@ void check_queue_capacity(const struct facts *facts, enum gate gate,
 		finding_remedy(finding, "ask where tideoverd runs");
 		return;
 	}
-	times = (double)space->free_bytes / need.bytes;
+	times = usable_bytes(space) / need.bytes;
 	/* Some file systems count no inodes. */
 	if (space->total_inodes > 0 &&
 	    (double)space->free_inodes / need.inodes < times) {
@@ -98,9 +123,11 @@ void check_queue_capacity(const struct facts *facts, enum gate gate,
 	if (times < 3)
 		finding_remedy(finding,
 			       "add %s to the state folder: it lasts "
-			       "%.0f hours at %.0f messages an hour",
+			       "%.0f hours at %.0f messages an hour%s",
 			       by_inodes ? "inodes" : "space",
-			       floor(times * need.hours), need.per_hour);
+			       floor(times * need.hours), need.per_hour,
+			       facts->others_per_hour > 0 ? ", of all plans" :
+							    "");
 }
 
 /* The ledger. */

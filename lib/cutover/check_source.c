@@ -92,15 +92,71 @@ static struct referring references_of(const struct facts *facts,
 	return found;
 }
 
-static void judge_referring(const char *domain, const struct referring *found,
-			    struct tally *tally)
+static bool any_address_in(const struct json *list, const char *domain)
 {
-	bool forced = found->count < FORCED_MAX;
+	for (const struct json *it = json_first(list); it; it = json_next(it))
+		if (is_address_in(json_text(it), domain))
+			return true;
+	return false;
+}
 
-	tally_add(tally, forced ? VERDICT_WARN : VERDICT_FAIL,
+/* Google: each has to be deleted or renamed before the domain can be removed
+ * (Google Workspace Admin Help 183028). */
+static struct referring accounts_of(const struct facts *facts,
+				    const char *domain)
+{
+	static const struct {
+		enum tenant_kind kind;
+		const char *address;
+	} kinds[] = { { TENANT_GOOGLE_USER, "primaryEmail" },
+		      { TENANT_GOOGLE_GROUP, "email" } };
+	struct referring found = { .names = BUF_INIT };
+
+	for (size_t k = 0; k < COUNT(kinds); k++)
+		for (const struct json *it =
+			     json_first(facts->old_tenant.of[kinds[k].kind]);
+		     it; it = json_next(it)) {
+			const char *address =
+				json_text(tenant_get(it, kinds[k].address));
+
+			if (is_address_in(address, domain) ||
+			    any_address_in(tenant_get(it, "aliases"), domain) ||
+			    any_address_in(tenant_get(it, "nonEditableAliases"),
+					   domain))
+				add(&found, address);
+		}
+	return found;
+}
+
+/* To another account it can only go once it is gone from this one; the same
+ * page excludes the primary domain. */
+static void judge_primary(const struct facts *facts, size_t at,
+			  struct tally *tally)
+{
+	const struct plan_domain *domain = &facts->plan->domains[at];
+	const struct json *own =
+		tenant_domain(&facts->old_tenant, TENANT_GOOGLE, domain->name);
+
+	if (strcmp(domain->systems[SYSTEM_NEW].provider->name, "workspace") !=
+		    0 ||
+	    !json_bool(tenant_get(own, "isPrimary")))
+		return;
+	tally_add(tally, VERDICT_FAIL,
+		  mem_printf("%s: it is the primary domain of the old account, "
+			     "and cannot be removed there",
+			     domain->name),
+		  mem_printf("make another domain of that account the primary "
+			     "one"));
+}
+
+static void judge_referring(const char *domain, const struct referring *found,
+			    const char *if_many, struct tally *tally)
+{
+	bool few = found->count < FORCED_MAX;
+
+	tally_add(tally, few ? VERDICT_WARN : VERDICT_FAIL,
 		  mem_printf("%s: %zu objects of the old tenant refer to it%s",
-			     domain, found->count,
-			     forced ? "" : ", too many for a forced removal"),
+			     domain, found->count, few ? "" : if_many),
 		  mem_printf("clear them before the domain is removed there: "
 			     "%s%s",
 			     buf_text(&found->names),
@@ -113,28 +169,37 @@ static void judge_source(const struct facts *facts, size_t at,
 	const char *domain = facts->plan->domains[at].name;
 	struct referring recipients = recipients_of(facts, domain);
 	struct referring references = references_of(facts, domain);
+	struct referring accounts = accounts_of(facts, domain);
 	const struct referring *most =
 		references.count > recipients.count ? &references : &recipients;
 
-	if (most->count > 0)
-		judge_referring(domain, most, tally);
+	judge_primary(facts, at, tally);
+	if (accounts.count > most->count)
+		judge_referring(domain, &accounts,
+				", and each has to be deleted or renamed",
+				tally);
+	else if (most->count > 0)
+		judge_referring(domain, most, ", too many for a forced removal",
+				tally);
 	else
 		tally_add(tally, VERDICT_UNKNOWN,
-			  mem_printf("%s: no recipient of the export has an "
+			  mem_printf("%s: nothing in the export has an "
 				     "address in it; what else refers to it in "
 				     "the old tenant is not known",
 				     domain),
 			  NULL);
 	buf_release(&recipients.names);
 	buf_release(&references.names);
+	buf_release(&accounts.names);
 }
 
 /* The age of the oldest export that counts here; false: there is none. */
 static bool oldest(const struct tenant *tenant, int64_t *at_ms)
 {
-	static const enum tenant_kind kinds[] = { TENANT_RECIPIENT,
-						  TENANT_REFERENCE,
-						  TENANT_REFERENCE_PS };
+	static const enum tenant_kind kinds[] = {
+		TENANT_RECIPIENT,   TENANT_REFERENCE,	 TENANT_REFERENCE_PS,
+		TENANT_GOOGLE_USER, TENANT_GOOGLE_GROUP, TENANT_GOOGLE
+	};
 	bool any = false;
 
 	for (size_t i = 0; i < COUNT(kinds); i++) {
@@ -177,13 +242,18 @@ static struct json *exports_json(const struct facts *facts)
 	json_put_number(json, "references",
 			(double)(json_count(tenant->of[TENANT_REFERENCE]) +
 				 json_count(tenant->of[TENANT_REFERENCE_PS])));
+	json_put_number(json, "accounts",
+			(double)(json_count(tenant->of[TENANT_GOOGLE_USER]) +
+				 json_count(tenant->of[TENANT_GOOGLE_GROUP])));
 	return json;
 }
 
 static const char look[] =
 	"list domainNameReferences and deletedItems (users, groups, contacts, "
-	"applications, soft-deleted mailboxes) and clear them, or name the JSON "
-	"of Get-Recipient or Get-MgDomainNameReference under \"old_evidence\"";
+	"applications, soft-deleted mailboxes; of Google users, groups, their "
+	"aliases) and clear them, or name the JSON of Get-Recipient, "
+	"Get-MgDomainNameReference, or of Google's users.list and groups.list "
+	"under \"old_evidence\"";
 
 /*
  * That something refers to it an export can show; that nothing does, it cannot:

@@ -62,9 +62,11 @@ static char *how_to_see(const struct facts *facts)
 				       "not at all");
 }
 
-static void judge_arrivals(const struct facts *facts, size_t at,
+/* Seen by the watch, after none were: whatever still goes there may bounce. */
+static void judge_arrivals(const struct facts *facts, size_t at, enum gate gate,
 			   struct tally *tally)
 {
+	bool watched = gate == (enum gate)GATE_WATCHED;
 	const struct trace *trace = &facts->tenant.trace;
 	const char *name = facts->plan->domains[at].name;
 	int64_t from_ms = facts->now.wall_ms - old_ttl_ms(facts), last_ms;
@@ -79,7 +81,7 @@ static void judge_arrivals(const struct facts *facts, size_t at,
 			  mem_dup("let it begin before the MX set changed"));
 	else if (count > 0)
 		tally_add(
-			tally, VERDICT_WARN,
+			tally, watched ? VERDICT_FAIL : VERDICT_WARN,
 			mem_printf("%s: %zu messages from outside came to the "
 				   "old system within one TTL",
 				   name, count),
@@ -146,7 +148,7 @@ void check_straggler_rate(const struct facts *facts, enum gate gate,
 			  tenant->error[0] ? mem_dup(tenant->error) : NULL);
 	} else {
 		for (size_t i = 0; i < facts->plan->domain_count; i++)
-			judge_arrivals(facts, i, &tally);
+			judge_arrivals(facts, i, gate, &tally);
 		judge_cover(facts, &tally);
 	}
 	tally_end(&tally, finding,

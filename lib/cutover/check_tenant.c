@@ -7,6 +7,7 @@
 #include "dns/dns_vantage.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #define HOUR_MS	  ((int64_t)3600 * 1000)
 #define SETTLE_MS (24 * HOUR_MS) /* trust is told to every front end */
@@ -114,31 +115,78 @@ static bool has_initial(const struct judge *judge, enum tenant_kind kind,
 	       tenant_domain(&judge->facts->tenant, kind, name);
 }
 
+/* Whose an export is, as far as it says. */
+struct whose {
+	bool old, new, strange;
+	const char *how; /* to export it so that it says that */
+};
+
+/* Every tenant lists its initial domain. */
+static struct whose whose_list(const struct judge *judge, enum tenant_kind kind)
+{
+	return (struct whose){
+		.old = has_initial(judge, kind, SYSTEM_OLD),
+		.new = has_initial(judge, kind, SYSTEM_NEW),
+		.strange = tenant_has_initial(&judge->facts->tenant, kind),
+		.how = "export every domain of it, not this one alone",
+	};
+}
+
+static bool is_initial_of(const struct judge *judge, enum plan_system_id id,
+			  const char *name)
+{
+	char initial[DNS_NAME];
+
+	return check_initial(&judge->domain->systems[id], initial) &&
+	       strcasecmp(initial, name) == 0;
+}
+
+/* A connector does not list it; the directory that it is in has its name. */
+static struct whose whose_connectors(const struct judge *judge)
+{
+	struct whose whose = { .new = true,
+			       .how = "export it whole, with its "
+				      "DistinguishedName" };
+
+	for (const struct json *it =
+		     json_first(judge->facts->tenant.of[TENANT_CONNECTOR]);
+	     it; it = json_next(it)) {
+		char name[DNS_NAME];
+		bool known = tenant_named(it, name);
+
+		if (known && is_initial_of(judge, SYSTEM_NEW, name))
+			continue;
+		whose.new = false;
+		whose.strange |= known;
+		whose.old |= known && is_initial_of(judge, SYSTEM_OLD, name);
+	}
+	return whose;
+}
+
 /*
- * Both tenants of a move have the domain at some time, so an export of the
- * wrong one would say yes.  Every tenant lists its initial domain.
+ * Both tenants of a move have the domain at some time, and may have a
+ * connector for the queue: an export of the wrong one would say yes.
  */
-static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
+static bool is_new_tenants(struct judge *judge, struct whose whose)
 {
 	const struct plan_system *systems = judge->domain->systems;
 	/* Only a tenant of the same kind exports the same. */
 	bool alike = strcmp(systems[SYSTEM_OLD].provider->name,
 			    systems[SYSTEM_NEW].provider->name) == 0;
-	bool strange = tenant_has_initial(&judge->facts->tenant, kind);
 	char wanted[DNS_NAME];
 	bool known;
 
-	if (has_initial(judge, kind, SYSTEM_OLD)) {
+	if (whose.old) {
 		say(judge, VERDICT_UNKNOWN,
 		    "the evidence file is of the old tenant",
 		    mem_printf("export it in the new one, and name that file "
 			       "alone"));
 		return false;
 	}
-	if (has_initial(judge, kind, SYSTEM_NEW))
+	if (whose.new)
 		return true;
 	known = check_initial(&judge->domain->systems[SYSTEM_NEW], wanted);
-	if (known && strange) {
+	if (known && whose.strange) {
 		say(judge, VERDICT_UNKNOWN,
 		    "the evidence file is of another tenant than deliver_to",
 		    mem_printf("export it in the tenant of %s", wanted));
@@ -148,9 +196,7 @@ static bool is_new_tenants(struct judge *judge, enum tenant_kind kind)
 		return true;
 	say(judge, alike ? VERDICT_UNKNOWN : VERDICT_WARN,
 	    "of which tenant the evidence file is, cannot be told",
-	    known ? mem_printf("export every domain of it, not this one alone: "
-			       "%s is among them",
-			       wanted) :
+	    known ? mem_printf("%s: %s is in it", whose.how, wanted) :
 		    mem_printf("look at it in the new one, and attest"));
 	return !alike;
 }
@@ -306,7 +352,8 @@ static void judge_connectors(struct judge *judge)
 
 	add_objects(judge, TENANT_CONNECTOR);
 	add_objects(judge, TENANT_ARC);
-	if (!is_usable(judge, TENANT_CONNECTOR, "Get-InboundConnector"))
+	if (!is_usable(judge, TENANT_CONNECTOR, "Get-InboundConnector") ||
+	    !is_new_tenants(judge, whose_connectors(judge)))
 		return;
 	for (const struct json *it = json_first(all); it; it = json_next(it)) {
 		const char *type = json_text(tenant_get(it, "ConnectorType"));
@@ -457,7 +504,8 @@ static void judge_verified(struct judge *judge, enum tenant_kind kind,
 	const struct json *at;
 
 	add_objects(judge, kind);
-	if (!is_usable(judge, kind, command) || !is_new_tenants(judge, kind))
+	if (!is_usable(judge, kind, command) ||
+	    !is_new_tenants(judge, whose_list(judge, kind)))
 		return;
 	at = tenant_domain(&judge->facts->tenant, kind, judge->domain->name);
 	if (!at)
@@ -520,7 +568,7 @@ static void judge_type(struct judge *judge)
 
 	add_objects(judge, TENANT_ACCEPTED);
 	if (!is_usable(judge, TENANT_ACCEPTED, "Get-AcceptedDomain") ||
-	    !is_new_tenants(judge, TENANT_ACCEPTED))
+	    !is_new_tenants(judge, whose_list(judge, TENANT_ACCEPTED)))
 		return;
 	at = tenant_domain(&facts->tenant, TENANT_ACCEPTED,
 			   judge->domain->name);

@@ -1,6 +1,7 @@
 /* The checks of the hours around the gates: detach, trail, supervision. */
 
 #include "cutover/check_parts.h"
+#include <stdlib.h>
 
 enum {
 	FRESH_MS = 60000, /* CHECKS: asked within so long */
@@ -194,42 +195,95 @@ void check_stragglers_end(const struct facts *facts, enum gate gate,
 		       text);
 }
 
-static struct json *supervisor_json(const struct facts *facts)
+/* Bad in public; on loopback nobody sends it mail. */
+static void say_unsupervised(const struct facts *facts, struct finding *finding,
+			     const char *what)
 {
-	struct json *json = json_object();
+	if (check_is_public(facts->plan))
+		finding_set(finding, VERDICT_FAIL,
+			    "%s, and it listens in public", what);
+	else
+		finding_set(finding, VERDICT_WARN,
+			    "%s; it listens on loopback only", what);
+}
 
-	json_put_text(json, "asked",
-		      "the environment of tideoverd: SYSTEMD_EXEC_PID, "
-		      "NOTIFY_SOCKET");
-	json_put_bool(json, "supervised", facts->supervised);
-	return json;
+static void say_supervisor_unknown(const struct facts *facts, enum gate gate,
+				   struct finding *finding)
+{
+	const struct supervisor *by = &facts->supervisor;
+	char *command = check_attest_command(finding->check, gate);
+
+	check_not_known(facts, finding,
+			"whether tideoverd is restarted after a crash, and "
+			"started after a reboot, is not known");
+	if (by->kind == SUPERVISOR_OTHER)
+		finding_remedy(finding,
+			       "a supervisor that is not systemd has started "
+			       "it: look how that is set up, then %s",
+			       command);
+	else
+		finding_remedy(finding,
+			       "%s: systemctl daemon-reload, restart it, and "
+			       "ask again; or see what systemctl show -p "
+			       "UnitFileState,Restart %s says, then %s",
+			       by->why, by->unit[0] ? by->unit : "tideoverd",
+			       command);
+	free(command);
+}
+
+static void judge_unit(const struct facts *facts, struct finding *finding)
+{
+	const struct supervisor *by = &facts->supervisor;
+	char *what;
+
+	if (!supervisor_restarts(by)) {
+		what = mem_printf("%s has Restart=%s: not every crash of "
+				  "tideoverd is followed by a start",
+				  by->unit,
+				  by->restart[0] ? by->restart : "no");
+		say_unsupervised(facts, finding, what);
+		finding_remedy(finding,
+			       "set Restart=always under [Service] (systemctl "
+			       "edit %s), then systemctl restart %s",
+			       by->unit, by->unit);
+		free(what);
+	} else if (!by->enabled[0]) {
+		what = mem_printf("%s is not enabled: nothing starts tideoverd "
+				  "after a reboot",
+				  by->unit);
+		say_unsupervised(facts, finding, what);
+		finding_remedy(finding, "systemctl enable %s", by->unit);
+		free(what);
+	} else {
+		finding_set(finding, VERDICT_PASS,
+			    "systemd restarts it: %s is enabled, with "
+			    "Restart=%s",
+			    by->unit, by->restart);
+	}
 }
 
 void check_daemon_supervised(const struct facts *facts, enum gate gate,
 			     struct finding *finding)
 {
-	static const char remedy[] =
-		"stop it, and let systemd run it: systemctl enable --now "
-		"tideoverd";
+	struct json *json;
 
 	if (!facts->ledger_known) {
 		finding_set(finding, VERDICT_UNKNOWN, "no daemon is asked");
 		return;
 	}
+	json = supervisor_json(&facts->supervisor);
+	json_put_time(json, "at", facts->now.wall_ms);
 	finding->evidence = json_array();
-	json_add(finding->evidence, supervisor_json(facts));
-	if (facts->supervised) {
-		finding_set(finding, VERDICT_PASS,
-			    "a supervisor restarts tideoverd");
-		return;
+	json_add(finding->evidence, json);
+	if (facts->supervisor.kind == SUPERVISOR_NONE) {
+		say_unsupervised(facts, finding,
+				 "nothing restarts tideoverd after a crash or "
+				 "a reboot");
+		finding_remedy(finding, "stop it, and let systemd run it: "
+					"systemctl enable --now tideoverd");
+	} else if (facts->supervisor.why[0]) {
+		say_supervisor_unknown(facts, gate, finding);
+	} else {
+		judge_unit(facts, finding);
 	}
-	if (check_is_public(facts->plan))
-		finding_set(finding, VERDICT_FAIL,
-			    "nothing restarts tideoverd after a crash or a "
-			    "reboot, and it listens in public");
-	else
-		finding_set(finding, VERDICT_WARN,
-			    "nothing restarts tideoverd after a crash or a "
-			    "reboot; it listens on loopback only");
-	finding_remedy(finding, "%s", remedy);
 }

@@ -3,6 +3,7 @@
 #include "dns/dns_validator.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct facts *facts_new(const struct plan *plan)
 {
@@ -30,6 +31,7 @@ void facts_free(struct facts *facts)
 	}
 	tenant_release(&facts->tenant);
 	tenant_release(&facts->old_tenant);
+	free(facts->evidence_state);
 	records_free(facts->records);
 	json_free(facts->asked);
 	json_free(facts->exceptions);
@@ -63,12 +65,45 @@ void facts_read_certificate(struct facts *facts)
 	snprintf(kept->error, sizeof(kept->error), "%.255s", err.text);
 }
 
+static void add_state(const struct plan_strings *files, struct buf *text)
+{
+	for (size_t i = 0; i < files->count; i++) {
+		struct stat is = { 0 };
+
+		stat(files->at[i], &is);
+		buf_addf(text, "%llu %lld %lld.%09ld\n",
+			 (unsigned long long)is.st_ino, (long long)is.st_size,
+			 (long long)is.st_mtim.tv_sec, is.st_mtim.tv_nsec);
+	}
+}
+
+static char *evidence_state(const struct plan *plan)
+{
+	struct buf text = BUF_INIT;
+
+	add_state(&plan->evidence, &text);
+	add_state(&plan->old_evidence, &text);
+	return buf_take(&text);
+}
+
+void facts_watch_evidence(struct facts *facts)
+{
+	char *now = evidence_state(facts->plan);
+
+	if (!facts->evidence_state || strcmp(facts->evidence_state, now) != 0)
+		facts_read_evidence(facts);
+	free(now);
+}
+
 void facts_read_evidence(struct facts *facts)
 {
 	const struct plan_strings *files = &facts->plan->evidence;
 	const struct plan_strings *old = &facts->plan->old_evidence;
 	struct err err = ERR_INIT;
 
+	/* Before they are read: what is written meanwhile is read again. */
+	free(facts->evidence_state);
+	facts->evidence_state = evidence_state(facts->plan);
 	tenant_release(&facts->tenant);
 	tenant_release(&facts->old_tenant);
 	for (size_t i = 0; i < files->count; i++)

@@ -12,6 +12,7 @@
 #include "cutover/probe.h"
 #include "cutover/records.h"
 #include "cutover/sts_kept.h"
+#include "cutover/supervisor.h"
 #include "cutover/tenant.h"
 #include "dns/dns_propagation.h"
 #include "mail/mta_sts.h"
@@ -129,8 +130,8 @@ struct facts {
 	/* When the daemon took up the plan: what is known of time before it,
 	 * it knows by the wall clock alone; 0: no daemon. */
 	int64_t loaded_ms, loaded_boot_ms;
-	bool supervised;    /* somebody restarts the daemon */
-	bool window_active; /* maintenance of the primary, now */
+	struct supervisor supervisor; /* of the daemon */
+	bool window_active;	      /* maintenance of the primary, now */
 	/* Every waiver that the plan was given; borrowed. */
 	const struct waiver *waivers;
 	size_t waiver_count;
@@ -154,6 +155,8 @@ struct facts {
 	struct file_space space;
 	double measured_per_hour; /* messages; 0: not known */
 	double measured_mean_bytes;
+	/* What the node's other plans are to bring, an hour. */
+	double others_per_hour, others_bytes_per_hour;
 
 	bool ledger_known; /* the daemon has one */
 	bool ledger_balances;
@@ -180,6 +183,7 @@ struct facts {
 
 	/* What the plan's evidence files say: facts_read_evidence(). */
 	struct tenant tenant, old_tenant;
+	char *evidence_state; /* of the files when they were read; owned */
 
 	/* Where MTA-STS policies and dates come from; 0 and NULL: port 443,
 	 * and whom the system trusts. */
@@ -203,5 +207,7 @@ const char *facts_zone(const struct facts *facts, size_t domain);
 void facts_read_certificate(struct facts *facts);
 /* Reads the plan's evidence files again, and asks for the clock's state. */
 void facts_read_evidence(struct facts *facts);
+/* The same, if one of the files is another than when they were read. */
+void facts_watch_evidence(struct facts *facts);
 
 #endif

@@ -38,6 +38,7 @@ static const struct member connector[] = {
 	{ "EFTestMode", FLAG | MAYBE },
 	{ "EFUsers", LIST | NONE | MAYBE },
 	{ "WhenChangedUTC", TEXT | NONE | MAYBE },
+	{ "DistinguishedName", TEXT | NONE | MAYBE },
 	{ NULL, 0 },
 };
 static const struct member arc[] = {
@@ -64,6 +65,7 @@ static const struct member graph[] = {
 static const struct member google[] = {
 	{ "domainName", TEXT },
 	{ "verified", FLAG },
+	{ "isPrimary", FLAG | MAYBE },
 	{ NULL, 0 },
 };
 static const struct member gateway[] = {
@@ -90,6 +92,20 @@ static const struct member reference_ps[] = {
 	{ "id", TEXT },
 	{ NULL, 0 },
 };
+static const struct member google_user[] = {
+	{ "primaryEmail", TEXT },
+	{ "id", TEXT },
+	{ "aliases", LIST | MAYBE },
+	{ "nonEditableAliases", LIST | MAYBE },
+	{ NULL, 0 },
+};
+static const struct member google_group[] = {
+	{ "email", TEXT },
+	{ "id", TEXT },
+	{ "aliases", LIST | MAYBE },
+	{ "nonEditableAliases", LIST | MAYBE },
+	{ NULL, 0 },
+};
 
 static const struct {
 	const struct member *members;
@@ -107,6 +123,8 @@ static const struct {
 	[TENANT_REFERENCE] = { reference, "a domain name reference", NULL },
 	[TENANT_REFERENCE_PS] = { reference_ps, "Get-MgDomainNameReference",
 				  NULL },
+	[TENANT_GOOGLE_USER] = { google_user, "a Directory API user", NULL },
+	[TENANT_GOOGLE_GROUP] = { google_group, "a Directory API group", NULL },
 };
 
 void tenant_release(struct tenant *tenant)
@@ -238,11 +256,12 @@ static int take(struct json *fresh, int *kind, const struct json *object,
 	return 0;
 }
 
-/* What wraps the objects: Graph's "value", the Directory API's "domains", our
- * "inbound_gateway" and "queue_seen", or nothing. */
+/* What wraps the objects: Graph's "value", the Directory API's "domains",
+ * "users" and "groups", our "inbound_gateway" and "queue_seen", or nothing. */
 static const struct json *unwrapped(const struct json *root)
 {
-	static const char *const wraps[] = { "value", "domains",
+	static const char *const wraps[] = { "value",		"domains",
+					     "users",		"groups",
 					     "inbound_gateway", "queue_seen" };
 
 	if (json_type(root) != JSON_OBJECT)
@@ -447,4 +466,16 @@ bool tenant_has_initial(const struct tenant *tenant, enum tenant_kind kind)
 				      ".onmicrosoft.com"))
 			return true;
 	return false;
+}
+
+bool tenant_named(const struct json *object, char name[DNS_NAME])
+{
+	static const char units[] = ",CN=ConfigurationUnits,", cn[] = "CN=";
+	const char *text = json_text(tenant_get(object, "DistinguishedName"));
+	const char *end = text ? strcasestr(text, units) : NULL;
+	struct slice own = slice_of(text, end ? (size_t)(end - text) : 0);
+
+	own = slice_from(own, (size_t)(slice_rfind(own, ',') + 1));
+	return slice_starts_nocase(own, cn) &&
+	       dns_name_normal(slice_from(own, strlen(cn)), name);
 }

@@ -7,7 +7,7 @@
  *   Get-InboundConnector, Get-ArcConfig, Get-AcceptedDomain and Get-Recipient
  *   (Exchange Online PowerShell, | ConvertTo-Json -Depth 5),
  *   GET /domains of Microsoft Graph, or Get-MgDomain | ConvertTo-Json,
- *   domains.list of Google's Directory API,
+ *   domains.list, users.list and groups.list of Google's Directory API,
  *   GET /domains/ID/domainNameReferences, or Get-MgDomainNameReference -All
  *
  * print, and {"inbound_gateway": {...}}, written by hand after the page of
@@ -25,6 +25,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "cutover/trace.h"
+#include "dns/dns_record.h"
 
 enum tenant_kind {
 	TENANT_CONNECTOR,    /* Get-InboundConnector */
@@ -37,6 +38,8 @@ enum tenant_kind {
 	TENANT_OUTSIDE,	     /* a dialogue with the queue from elsewhere */
 	TENANT_REFERENCE,    /* an object that refers to a domain, of Graph */
 	TENANT_REFERENCE_PS, /* the same, as Graph PowerShell prints it */
+	TENANT_GOOGLE_USER,  /* of the Directory API */
+	TENANT_GOOGLE_GROUP,
 	TENANT_KINDS
 };
 
@@ -79,6 +82,13 @@ bool tenant_certificate_is(const char *text, const char *host);
 /* RFC 3339, without a zone meant as UTC, or "/Date(1764000000000)/" as Windows
  * PowerShell prints it; -1: neither. */
 int tenant_time(const char *text, int64_t *wall_ms);
+/*
+ * The tenant that an object of Exchange Online is of, by its initial domain:
+ * "CN=a,CN=Transport Settings,CN=Configuration,CN=acmenew.onmicrosoft.com,
+ * CN=ConfigurationUnits,DC=..." in DistinguishedName, as Get-InboundConnector
+ * prints it.  false: it does not say.
+ */
+bool tenant_named(const struct json *object, char name[DNS_NAME]);
 /* Whether any object is named as a tenant's initial domain is. */
 bool tenant_has_initial(const struct tenant *tenant, enum tenant_kind kind);
 /* The object whose `member` names the domain, or NULL. */

@@ -14,31 +14,33 @@
 /* Its ends: the MX change and the gate behind it may come in either order. */
 #define ENDING (TRAILING | RETURNED)
 
-/* straggler-rate and queue-reachable are for a person to look at. */
 static const struct {
 	const char *id;
 	unsigned phases;
 	bool arrives;	/* may be bad until it has been good once */
 	bool park_only; /* what a standby plan never has */
+	bool by_file;	/* known by what somebody exports, and not for long */
 } wanted[] = {
-	{ "dns-authority", ALWAYS, false, false },
-	{ "mx-horizon", HOLDING | ENDING, true, false },
-	{ "dnssec", ALWAYS, false, false },
-	{ "queue-cert", ALWAYS, false, false },
-	{ "queue-tlsa", ALWAYS, false, false },
-	{ "no-open-relay", ALWAYS, false, false },
-	{ "queue-capacity", ALWAYS, false, false },
-	{ "daemon-supervised", ALWAYS, false, false },
-	{ "parked", HOLDING, true, true },
-	{ "domain-verified", RELEASING | TRAILING, true, false },
-	{ "accepted-type", RELEASING | TRAILING, true, false },
-	{ "rcpt-probe", HOLDING | RELEASING | TRAILING, true, false },
-	{ "ramp", LEAVING, false, false },
-	{ "pacing", LEAVING, false, false },
-	{ "retention-clock", ALWAYS, false, false },
-	{ "standby-health", HOLDING | STANDING, false, false },
-	{ "ledger-balance", ALWAYS, false, false },
-	{ "stragglers-end", ENDING, true, false },
+	{ "dns-authority", ALWAYS, false, false, false },
+	{ "mx-horizon", HOLDING | ENDING, true, false, false },
+	{ "dnssec", ALWAYS, false, false, false },
+	{ "queue-cert", ALWAYS, false, false, false },
+	{ "queue-tlsa", ALWAYS, false, false, false },
+	{ "no-open-relay", ALWAYS, false, false, false },
+	{ "queue-reachable", ALWAYS, false, false, true },
+	{ "queue-capacity", ALWAYS, false, false, false },
+	{ "daemon-supervised", ALWAYS, false, false, false },
+	{ "parked", HOLDING, true, true, false },
+	{ "straggler-rate", HOLDING, true, true, true },
+	{ "domain-verified", RELEASING | TRAILING, true, false, false },
+	{ "accepted-type", RELEASING | TRAILING, true, false, false },
+	{ "rcpt-probe", HOLDING | RELEASING | TRAILING, true, false, false },
+	{ "ramp", LEAVING, false, false, false },
+	{ "pacing", LEAVING, false, false, false },
+	{ "retention-clock", ALWAYS, false, false, false },
+	{ "standby-health", HOLDING | STANDING, false, false, false },
+	{ "ledger-balance", ALWAYS, false, false, false },
+	{ "stragglers-end", ENDING, true, false, false },
 };
 
 static const char *word_before(const struct watch_row *row)
@@ -95,8 +97,9 @@ static bool is_good(enum verdict verdict)
 static void take(struct watch_row *row, const struct finding *finding,
 		 int64_t now_ms, watch_turn_fn *turned, void *ctx)
 {
-	bool arrives = wanted[index_of(finding->check)].arrives;
+	int i = index_of(finding->check);
 	bool good = is_good(finding->verdict);
+	bool lapsed = wanted[i].by_file && finding->verdict == VERDICT_UNKNOWN;
 	bool first = !row->check;
 	bool differs = first || row->verdict != finding->verdict;
 	const char *from = word_before(row);
@@ -110,8 +113,9 @@ static void take(struct watch_row *row, const struct finding *finding,
 	row->summary = mem_dup(finding->summary);
 	row->remedy = mem_dup(finding->remedy);
 	/* What could never be asked turned from nothing. */
-	row->alert = !good && (row->was_good ||
-			       (!arrives && finding->verdict == VERDICT_FAIL));
+	row->alert = !good && !lapsed &&
+		     (row->was_good ||
+		      (!wanted[i].arrives && finding->verdict == VERDICT_FAIL));
 	row->was_good |= good;
 	if (differs && (!first || row->alert))
 		turned(ctx, row, from);

@@ -6,7 +6,8 @@
  * from the start (the queue's certificate): what is bad there is an alert at
  * once.  Others arrive (every resolver sees the queue alone): until they have
  * been good once in the phase they are only not there yet; from then on a bad
- * verdict is an alert.  What only a person can say is not watched.
+ * verdict is an alert.  What only a person can say is not watched; what a file
+ * shows is, and that nobody has exported it lately is no alert.
  *
  * Pure: the caller passes findings and the time, and journals what turned.
  */

@@ -7,9 +7,10 @@
 const char *dns_view_name(enum dns_view view)
 {
 	static const char *const names[] = {
-		[VIEW_ERROR] = "error",	  [VIEW_OLD] = "old",
-		[VIEW_PARKED] = "parked", [VIEW_NEW] = "new",
-		[VIEW_MIXED] = "mixed",	  [VIEW_OTHER] = "other",
+		[VIEW_ERROR] = "error",	    [VIEW_OLD] = "old",
+		[VIEW_PARKED] = "parked",   [VIEW_NEW] = "new",
+		[VIEW_MIXED] = "mixed",	    [VIEW_OTHER] = "other",
+		[VIEW_STANDBY] = "standby",
 	};
 
 	assert((size_t)view < COUNT(names));

@@ -32,6 +32,7 @@ enum dns_view {
 	VIEW_OLD,
 	VIEW_PARKED,
 	VIEW_NEW,
+	VIEW_STANDBY,
 	VIEW_MIXED,
 	VIEW_OTHER
 };

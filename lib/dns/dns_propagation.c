@@ -56,6 +56,28 @@ static bool is_kept_host(const struct dns_wanted *wanted, const char *host)
 		strcasecmp(wanted->queue_host, host) == 0);
 }
 
+/*
+ * The one system's hosts, and behind them the queue.  Where another system is
+ * to come, old and queue have to be told from new and queue: both are mixed.
+ */
+static bool is_standby(const struct dns_mx_set *set,
+		       const struct dns_wanted *wanted)
+{
+	const struct dns_mx *last = &set->at[set->count - 1];
+
+	if (wanted->new_count > 0 || !wanted->queue_host || set->count < 2 ||
+	    strcasecmp(last->host, wanted->queue_host) != 0 ||
+	    last->preference == last[-1].preference)
+		return false;
+	for (size_t i = 0; i < wanted->old_count; i++)
+		if (!dns_mx_set_has(set, wanted->old_mx[i]))
+			return false;
+	for (size_t i = 0; i + 1 < set->count; i++)
+		if (!is_old_host(wanted, set->at[i].host))
+			return false;
+	return true;
+}
+
 enum dns_view dns_view_of(const struct dns_mx_set *set,
 			  const struct dns_wanted *wanted, unsigned prefer)
 {
@@ -72,6 +94,8 @@ enum dns_view dns_view_of(const struct dns_mx_set *set,
 		return VIEW_NEW;
 	if (set->count == 0)
 		return VIEW_OTHER;
+	if (is_standby(set, wanted))
+		return VIEW_STANDBY;
 	for (size_t i = 0; i < set->count; i++)
 		if (!is_old_host(wanted, set->at[i].host) &&
 		    !is_kept_host(wanted, set->at[i].host))

@@ -39,7 +39,8 @@ enum {
 };
 /*
  * IS_OLD: exactly the old hosts; IS_NEW: exactly the new; IS_PARKED: the
- * queue's host alone.  0: none of them (see dns_view_of for mixed/other).
+ * queue's host alone.  0: none of them (see dns_view_of for standby/mixed/
+ * other).
  */
 unsigned dns_set_is(const struct dns_mx_set *set,
 		    const struct dns_wanted *wanted);

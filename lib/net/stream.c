@@ -50,7 +50,7 @@ struct stream {
 	bool ended; /* on_end was called */
 	bool dead;  /* and nothing can be sent any more */
 	/* STARTTLS under way: */
-	bool tls_wanted, tls_handshake, tls_active;
+	bool tls_wanted, tls_handshake, tls_active, tls_refused;
 	struct tls_server *tls_server;
 	struct tls_client *tls_client;
 	char *server_name;
@@ -345,6 +345,9 @@ static void why_text(struct stream *stream)
 	unsigned long code = bufferevent_get_openssl_error(stream->bev);
 	int number = EVUTIL_SOCKET_ERROR();
 
+	stream->tls_refused =
+		stream->tls_handshake && ERR_GET_LIB(code) == ERR_LIB_SSL &&
+		ERR_GET_REASON(code) != SSL_R_UNEXPECTED_EOF_WHILE_READING;
 	if (ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
 		snprintf(stream->why, sizeof(stream->why),
 			 "its certificate is refused: %s",
@@ -698,6 +701,11 @@ static void proof(SSL *ssl, struct tls_info *info)
 	else if (SSL_get0_dane_tlsa(ssl, &usage, NULL, NULL, NULL, NULL) >= 0)
 		info->proof = usage == TLSA_DANE_EE ? TLS_PROOF_DANE_EE :
 						      TLS_PROOF_DANE_TA;
+}
+
+bool stream_tls_refused(const struct stream *stream)
+{
+	return stream->tls_refused;
 }
 
 void stream_tls_info(struct stream *stream, struct tls_info *info)

@@ -67,6 +67,9 @@ void stream_starttls_server(struct stream *stream, struct tls_server *tls);
  * of them. */
 void stream_starttls_client(struct stream *stream, struct tls_client *tls,
 			    const char *server_name, struct tls_terms *terms);
+/* In on_end: the handshake failed on what the peer's TLS or its certificate is,
+ * rather than on the connection. */
+bool stream_tls_refused(const struct stream *stream);
 /* What TLS gave; `active` false in clear text. */
 void stream_tls_info(struct stream *stream, struct tls_info *info);
 /* The certificates that the server showed; none in clear text. */

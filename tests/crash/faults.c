@@ -122,7 +122,7 @@ static bool hit(const char *call, unsigned of)
 static void kill_if(bool yes)
 {
 	if (yes)
-		syscall(SYS_kill, getpid(), SIGKILL);
+		syscall(SYS_tgkill, getpid(), gettid(), SIGKILL);
 }
 
 static void stall(void)

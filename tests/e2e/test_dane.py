@@ -633,10 +633,18 @@ def canary_case(tap):
         zones.tlsa(target.port, "3 1 1 " + 64 * "0")
         world.start("holding")
         said = world.must(3, "canary", "acme")["canaries"][0]
-        tap.ok(said["state"] == "deferred" and said["code"] == 0 and
+        tap.ok(said["state"] == "refused" and said["code"] == 0 and
                f"TLSA of _{target.port}._tcp.{HOST}" in said["text"] and
                not target.mails,
                f"no canary leaves for another key: {said['text']}")
+        zones.lame()
+
+        def put_off():
+            one = world.tideover("canary", "acme")[1]["canaries"][0]
+            return one if "no secure answer" in one["text"] else None
+        said = wait_for("the caches have let the record go", put_off)
+        tap.ok(said["state"] == "deferred" and said["stage"] == "connect",
+               f"what DNS does not answer is no refusal: {said['text']}")
         zones.tlsa(target.port, ee(target.pair[1]))
         # Until the caches have let the old record go.
         wait_for("a canary is accepted", lambda: world.tideover(

@@ -207,6 +207,8 @@ def judge(tap, kills):
            f"({kills.at_call} killed at a call, {kills.faults} with another "
            f"fault), messages = {len(kills.kept)}, lost = {len(lost)} "
            f"{lost[:5]} {strange[:5]}")
+    tap.ok(kills.at_call > kills.rounds / 20,
+           "a fair share was killed at the very call")
     tap.ok(not unnamed, f"duplicated = {len(twice)}, each of them among the "
            f"{len(named)} that the report names as uncertain {unnamed[:5]}")
     # Who was twice uncertain was held, and released at the end.  What was put

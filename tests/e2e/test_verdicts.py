@@ -307,6 +307,12 @@ class Play:
         """room TIMES: the disk has so many times what is expected"""
         self.world.room = float(rest)
 
+    def do_beside(self, rest):
+        """beside another plan with room TIMES: of the same tideoverd"""
+        status, document = self.world.tideover(
+            "start", self.world.write_other(float(rest.split()[-1])))
+        assert status in (0, 3), document
+
     def do_address(self, rest):
         """address leads to a relay: the queue's, to another machine"""
         assert rest == "leads to a relay", rest
@@ -314,6 +320,13 @@ class Play:
 
     def do_unsupervised(self, _):
         self.world.supervised = False
+
+    def do_unit(self, rest):
+        """unit is not enabled | has LINE: a drop-in"""
+        if rest == "is not enabled":
+            self.world.unit.disable()
+        else:
+            self.world.unit.edit(rest.removeprefix("has "))
 
     # What happens.
 
@@ -658,17 +671,19 @@ def cover(tap, outcomes):
     """Every row's warn and fail is in some situation."""
     shown = {tuple(pair) for o in outcomes for pair in o["seen"]}
     missing = []
-    print("# row                   warn  fail", flush=True)
-    for check, (wanted, excepted) in read_rows().items():
+    print("# row                   warn    fail", flush=True)
+    for check, (wanted, instead) in read_rows().items():
         cells = []
         for verdict in ("warn", "fail"):
-            seen = (check, verdict) in shown
-            cells.append("yes" if seen else "(*)" if verdict in excepted
-                         else "MISSING" if verdict in wanted else "-")
-            if verdict in wanted and not seen:
-                missing.append(f"{check} {verdict}")
-        why = "; ".join(sorted(set(excepted.values())))
-        print(f"# {check:<20}  {cells[0]:<4}  {cells[1]:<4}  {why}".rstrip(),
+            told = instead[verdict][0] if verdict in instead else verdict
+            seen = (check, told) in shown
+            wants = verdict in wanted or verdict in instead
+            cells.append(("yes" if told == verdict else told) if seen else
+                         "MISSING" if wants else "-")
+            if wants and not seen:
+                missing.append(f"{check} {told}")
+        why = "; ".join(why for _, why in instead.values())
+        print(f"# {check:<20}  {cells[0]:<6}  {cells[1]:<4}  {why}".rstrip(),
               flush=True)
     tap.ok(set(read_rows()) == catalogue(),
            "the table has every row of the catalogue")

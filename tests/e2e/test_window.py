@@ -88,6 +88,9 @@ def run(tap):
             [f"{ROOT}/build/{VARIANT}/tideover", "status", "--state",
              world.state], capture_output=True, text=True, check=False,
             timeout=60).stdout
+        views = world.views()
+        tap.ok(views == {"standby"}, "the primary with the queue behind it "
+               f"is called what it is: {views}")
         tap.ok("to primary" in told and "old MX set" not in told,
                "the status counts no caches of a set that is to stay")
 

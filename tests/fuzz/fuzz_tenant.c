@@ -14,11 +14,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err err = ERR_INIT;
 	int result = tenant_read(&tenant, slice_of(data, size), 1, &err);
 	char *text = slice_dup(slice_of(data, size));
+	char name[DNS_NAME];
 	size_t kinds = 0;
 	int64_t ms;
 
 	for (int i = 0; i < TENANT_KINDS; i++)
 		kinds += json_count(tenant.of[i]) > 0;
+	for (const struct json *it = json_first(tenant.of[TENANT_CONNECTOR]);
+	     it; it = json_next(it))
+		tenant_named(it, name);
 	if ((result < 0) != err_is_set(&err) || kinds != (result == 0))
 		abort();
 	tenant_domain(&tenant, TENANT_GRAPH, "acme.example");

@@ -50,17 +50,30 @@ static void send(struct canaries *canaries, size_t at, int64_t at_ms)
 	json_free(data);
 }
 
-static void answer(struct canaries *canaries, size_t at, int code,
-		   const char *enhanced, int64_t at_ms)
+static void take_answer(struct canaries *canaries, size_t at,
+			enum smtp_stage stage, int code, const char *enhanced,
+			bool lacks_tls, int64_t at_ms)
 {
 	struct smtp_reply reply = { .code = code };
 	struct json *data;
 
 	snprintf(reply.enhanced, sizeof(reply.enhanced), "%s", enhanced);
-	data = canary_reply_json(&canaries->at[at], SMTP_STAGE_DOT, &reply,
-				 "192.0.2.1:25", "");
+	data = canary_reply_json(&canaries->at[at],
+				 &(struct canary_answer){
+					 .stage = stage,
+					 .reply = &reply,
+					 .lacks_tls = lacks_tls,
+					 .peer = "192.0.2.1:25",
+					 .tls = "",
+				 });
 	canaries_take(canaries, "canary-reply", data, at_ms);
 	json_free(data);
+}
+
+static void answer(struct canaries *canaries, size_t at, int code,
+		   const char *enhanced, int64_t at_ms)
+{
+	take_answer(canaries, at, SMTP_STAGE_DOT, code, enhanced, false, at_ms);
 }
 
 static void each_goes_where_its_mail_will_go(void **state)
@@ -80,17 +93,25 @@ static void each_goes_where_its_mail_will_go(void **state)
 }
 
 static const struct {
+	enum smtp_stage stage;
 	int code;
 	const char *enhanced;
+	bool lacks_tls;
 	enum canary_state want;
 } answers[] = {
-	{ 250, "2.0.0", CANARY_ACCEPTED },
-	{ 550, "5.4.1", CANARY_REFUSED },
-	{ 550, "5.7.51", CANARY_REFUSED },
-	{ 451, "4.7.500", CANARY_DEFERRED },
+	{ SMTP_STAGE_DOT, 250, "2.0.0", false, CANARY_ACCEPTED },
+	{ SMTP_STAGE_DOT, 550, "5.4.1", false, CANARY_REFUSED },
+	{ SMTP_STAGE_DOT, 550, "5.7.51", false, CANARY_REFUSED },
+	{ SMTP_STAGE_DOT, 451, "4.7.500", false, CANARY_DEFERRED },
 	/* Over a limit for an hour is no refusal. */
-	{ 550, "5.2.122", CANARY_DEFERRED },
-	{ 0, "", CANARY_DEFERRED },
+	{ SMTP_STAGE_DOT, 550, "5.2.122", false, CANARY_DEFERRED },
+	{ SMTP_STAGE_DOT, 0, "", false, CANARY_DEFERRED },
+	/* Nor is a name that is not found, or a handshake that is cut. */
+	{ SMTP_STAGE_CONNECT, 0, "", false, CANARY_DEFERRED },
+	{ SMTP_STAGE_STARTTLS, 0, "", false, CANARY_DEFERRED },
+	{ SMTP_STAGE_STARTTLS, 454, "4.7.0", false, CANARY_DEFERRED },
+	/* The wrong certificate will be wrong in a minute, too. */
+	{ SMTP_STAGE_STARTTLS, 0, "", true, CANARY_REFUSED },
 };
 
 static void an_answer_means_what_it_means_to_a_replay(void **state)
@@ -103,8 +124,9 @@ static void an_answer_means_what_it_means_to_a_replay(void **state)
 		canaries_init(&canaries, plan);
 		send(&canaries, 2, NOW_MS);
 		assert_int_equal(canaries.at[2].state, CANARY_UNDER_WAY);
-		answer(&canaries, 2, answers[i].code, answers[i].enhanced,
-		       NOW_MS + 1000);
+		take_answer(&canaries, 2, answers[i].stage, answers[i].code,
+			    answers[i].enhanced, answers[i].lacks_tls,
+			    NOW_MS + 1000);
 		if (canaries.at[2].state != answers[i].want)
 			fail_msg("%d %s", answers[i].code, answers[i].enhanced);
 		assert_int_equal(canaries.at[0].state, CANARY_NONE);

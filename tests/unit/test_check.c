@@ -17,6 +17,7 @@
 #define NOW_MS	1780000000000
 #define HOUR_MS ((int64_t)3600 * 1000)
 #define DAY_MS	(24 * HOUR_MS)
+#define RESERVE (2ull << 30) /* of a large disk */
 #define OLD	"old.example.net"
 #define NEW	"new.example.org"
 #define QUEUE	"hold.example.com"
@@ -33,6 +34,14 @@ static const char park_text[] =
 	"\"dns\":{\"resolvers\":[\"192.0.2.1\"],\"ttl\":300,\"old_ttl\":86400},"
 	"\"expected\":{\"messages_per_day\":24000,\"mean_bytes\":100000},"
 	"\"recipients\":{\"policy\":\"any\"}}";
+
+static const struct supervisor good_unit = {
+	.kind = SUPERVISOR_SYSTEMD,
+	.unit = "tideoverd.service",
+	.restart = "always",
+	.enabled = "/etc/systemd/system/multi-user.target.wants/"
+		   "tideoverd.service",
+};
 
 /* A mailbox of one domain, and none of the other, which has its own tenant. */
 static const char canary_text[] =
@@ -240,7 +249,7 @@ static void world_make(struct world *world, const char *text)
 	world->facts->exceptions = json_object();
 	world->facts->since_ms = NOW_MS - 100 * HOUR_MS;
 	world->facts->last_arrival_ms = NOW_MS - 80 * HOUR_MS;
-	world->facts->supervised = true;
+	world->facts->supervisor = good_unit;
 	world->facts->records = records_new();
 	zone_lines(world->facts->records, good_zone);
 	world->domain->oldest_ms = NOW_MS - 24 * HOUR_MS;
@@ -311,15 +320,55 @@ static void trail_begins(struct world *w)
 {
 	w->facts->since_ms = NOW_MS - HOUR_MS;
 }
+static void in_public(struct world *w)
+{
+	w->plan->rehearsal = false;
+	snprintf(w->plan->queue_mx.listen.at[0],
+		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
+}
 static void unsupervised(struct world *w)
 {
-	w->facts->supervised = false;
+	w->facts->supervisor = (struct supervisor){ 0 };
 }
 static void unsupervised_public(struct world *w)
 {
-	w->facts->supervised = false;
-	snprintf(w->plan->queue_mx.listen.at[0],
-		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
+	unsupervised(w);
+	in_public(w);
+}
+static void other_supervisor(struct world *w)
+{
+	w->facts->supervisor = (struct supervisor){
+		.kind = SUPERVISOR_OTHER,
+		.why = "it is not systemd",
+	};
+}
+static void other_supervisor_public(struct world *w)
+{
+	other_supervisor(w);
+	in_public(w);
+}
+static void unit_unknown(struct world *w)
+{
+	snprintf(w->facts->supervisor.why, 40, "it was changed");
+	in_public(w);
+}
+static void unit_not_enabled(struct world *w)
+{
+	w->facts->supervisor.enabled[0] = '\0';
+}
+static void unit_not_enabled_public(struct world *w)
+{
+	unit_not_enabled(w);
+	in_public(w);
+}
+static void unit_restarts_at_times(struct world *w)
+{
+	snprintf(w->facts->supervisor.restart, 40, "on-abnormal");
+	in_public(w);
+}
+static void unit_sets_no_restart(struct world *w)
+{
+	w->facts->supervisor.restart[0] = '\0';
 }
 
 static void unsurveyed(struct world *w)
@@ -773,12 +822,28 @@ static void cert_file_is_gone(struct world *w)
 /* 24,000 a day of 100 kB over 72 h are 7.2 GB and 72,000 files. */
 static void space_twice(struct world *w)
 {
-	w->facts->space.free_bytes = 14400000000;
+	w->facts->space.free_bytes = 14400000000 + RESERVE;
 }
 
 static void space_once(struct world *w)
 {
-	w->facts->space.free_bytes = 7200000000;
+	w->facts->space.free_bytes = 7200000000 + RESERVE;
+}
+
+/* Four times the mail of 72 h, and only half of it is above the reserve. */
+static void below_the_reserve(struct world *w)
+{
+	w->plan->messages_per_day /= 14.4;
+	w->facts->space.free_bytes = 2000000000;
+	w->facts->space.total_bytes = 20000000000;
+}
+
+/* Each would have six times its room. */
+static void plans_beside_it(struct world *w)
+{
+	w->facts->space.free_bytes = 45000000000;
+	w->facts->others_per_hour = 5 * 1000;
+	w->facts->others_bytes_per_hour = 5 * 1000.0 * 100000;
 }
 
 static void few_inodes(struct world *w)
@@ -862,13 +927,6 @@ static void no_minimum(struct world *w)
 		w->authority[i].has_serial = false;
 }
 
-static void in_public(struct world *w)
-{
-	w->plan->rehearsal = false;
-	snprintf(w->plan->queue_mx.listen.at[0],
-		 strlen(w->plan->queue_mx.listen.at[0]) + 1, "[::]:25");
-}
-
 /* Messages of our own; their plan is canary_text. */
 
 static void canary_unsent(struct world *w)
@@ -877,31 +935,51 @@ static void canary_unsent(struct world *w)
 	w->facts->canaries = &canaries;
 }
 
-/* Each of the plan's got one so long ago, and this was said to it. */
+/* Each of the plan's got one so long ago, and that came of it. */
+static void canary_came_to(struct world *w, int64_t ago_ms,
+			   const struct canary_answer *answer)
+{
+	if (!w->facts->canaries)
+		canary_unsent(w);
+	for (size_t i = 0; i < canaries.count; i++) {
+		struct id id = id_new(NOW_MS - ago_ms);
+		struct canary *canary = &canaries.at[i];
+		struct json *sent = canary_sent_json(canary, &id, "anna");
+		struct json *reply;
+
+		canaries_take(&canaries, "canary", sent, NOW_MS - ago_ms);
+		reply = canary_reply_json(canary, answer);
+		canaries_take(&canaries, "canary-reply", reply,
+			      NOW_MS - ago_ms);
+		json_free(sent);
+		json_free(reply);
+	}
+}
+
 static void canary_said(struct world *w, int64_t ago_ms, enum smtp_stage stage,
 			int code, const char *enhanced, const char *text)
 {
 	struct smtp_reply reply;
 
-	if (!w->facts->canaries)
-		canary_unsent(w);
 	good_reply(&reply, code, enhanced, text);
-	for (size_t i = 0; i < canaries.count; i++) {
-		struct id id = id_new(NOW_MS - ago_ms);
-		struct canary *canary = &canaries.at[i];
-		struct json *sent = canary_sent_json(canary, &id, "anna");
-		struct json *answer;
-
-		canaries_take(&canaries, "canary", sent, NOW_MS - ago_ms);
-		answer = canary_reply_json(canary, stage, &reply,
-					   "192.0.2.3:25", "TLSv1.3");
-		canaries_take(&canaries, "canary-reply", answer,
-			      NOW_MS - ago_ms);
-		json_free(sent);
-		json_free(answer);
-	}
+	canary_came_to(w, ago_ms,
+		       &(struct canary_answer){ .stage = stage,
+						.reply = &reply,
+						.peer = "192.0.2.3:25",
+						.tls = "TLSv1.3" });
 }
 
+static void canary_without_tls(struct world *w)
+{
+	const struct smtp_reply none = { .text = "its certificate is refused" };
+
+	canary_came_to(w, 1000,
+		       &(struct canary_answer){ .stage = SMTP_STAGE_STARTTLS,
+						.reply = &none,
+						.lacks_tls = true,
+						.peer = "192.0.2.3:25",
+						.tls = "" });
+}
 static void canary_under_way(struct world *w)
 {
 	canary_said(w, HOUR_MS, SMTP_STAGE_DOT, 250, "2.0.0", "queued");
@@ -941,12 +1019,6 @@ static void canary_deferred_for_long(struct world *w)
 {
 	canary_said(w, HOUR_MS / 4, SMTP_STAGE_DOT, 451, "4.7.1", "later");
 	canary_deferred(w);
-}
-static void canary_in_clear(struct world *w)
-{
-	canary_said(w, 1000, SMTP_STAGE_STARTTLS, 0, "",
-		    "the host does not offer STARTTLS, which the plan "
-		    "requires");
 }
 static void canary_in_public(struct world *w)
 {
@@ -2134,6 +2206,10 @@ static const struct {
 	{ "queue-capacity", PARK, S, space_twice, VERDICT_WARN, "144 hours" },
 	{ "queue-capacity", PARK, S, space_once, VERDICT_FAIL, "72 hours" },
 	{ "queue-capacity", PARK, S, few_inodes, VERDICT_FAIL, "inodes" },
+	{ "queue-capacity", PARK, S, below_the_reserve, VERDICT_WARN,
+	  "144 hours" },
+	{ "queue-capacity", PARK, S, plans_beside_it, VERDICT_FAIL,
+	  "6000 messages an hour, of all plans" },
 	{ "queue-capacity", PARK, S, measured_more, VERDICT_FAIL, NULL },
 	{ "queue-capacity", PARK, S, unexpected, VERDICT_UNKNOWN,
 	  "messages_per_day" },
@@ -2172,7 +2248,22 @@ static const struct {
 	{ "stragglers-end", PLAIN, C, arrived_yesterday, VERDICT_FAIL, NULL },
 	{ "stragglers-end", PARK, C, ledger_unknown, VERDICT_UNKNOWN, NULL },
 
-	{ "daemon-supervised", PARK, S, nothing, VERDICT_PASS, NULL },
+	{ "daemon-supervised", PARK, S, nothing, VERDICT_PASS,
+	  "tideoverd.service is enabled" },
+	{ "daemon-supervised", PARK, S, other_supervisor_public,
+	  VERDICT_UNKNOWN, "not known" },
+	{ "daemon-supervised", PARK, S, other_supervisor, VERDICT_WARN,
+	  "in a rehearsal" },
+	{ "daemon-supervised", PARK, S, unit_unknown, VERDICT_UNKNOWN,
+	  "daemon-reload" },
+	{ "daemon-supervised", PARK, S, unit_not_enabled, VERDICT_WARN,
+	  "loopback" },
+	{ "daemon-supervised", PARK, S, unit_not_enabled_public, VERDICT_FAIL,
+	  "systemctl enable tideoverd.service" },
+	{ "daemon-supervised", PARK, S, unit_restarts_at_times, VERDICT_FAIL,
+	  "Restart=on-abnormal" },
+	{ "daemon-supervised", PARK, S, unit_sets_no_restart, VERDICT_WARN,
+	  "Restart=no" },
 	{ "daemon-supervised", PARK, S, unsupervised, VERDICT_WARN,
 	  "loopback" },
 	{ "daemon-supervised", PARK, S, unsupervised_public, VERDICT_FAIL,
@@ -2389,14 +2480,16 @@ static const struct {
 	  "directory-based edge blocking" },
 	{ "canary-domain", CANARY, F, canary_accepted_then_refused,
 	  VERDICT_FAIL, "tideover finish sends it again" },
+	{ "canary-domain", CANARY, F, canary_without_tls, VERDICT_FAIL,
+	  "its TLS is not what is demanded of it" },
+	{ "canary-domain", CANARY, F, canary_without_tls, VERDICT_FAIL,
+	  "its certificate is refused: repair its TLS" },
 	{ "canary-domain", CANARY, F, canary_deferred, VERDICT_UNKNOWN,
 	  "451 4.7.1" },
 	{ "canary-domain", CANARY, F, canary_deferred_for_long, VERDICT_FAIL,
 	  "none was accepted in 15m" },
 	{ "canary-domain", CANARY, F, canary_accepted_then_deferred,
 	  VERDICT_WARN, NULL },
-	{ "canary-domain", CANARY, F, canary_in_clear, VERDICT_UNKNOWN,
-	  "does not offer STARTTLS" },
 	{ "canary-domain", CANARY, F, canary_in_public, VERDICT_UNKNOWN,
 	  "acme.example.net: no canary goes to a mailbox of it" },
 

@@ -83,6 +83,16 @@ static const struct {
 	{ &overlap, OLD_TEXT, IS_NEW, IS_OLD, VIEW_OLD, true },
 	{ &single, OLD_TEXT, IS_NEW, IS_OLD, VIEW_OLD, true },
 	{ &single, "", 0, 0, VIEW_OTHER, false },
+	/* As it is to be: the primary whole, and the queue behind it. */
+	{ &single, OLD_TEXT ", 30 hold.example.net", IS_OLD, 0, VIEW_STANDBY,
+	  true },
+	{ &single, OLD_TEXT ", 20 hold.example.net", 0, 0, VIEW_MIXED, true },
+	{ &single, "5 hold.example.net, " OLD_TEXT, 0, 0, VIEW_MIXED, true },
+	{ &single, "10 mx1.old.example, 30 hold.example.net", 0, 0, VIEW_MIXED,
+	  true },
+	{ &single, OLD_TEXT ", 30 mx.else.example", 0, 0, VIEW_OTHER, true },
+	{ &single, "20 hold.example.net", 0, IS_PARKED, VIEW_PARKED, false },
+	{ &move, OLD_TEXT ", 30 hold.example.net", 0, 0, VIEW_MIXED, true },
 };
 
 static void a_set_is_what_its_hosts_are(void **state)

@@ -38,6 +38,12 @@ static const struct {
 	  TENANT_GRAPH, 1 },
 	{ "{\"domains\":[{\"domainName\":\"a.example\",\"verified\":true}]}",
 	  TENANT_GOOGLE, 1 },
+	{ "{\"kind\":\"admin#directory#users\",\"users\":[{\"id\":\"1\","
+	  "\"primaryEmail\":\"a@b.example\",\"aliases\":[\"c@b.example\"]},"
+	  "{\"id\":\"2\",\"primaryEmail\":\"d@b.example\"}]}",
+	  TENANT_GOOGLE_USER, 2 },
+	{ "{\"groups\":[{\"id\":\"1\",\"email\":\"a@b.example\"}]}",
+	  TENANT_GOOGLE_GROUP, 1 },
 	{ "{\"inbound_gateway\":{\"gateway_ips\":[],\"reject_other\":false,"
 	  "\"auto_detect_external_ip\":true,\"require_tls\":true}}",
 	  TENANT_GATEWAY, 1 },
@@ -210,10 +216,49 @@ static void times_are_read_as_either_powershell_prints_them(void **state)
 	}
 }
 
+#define DN(units) \
+	"{\"DistinguishedName\":\"CN=q,CN=Transport Settings," units "\"}"
+
+static const struct {
+	const char *object, *of; /* NULL: it does not say */
+} distinguished[] = {
+	{ DN("CN=Configuration,CN=acmenew.onmicrosoft.com,"
+	     "CN=ConfigurationUnits,DC=EURPR01A001,DC=PROD"),
+	  "acmenew.onmicrosoft.com" },
+	{ DN("cn=Acme.OnMicrosoft.com,cn=configurationunits,dc=a"),
+	  "acme.onmicrosoft.com" },
+	/* What a connector is called, its own comma has a backslash. */
+	{ DN("CN=a.example\\\\,CN=ConfigurationUnits\\\\,b,CN=Configuration,"
+	     "CN=b.example,CN=ConfigurationUnits,DC=a"),
+	  "b.example" },
+	{ DN("CN=Configuration,DC=corp,DC=example"), NULL },
+	{ DN("OU=acme.example,CN=ConfigurationUnits,DC=a"), NULL },
+	{ DN("CN=a b,CN=ConfigurationUnits,DC=a"), NULL },
+	{ "{\"DistinguishedName\":\",CN=ConfigurationUnits,\"}", NULL },
+	{ "{\"DistinguishedName\":null}", NULL },
+	{ "{}", NULL },
+};
+
+static void an_object_says_of_which_tenant_it_is(void **state)
+{
+	for (size_t i = 0; i < COUNT(distinguished); i++) {
+		struct json *object =
+			json_parse(slice(distinguished[i].object), NULL);
+		char name[DNS_NAME];
+		bool says = tenant_named(object, name);
+
+		if (says != !!distinguished[i].of ||
+		    (says && strcmp(name, distinguished[i].of) != 0))
+			fail_msg("case %zu: %s", i, says ? name : "nothing");
+		json_free(object);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_export_is_known_by_its_members),
+		cmocka_unit_test(an_object_says_of_which_tenant_it_is),
 		cmocka_unit_test(what_is_no_export_is_refused_whole),
 		cmocka_unit_test(files_of_a_kind_add_up_and_the_oldest_counts),
 		cmocka_unit_test(a_file_that_is_not_there_is_told),

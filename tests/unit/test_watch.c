@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "cutover/watch.h"
+#include "tests/unit/zone.h"
 #include <stdio.h>
 
 #define NOW_MS 1780000000000
@@ -26,6 +27,14 @@ static const char plain_text[] =
 	"\"primary\":{\"provider\":\"custom\",\"mx\":[\"mx.example\"]},"
 	"\"queue_mx\":{\"host\":\"hold.example\"}}";
 
+static const struct supervisor good_unit = {
+	.kind = SUPERVISOR_SYSTEMD,
+	.unit = "tideoverd.service",
+	.restart = "always",
+	.enabled = "/etc/systemd/system/multi-user.target.wants/"
+		   "tideoverd.service",
+};
+
 struct world {
 	struct plan *plan;
 	struct facts *facts;
@@ -44,7 +53,8 @@ static void world_make(struct world *w, const char *text, enum phase phase)
 	w->facts->phase = phase;
 	w->facts->now.wall_ms = NOW_MS;
 	w->facts->ledger_known = w->facts->ledger_balances = true;
-	w->facts->journal_intact = w->facts->supervised = true;
+	w->facts->journal_intact = true;
+	w->facts->supervisor = good_unit;
 	w->facts->space_known = true;
 	w->facts->space = (struct file_space){ .free_bytes = 1000000000000,
 					       .total_bytes = 1000000000000 };
@@ -109,11 +119,11 @@ static void what_holds_from_the_start_alerts_at_once(void **state)
 	struct world w;
 
 	world_make(&w, park_text, PHASE_HOLDING);
-	w.facts->supervised = false;
+	w.facts->supervisor.kind = SUPERVISOR_NONE;
 	assert_string_equal(look(&w), "daemon-supervised >fail!|");
 	assert_true(row(&w, "daemon-supervised")->alert);
 	assert_string_equal(look(&w), "");
-	w.facts->supervised = true;
+	w.facts->supervisor = good_unit;
 	assert_string_equal(look(&w), "daemon-supervised fail>pass|");
 	assert_false(row(&w, "daemon-supervised")->alert);
 	assert_int_equal(row(&w, "daemon-supervised")->since_ms,
@@ -155,6 +165,42 @@ static void what_was_good_and_cannot_be_asked_alerts(void **state)
 	world_release(&w);
 }
 
+/* What somebody saw of the queue from outside; NULL: nobody looked lately. */
+static void seen_outside(struct world *w, const char *greeting)
+{
+	char *text = mem_printf(
+		"{\"queue_seen\":[{\"from\":\"198.51.100.7\","
+		"\"to\":\"192.0.2.9\",\"at\":\"2026-05-28T20:00:00Z\","
+		"\"greeting\":\"%s\",\"recipients\":"
+		"[\"a@acme.example 250 2.1.5 Ok\"]}]}",
+		greeting ? greeting : "");
+
+	tenant_release(&w->facts->tenant);
+	if (greeting &&
+	    tenant_read(&w->facts->tenant, slice(text), NOW_MS, NULL) < 0)
+		fail();
+	free(text);
+}
+
+static void what_a_file_shows_alerts_and_its_age_does_not(void **state)
+{
+	struct world w;
+
+	world_make(&w, park_text, PHASE_HOLDING);
+	w.facts->records = records_new();
+	zone_lines(w.facts->records, "hold.example A 192.0.2.9\n");
+	seen_outside(&w, NULL);
+	look(&w);
+	assert_int_equal(row(&w, "queue-reachable")->verdict, VERDICT_UNKNOWN);
+	seen_outside(&w, "220 hold.example ESMTP");
+	assert_non_null(strstr(look(&w), "queue-reachable unknown>pass|"));
+	seen_outside(&w, NULL);
+	assert_non_null(strstr(look(&w), "queue-reachable pass>unknown|"));
+	seen_outside(&w, "timeout");
+	assert_non_null(strstr(look(&w), "queue-reachable unknown>fail!|"));
+	world_release(&w);
+}
+
 static void a_phase_begins_anew(void **state)
 {
 	struct world w;
@@ -183,9 +229,8 @@ static void rows_are_watched_where_they_mean_something(void **state)
 		{ "ramp", false, true, false, false },
 		{ "stragglers-end", false, true, false, false },
 		{ "standby-health", true, false, true, false },
-		/* For a person to look at. */
-		{ "straggler-rate", false, false, false, false },
-		{ "queue-reachable", false, false, false, false },
+		{ "straggler-rate", true, false, false, false },
+		{ "queue-reachable", true, true, true, false },
 		/* Not of the watched rows. */
 		{ "held-empty", false, false, false, false },
 	};
@@ -233,7 +278,7 @@ static void a_restart_knows_what_had_arrived(void **state)
 		turn("parked", "fail", "pass", false),
 		turn("no-such-check", "fail", "pass", false),
 		turn("dns-authority", "pass", "sideways", true),
-		turn("straggler-rate", "pass", "fail", true),
+		turn("held-empty", "pass", "fail", true),
 	};
 
 	world_make(&w, park_text, PHASE_HOLDING);
@@ -268,6 +313,7 @@ int main(void)
 		cmocka_unit_test(what_holds_from_the_start_alerts_at_once),
 		cmocka_unit_test(what_arrives_alerts_once_it_was_good),
 		cmocka_unit_test(what_was_good_and_cannot_be_asked_alerts),
+		cmocka_unit_test(what_a_file_shows_alerts_and_its_age_does_not),
 		cmocka_unit_test(a_phase_begins_anew),
 		cmocka_unit_test(rows_are_watched_where_they_mean_something),
 		cmocka_unit_test(a_restart_knows_what_had_arrived),

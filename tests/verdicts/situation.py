@@ -86,8 +86,8 @@ def read_situations():
 
 
 def read_rows():
-    """rows.table: check -> (verdicts that situations must show, {verdict: why
-    it is excepted})."""
+    """rows.table: check -> (verdicts that situations must show, {verdict:
+    (what a situation shows in its place, why)})."""
     rows = {}
     with open(f"{HERE}/rows.table", encoding="ascii") as file:
         for line in file:
@@ -95,11 +95,11 @@ def read_rows():
             if not words:
                 continue
             check, *verdicts = words.split()
-            wanted = {v for v in verdicts if not v.startswith("(")}
-            excepted = {v.strip("()"): why for v in verdicts
-                        if v.startswith("(")}
-            if excepted and not why or why and not excepted:
-                raise ValueError(f"rows.table: {check}: an exception has a "
-                                 "reason, and a reason an exception")
-            rows[check] = (wanted, excepted)
+            instead = dict(v.split("=") for v in verdicts if "=" in v)
+            if bool(instead) != bool(why) or \
+                    not set(instead.values()) <= set(VERDICTS):
+                raise ValueError(f"rows.table: {check}: another verdict in "
+                                 "its place has a reason, and a reason one")
+            rows[check] = ({v for v in verdicts if "=" not in v},
+                           {v: (other, why) for v, other in instead.items()})
     return rows

@@ -41,6 +41,8 @@ POLICY_IP = "192.0.2.80"
 SYSTEMS = {"old": ("aspmx.l.google.com", 2510),
            "new": ("acmenew.mail.protection.outlook.com", 2511)}
 NOWHERE = "198.51.100.66"
+# Where systemd looks for units first.
+UNITS = "/etc/systemd/system"
 HOUR = 3600
 
 
@@ -85,6 +87,43 @@ class Authority:
             key, "-out", cert)
         os.chmod(key, 0o600)
         return key, cert
+
+
+class Unit:
+    """tideoverd's as systemd would have it: the one of our packaging, in the
+    place of this machine's units, and the cgroup of it."""
+
+    def __init__(self, folder):
+        self.folder, self.cgroup = f"{folder}/units", f"{folder}/cgroup"
+        os.makedirs(self.folder)
+        os.makedirs(UNITS, exist_ok=True)
+        run("mount", "--bind", self.folder, UNITS)
+        with open(self.cgroup, "w", encoding="ascii") as out:
+            out.write("0::/system.slice/tideoverd.service\n")
+        self.healthy()
+
+    def healthy(self):
+        shutil.rmtree(f"{UNITS}/tideoverd.service.d", ignore_errors=True)
+        os.makedirs(f"{UNITS}/multi-user.target.wants", exist_ok=True)
+        shutil.copy(f"{ROOT}/packaging/tideoverd.service", UNITS)
+        self.enable()
+
+    def link(self):
+        return f"{UNITS}/multi-user.target.wants/tideoverd.service"
+
+    def enable(self):
+        if not os.path.lexists(self.link()):
+            os.symlink(f"{UNITS}/tideoverd.service", self.link())
+
+    def disable(self):
+        os.unlink(self.link())
+
+    def edit(self, line):
+        """As "systemctl edit" does."""
+        os.makedirs(f"{UNITS}/tideoverd.service.d", exist_ok=True)
+        with open(f"{UNITS}/tideoverd.service.d/override.conf", "w",
+                  encoding="ascii") as out:
+            out.write(f"[Service]\n{line}\n")
 
 
 class Zone:
@@ -445,6 +484,7 @@ class World:
         self.resolvers = {name: Resolver(folder, name, ds)
                           for name in RESOLVERS}
         self.policy = Policy(self.ca)
+        self.unit = Unit(folder)
         self.systems = {name: System(folder, name) for name in SYSTEMS}
         for system in self.systems.values():
             system.start()
@@ -473,6 +513,7 @@ class World:
         self.recipients = list(self.usual["recipients"])
         self.recipients_at = self.evidence_at = 0
         self.supervised = True
+        self.unit.healthy()
         self.room = self.relay = None
         self.write_skew()
         for name, resolver in self.resolvers.items():
@@ -622,14 +663,29 @@ class World:
         at = self.now() - self.recipients_at
         os.utime(path, (at, at))
         if self.room:
-            space = os.statvfs(self.here)
-            # As the mail of 72 h; its messages are few, so bytes decide.
-            self.plan["expected"] = {
-                "messages_per_day": 1000, "mean_bytes": max(
-                    1, int(space.f_bavail * space.f_frsize / self.room /
-                           3000))}
+            self.plan["expected"] = self.expected(self.room)
         with open(self.path, "w", encoding="ascii") as out:
             json.dump(self.plan, out, indent=1)
+
+    def expected(self, room):
+        """So much that the disk has its mail of 72 h `room` times; messages
+        are few, so bytes decide."""
+        space = os.statvfs(self.here)
+        return {"messages_per_day": 1000, "mean_bytes": max(
+            1, int(space.f_bavail * space.f_frsize / room / 3000))}
+
+    def write_other(self, room):
+        """Another plan for the same node; its path."""
+        plan = copy.deepcopy(self.plan)
+        plan.pop("evidence", None)
+        plan |= {"name": "other", "domains": [{"name": "other.example"}],
+                 "recipients": {"policy": "any"},
+                 "probe": {"recipients": ["anna@other.example"]},
+                 "expected": self.expected(room)}
+        path = f"{self.here}/other.json"
+        with open(path, "w", encoding="ascii") as out:
+            json.dump(plan, out, indent=1)
+        return path
 
     def with_times(self, text):
         """ "AGO 30h" and "AGO 5m" become times."""
@@ -663,7 +719,7 @@ class World:
 
     def start_daemon(self):
         self.daemon = Daemon(self.here, self.env("ours"), self.state,
-                             self.supervised)
+                             self.unit.cgroup if self.supervised else None)
         wait_for("tideoverd answers",
                  lambda: self.daemon.process.poll() is not None or
                  self.status(), 20)
@@ -678,10 +734,12 @@ class World:
 class Daemon:
     """tideoverd with an environment of its own."""
 
-    def __init__(self, folder, env, state, supervised):
+    def __init__(self, folder, env, state, cgroup):
         self.log = open(f"{folder}/tideoverd.log", "ab")
-        # A service is told that it is one by its own number.
-        own = "SYSTEMD_EXEC_PID=$$ " if supervised else ""
+        # A service is told that it is one by its own number, and is in a
+        # cgroup of its own.
+        own = f"mount --bind {cgroup} /proc/$$/cgroup && " \
+            "SYSTEMD_EXEC_PID=$$ " if cgroup else ""
         self.process = subprocess.Popen(
             ["sh", "-c", f'{own}exec "$@"', "sh", f"{BUILD}/tideoverd",
              "--state", state], stdout=self.log, stderr=self.log,
