@@ -35,6 +35,7 @@ struct courier_spec {
 struct courier_parcel {
 	const char *reverse_path; /* "" for <> */
 	const char *forward_path;
+	const char *domain; /* of the plan: whose demands count, with a trust */
 	bool eightbit, utf8;
 	uint64_t bytes;
 	const char *text; /* the message, or NULL: it lies in the spool */
@@ -58,7 +59,7 @@ void courier_carry(struct courier *courier, const struct courier_parcel *parcel,
 		   courier_done_fn *done, void *ctx);
 /* The last parcel failed before a session was up: the host is not there. */
 bool courier_is_unreachable(const struct courier *courier);
-/* Of the last session, as tls_terms_describe() has it; "" in clear text. */
+/* Of the last parcel, as tls_terms_describe() has it; "" in clear text. */
 const char *courier_tls(const struct courier *courier);
 /* The address that was connected to last; "" if none was. */
 const char *courier_peer(const struct courier *courier);

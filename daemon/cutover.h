@@ -59,6 +59,8 @@ struct cutover_domain {
 	int64_t valve_since_ms;
 	char *breaker; /* why it closed, or NULL */
 	char *unknown; /* what a standby's target says of the domain, or NULL */
+	char *untrusted; /* what it cannot prove to the domain, or NULL */
+	int64_t untrusted_until_ms; /* mono: then it is tried again */
 	/* The ramp of this release. */
 	size_t ramp_stage; /* stages begun */
 	size_t ramp_size;  /* mailboxes of this stage */

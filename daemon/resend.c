@@ -256,6 +256,7 @@ static void send_next(void *ctx)
 	parcel = (struct courier_parcel){
 		.reverse_path = copy->reverse_path,
 		.forward_path = copy->forward_path,
+		.domain = copy->domain,
 		.eightbit = copy->eightbit,
 		.utf8 = copy->utf8,
 		.bytes = copy->bytes,
