@@ -8,6 +8,7 @@ import mailbox
 import os
 import pty
 import shutil
+import socket
 import socketserver
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from peers import wait_for
 
 GONE = b"550 5.1.1 no such user here"
 SLOW = b"451 4.3.2 come back later"
+MANY = 2100  # envelopes: the index gives a thousand at a time
 
 
 class Told:
@@ -37,6 +39,8 @@ class Told:
         system = self
 
         class Session(socketserver.StreamRequestHandler):
+            disable_nagle_algorithm = True
+
             def handle(self):
                 system.serve(self.rfile, self.wfile)
 
@@ -380,6 +384,26 @@ def resending(tap, world, began):
     tap.ok(said["sent"] == 0, "nothing was delivered after --since")
 
 
+def resending_pages(tap, world):
+    """More than a page of the index, in order and none twice."""
+    client = Client(world.port, False)
+    client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for number in range(MANY):
+        client.send(["many"], message(str(number)))
+    client.close()
+    wait_for("all are delivered", lambda: ledger(world)["waiting"] == 0, 60)
+    some = ("--since", "2026-01-01T00:00:00Z", "--to", "new",
+            "--recipient", f"many@{DOMAIN}")
+    keys = ("sent", "refused", "gone", "left", "error")
+    said = world.must(0, "queue", "resend", "acme", *some, "--dry-run")
+    tap.ok([said[key] for key in keys] == [0, 0, 0, MANY, None] and
+           not world.new.subjects("many"), f"a dry run counts all: {said}")
+    said = world.must(0, "queue", "resend", "acme", *some)
+    tap.ok([said[key] for key in keys] == [MANY, 0, 0, 0, None] and
+           world.new.subjects("many") == [str(n) for n in range(MANY)],
+           f"the same are sent, in order, none twice: {said}")
+
+
 def restarting(tap, world, relay):
     """kill -9 while a relay has the notification and did not answer yet."""
     before = ledger(world)
@@ -554,6 +578,7 @@ def main():
         exporting(tap, world)
         bouncing(tap, world, relay)
         resending(tap, world, began)
+        resending_pages(tap, world)
         restarting(tap, world, relay)
         rolling_back(tap, world)
     finally:
@@ -562,4 +587,5 @@ def main():
     tap.end()
 
 
-main()
+if __name__ == "__main__":
+    main()
