@@ -45,6 +45,7 @@ struct daemon {
 	/* Control requests that came before it was ready. */
 	struct http_request **asked;
 	size_t asked_count;
+	bool told; /* it ends, and whoever waits knows */
 	struct notify *notify;
 	bool supervised;	/* somebody restarts us (systemd) */
 	const char *sandbox;	/* what holds, in words; borrowed */
