@@ -328,6 +328,17 @@ void output_idle(const struct plan *plan)
 		fprintf(stderr, "tideover: warning: %s\n", plan->idle[i]);
 }
 
+bool output_confirm(const char *question)
+{
+	char line[16] = "";
+
+	if (!isatty(STDIN_FILENO))
+		return true;
+	fprintf(stderr, "%s [y/N] ", question);
+	return fgets(line, sizeof(line), stdin) &&
+	       (line[0] == 'y' || line[0] == 'Y');
+}
+
 const char *output_by(const struct command_call *call)
 {
 	const struct passwd *user;
