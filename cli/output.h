@@ -61,5 +61,8 @@ const char *output_by(const struct command_call *call);
 /* A status document; NULL with the error told and *status set. */
 struct json *output_status(const struct command_call *call, const char *plan,
 			   int *status);
+/* The same with its replies counted now, which may take a while. */
+struct json *output_status_counted(const struct command_call *call,
+				   const char *plan, int *status);
 
 #endif
