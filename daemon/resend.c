@@ -196,8 +196,9 @@ static void carried(void *ctx, enum smtp_stage stage,
 		resend->refused++;
 	if (courier_is_unreachable(resend->courier))
 		snprintf(resend->error, sizeof(resend->error),
-			 "%s is not there: %d %.200s",
-			 resend->target->target.name, reply->code, reply->text);
+			 "no session with %s: %.0d%s%.400s",
+			 resend->target->target.name, reply->code,
+			 reply->code ? " " : "", reply->text);
 	if (!tell(resend, copy, smtp_stage_name(stage), reply, sent) ||
 	    resend->error[0])
 		end(resend);

@@ -750,6 +750,38 @@ def kept_out_case(tap, world):
            "demands it")
 
 
+def resending_case(tap, world):
+    """Kept copies go on the terms of their own domain as well."""
+    target = world.target
+    some = ("queue", "resend", "acme", "--since", "2026-01-01T00:00:00Z",
+            "--to", "old")
+    kept = {name: state[1] for name, state in world.states().items()}
+    target.pair = world.self_signed
+    wait_for("earlier sessions have ended", lambda: not target.live)
+    mails = len(target.mails)
+    said = world.must(0, *some, "--domain", SHOP)
+    tap.ok(said["sent"] == kept[SHOP] == len(target.mails) - mails,
+           f"the copies of a domain that demands nothing: {said}")
+    status, said = world.tideover(*some)
+    tap.ok(status == 1 and said["sent"] == 0 and
+           f"MTA-STS of {DOMAIN}" in said["error"],
+           f"of the one that does: {said['error']}")
+    target.pair = world.authority.sign(HOST)
+    mails = len(target.mails)
+    said = world.must(0, *some)
+    done = subprocess.run(
+        [f"{ROOT}/build/{VARIANT}/tideover", "journal", "--json", "--state",
+         world.state, "show", "acme"], capture_output=True, text=True,
+        check=True, timeout=60)
+    rows = [json.loads(line)["data"] for line in done.stdout.splitlines()
+            if '"resend-attempt"' in line][-said["sent"]:]
+    sessions = {mail["session"] for mail in target.mails[mails:]}
+    tap.ok(said["sent"] == sum(kept.values()) and len(sessions) == 1 and all(
+        (f"demanded by MTA-STS of {DOMAIN}" in row["tls"]) ==
+        row["forward_path"].endswith(DOMAIN) for row in rows),
+        "repaired, all go in one session, each with its own evidence")
+
+
 def postfix_case(tap):
     """A real server that asks for the client's certificate."""
     world = Dane("dane", peers.free_port())
@@ -800,6 +832,7 @@ def sts(tap):
             world.authority.sign(f"mta-sts.{DOMAIN}")))
         shared_cases(tap, world, server)
         kept_out_case(tap, world)
+        resending_case(tap, world)
     finally:
         end(tap, world)
 
