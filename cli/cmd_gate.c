@@ -3,6 +3,7 @@
 #include "cli/follow.h"
 #include <stdlib.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* POST to the plan; NULL with the error told and *status set. */
 static struct json *post(struct command_call *call, const char *plan,
@@ -23,9 +24,10 @@ static struct json *post(struct command_call *call, const char *plan,
 	return answer;
 }
 
-static const char *argument(const struct command_call *call)
+/* The plan may be left out before the `rest`. */
+static const char *argument(const struct command_call *call, size_t rest)
 {
-	return call->count ? call->arguments[0] : NULL;
+	return call->count > rest ? call->arguments[0] : NULL;
 }
 
 static int is_shut(struct command_call *call, const struct json *answer)
@@ -96,14 +98,33 @@ static void tell_delivered(struct command_call *call, const char *plan,
 	free(path);
 }
 
-static int release(struct command_call *call, const char *verb)
+/* A way back that is under way already is only followed. */
+static bool is_sure(struct command_call *call, const char *plan, int *status)
+{
+	struct json *now = output_status(call, plan, status);
+	const char *phase = json_get_text(now, "phase");
+	bool is_back = phase && (strcmp(phase, "returning") == 0 ||
+				 strcmp(phase, "returned") == 0);
+	char *question = mem_printf(
+		"roll %s back: its mail goes to the old system again?", plan);
+	bool sure = now && (is_back || output_confirm(question));
+
+	if (now && !sure)
+		*status =
+			output_error(call, EXIT_FAILED, "nothing was changed");
+	free(question);
+	json_free(now);
+	return sure;
+}
+
+static int release(struct command_call *call, const char *verb, bool asks)
 {
 	struct json *body = json_object(), *answer = NULL;
 	int status = EXIT_FAILED;
-	char *plan = output_plan_name(call, argument(call), &status);
+	char *plan = output_plan_name(call, argument(call, 0), &status);
 
 	json_put_bool(body, "now", call->value[OPT_NOW] != NULL);
-	if (plan)
+	if (plan && (!asks || is_sure(call, plan, &status)))
 		answer = post(call, plan, verb, body, &status);
 	else
 		json_free(body);
@@ -122,12 +143,12 @@ static int release(struct command_call *call, const char *verb)
 
 int cmd_finish(struct command_call *call)
 {
-	return release(call, "finish");
+	return release(call, "finish", false);
 }
 
 int cmd_rollback(struct command_call *call)
 {
-	return release(call, "rollback");
+	return release(call, "rollback", isatty(STDIN_FILENO));
 }
 
 static void show_evidence(const struct json *gate)
@@ -144,7 +165,7 @@ int cmd_check(struct command_call *call)
 {
 	struct json *body = json_object(), *gate = NULL;
 	int status = EXIT_FAILED;
-	char *plan = output_plan_name(call, argument(call), &status);
+	char *plan = output_plan_name(call, argument(call, 0), &status);
 
 	if (call->value[OPT_GATE])
 		json_put_text(body, "gate", call->value[OPT_GATE]);
@@ -177,11 +198,11 @@ int cmd_waive(struct command_call *call)
 	if (!call->value[OPT_GATE] || !call->value[OPT_REASON])
 		return output_error(call, EXIT_USAGE,
 				    "waive needs --gate and --reason");
-	plan = output_plan_name(call, argument(call), &status);
+	plan = output_plan_name(call, argument(call, 1), &status);
 	if (!plan)
 		return status;
 	body = json_object();
-	json_put_text(body, "check", call->arguments[1]);
+	json_put_text(body, "check", call->arguments[call->count - 1]);
 	json_put_text(body, "gate", call->value[OPT_GATE]);
 	json_put_text(body, "reason", call->value[OPT_REASON]);
 	json_put_bool(body, "attest", call->value[OPT_ATTEST] != NULL);
@@ -201,7 +222,7 @@ static int valves(struct command_call *call, const char *verb, const char *said)
 	struct json *body = json_object(), *answer = NULL;
 	const char *domain = call->value[OPT_DOMAIN];
 	int status = EXIT_FAILED;
-	char *plan = output_plan_name(call, argument(call), &status);
+	char *plan = output_plan_name(call, argument(call, 0), &status);
 
 	if (call->value[OPT_REASON])
 		json_put_text(body, "reason", call->value[OPT_REASON]);

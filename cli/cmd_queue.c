@@ -1,4 +1,5 @@
 #include "base/encode.h"
+#include "base/id.h"
 #include "cli/output.h"
 #include "cli/queue_export.h"
 #include <stdio.h>
@@ -17,16 +18,33 @@ static const struct {
 	{ OPT_SINCE, "since" },	     { OPT_DELIVERED_TO, "delivered_to" },
 };
 
-enum {
-	FIRST_ID = 2 /* behind the verb and the plan */
-};
+/* A plan that looks like an ID is named by its file. */
+static bool is_id(const char *argument)
+{
+	struct slice rest = slice(argument);
+	struct id id;
+
+	return id_parse(slice_split(&rest, ':'), &id);
+}
+
+/* Behind the verb and the plan, which may be left out. */
+static size_t first_id(const struct command_call *call)
+{
+	return call->count > 1 && is_id(call->arguments[1]) ? 1 : 2;
+}
+
+static const char *plan_argument(const struct command_call *call)
+{
+	return call->count > 1 && first_id(call) > 1 ? call->arguments[1] :
+						       NULL;
+}
 
 static bool is_selected(const struct command_call *call)
 {
 	for (size_t i = 0; i < COUNT(words); i++)
 		if (call->value[words[i].option])
 			return true;
-	return call->count > FIRST_ID || call->value[OPT_ALL];
+	return call->count > first_id(call) || call->value[OPT_ALL];
 }
 
 static void add_query(struct buf *path, const char *key, const char *value)
@@ -75,11 +93,12 @@ static int each_row(struct command_call *call, const char *plan,
 	enum control_result result = CONTROL_OK;
 	struct err err = ERR_INIT;
 
-	if (call->count <= FIRST_ID)
+	if (call->count <= first_id(call))
 		result = one_list(call,
 				  list_path(call, plan, NULL, state, attempts),
 				  each, ctx, &err);
-	for (size_t i = FIRST_ID; i < call->count && result == CONTROL_OK; i++)
+	for (size_t i = first_id(call); i < call->count && result == CONTROL_OK;
+	     i++)
 		result = one_list(call,
 				  list_path(call, plan, call->arguments[i],
 					    state, attempts),
@@ -93,7 +112,7 @@ static struct json *selection_body(const struct command_call *call,
 	struct json *body = json_object(), *ids = json_array();
 	bool is_all = call->value[OPT_ALL] != NULL;
 
-	for (size_t i = FIRST_ID; i < call->count; i++)
+	for (size_t i = first_id(call); i < call->count; i++)
 		json_add_text(ids, call->arguments[i]);
 	json_put(body, "ids", ids);
 	json_put_bool(body, "all", is_all);
@@ -168,7 +187,7 @@ static int run_list(struct command_call *call, const char *plan)
 /* Of IDs that were named: silence would pass for an answer. */
 static int none_found(struct command_call *call, const char *plan)
 {
-	if (call->count <= FIRST_ID)
+	if (call->count <= first_id(call))
 		return EXIT_DONE;
 	return output_error(call, EXIT_FAILED,
 			    "plan '%s' has no such envelope: `tideover queue "
@@ -207,6 +226,13 @@ static int print_all(struct command_call *call, const char *plan, row_fn *each,
 	return status;
 }
 
+static bool is_stdout(const struct command_call *call)
+{
+	const char *path = call->value[OPT_OUTPUT];
+
+	return path && strcmp(path, "-") == 0;
+}
+
 static int run_export(struct command_call *call, const char *plan)
 {
 	const char *format = call->value[OPT_EXPORT_FORMAT] ?
@@ -225,6 +251,14 @@ static int run_export(struct command_call *call, const char *plan)
 		return output_error(call, EXIT_USAGE,
 				    "%s goes where? give --output PATH",
 				    format);
+	if (is_stdout(call) && strcmp(format, "mbox") != 0)
+		return output_error(call, EXIT_USAGE,
+				    "%s is a folder: only --format mbox goes "
+				    "to stdout",
+				    format);
+	if (is_stdout(call) && call->json)
+		return output_error(call, EXIT_USAGE,
+				    "--json and --output - both want stdout");
 	export = queue_export_new(call, plan, format, path ? path : ".", &err);
 	if (!export)
 		return output_error(call, EXIT_FAILED, "%s", err.text);
@@ -258,16 +292,12 @@ static int post(struct command_call *call, const char *plan, const char *verb,
 	return output_control(call, result, &err);
 }
 
-/* Somebody who sits there is asked; a script has said what it wants. */
 static bool is_sure(const char *verb, double count)
 {
-	char line[16] = "";
+	char question[80];
 
-	if (count <= 1 || !isatty(STDIN_FILENO))
-		return true;
-	fprintf(stderr, "%s %.0f envelopes? [y/N] ", verb, count);
-	return fgets(line, sizeof(line), stdin) &&
-	       (line[0] == 'y' || line[0] == 'Y');
+	snprintf(question, sizeof(question), "%s %.0f envelopes?", verb, count);
+	return count <= 1 || output_confirm(question);
 }
 
 static size_t tell_each(const struct json *list)
@@ -525,8 +555,8 @@ static int run(struct command_call *call, const struct verb *verb)
 
 	if (verb->needs_selection && !is_selected(call))
 		return output_error(call, EXIT_USAGE,
-				    "%s which messages? give PLAN and IDs, or "
-				    "options that select some, or --all",
+				    "%s which messages? give IDs, or options "
+				    "that select some, or --all",
 				    verb->name);
 	if (verb->needs_reason && !dry_run && !call->value[OPT_REASON])
 		return output_error(call, EXIT_USAGE, "%s needs --reason",
@@ -536,8 +566,7 @@ static int run(struct command_call *call, const struct verb *verb)
 				    "%s needs --by: mail ends here in "
 				    "somebody's name",
 				    verb->name);
-	plan = output_plan_name(
-		call, call->count > 1 ? call->arguments[1] : NULL, &status);
+	plan = output_plan_name(call, plan_argument(call), &status);
 	if (plan)
 		status = verb->run(call, plan);
 	free(plan);

@@ -161,34 +161,50 @@ static int cancel(struct command_call *call, const char *plan)
 	struct json *body;
 	uint64_t id;
 
-	if (call->count < 3 || !slice_u64(slice(call->arguments[2]), &id))
+	if (!slice_u64(slice(call->arguments[call->count - 1]), &id))
 		return output_error(call, EXIT_USAGE,
 				    "window cancel: which? tideover window "
-				    "list PLAN shows the numbers");
+				    "list shows the numbers");
 	body = json_object();
 	json_put_number(body, "id", (double)id);
 	return post(call, plan, "window-cancel", body,
 		    "cancelled: the valve follows the primary's health");
 }
 
-int cmd_window(struct command_call *call)
-{
-	const char *verb = call->arguments[0];
-	int status = EXIT_USAGE;
-	char *plan = output_plan_name(call, call->arguments[1], &status);
+static const struct verb {
+	const char *name;
+	int (*run)(struct command_call *call, const char *plan);
+	size_t rest; /* arguments behind the plan, which may be left out */
+} verbs[] = {
+	{ "add", add, 0 },
+	{ "list", list, 0 },
+	{ "cancel", cancel, 1 },
+};
 
-	if (!plan)
-		return status;
-	if (strcmp(verb, "add") == 0)
-		status = add(call, plan);
-	else if (strcmp(verb, "list") == 0)
-		status = list(call, plan);
-	else if (strcmp(verb, "cancel") == 0)
-		status = cancel(call, plan);
-	else
-		status = output_error(call, EXIT_USAGE,
-				      "window: add, list or cancel, not '%s'",
-				      verb);
+static int run(struct command_call *call, const struct verb *verb)
+{
+	size_t given = call->count - 1;
+	int status = EXIT_USAGE;
+	char *plan;
+
+	if (given > verb->rest + 1)
+		return output_error(call, EXIT_USAGE,
+				    "window %s takes no number", verb->name);
+	plan = output_plan_name(
+		call, given > verb->rest ? call->arguments[1] : NULL, &status);
+	if (plan)
+		status = verb->run(call, plan);
 	free(plan);
 	return status;
+}
+
+int cmd_window(struct command_call *call)
+{
+	const char *name = call->arguments[0];
+
+	for (size_t i = 0; i < COUNT(verbs); i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return run(call, &verbs[i]);
+	return output_error(call, EXIT_USAGE,
+			    "window: add, list or cancel, not '%s'", name);
 }

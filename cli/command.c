@@ -193,13 +193,13 @@ const struct command commands[] = {
 	  1,
 	  "send the queue back to the old system",
 	  "Passes the gate rollback, then replays the queue to the old "
-	  "system through the same machinery.",
+	  "system through the same machinery.  Asks first on a terminal.",
 	  { OPT_BY, OPT_DETACH, OPT_WAIT, OPT_TIMEOUT },
 	  false,
 	  cmd_rollback },
 	{ "waive",
-	  "PLAN CHECK",
-	  2,
+	  "[PLAN] CHECK",
+	  1,
 	  2,
 	  "let a gate pass one finding",
 	  "Names who and why; is bound to the finding as it is now, "
@@ -233,7 +233,7 @@ const struct command commands[] = {
 	  "ID (a message), ID:ENVELOPE and the options select envelopes; they "
 	  "narrow each other, and --all selects without them.  list prints "
 	  "envelopes, show each with every attempt.  export writes .eml files, "
-	  "an mbox or a Maildir.  hold and release need --reason; retry makes "
+	  "an mbox (to stdout with --output -) or a Maildir.  hold and release need --reason; retry makes "
 	  "what waits due now, in its order.  discard ends mail without a "
 	  "word; bounce tells its sender, through --relay or the plan's "
 	  "bounce.deliver_to, and ends it once that relay took the "
@@ -250,8 +250,8 @@ const struct command commands[] = {
 	  false,
 	  cmd_queue },
 	{ "window",
-	  "add|list|cancel PLAN [ID]",
-	  2,
+	  "add|list|cancel [PLAN] [ID]",
+	  1,
 	  3,
 	  "planned maintenance of a primary",
 	  "While a window is active a standby plan holds its mail, however "
@@ -430,11 +430,17 @@ static void help_option(struct buf *out, const struct option_row *row)
 	buf_addf(out, "  %-22s %s\n", left, row->help);
 }
 
+static const char plan_help[] =
+	"PLAN is the name of a plan or its file; where the daemon has but one "
+	"it may be left out.";
+
 void command_help(const struct command *command, struct buf *out)
 {
 	buf_addf(out, "usage: tideover %s [OPTIONS] %s\n\n", command->name,
 		 command->arguments);
 	wrap(out, command->help, 0);
+	if (strstr(command->arguments, "[PLAN]"))
+		wrap(out, plan_help, 0);
 	buf_adds(out, "\n");
 	each_option(command, help_option, out);
 }
@@ -733,6 +739,8 @@ void command_manual(struct buf *out)
 		 ".BR tideoverd (8),\n"
 		 "and releases the queue once the checks of the gate pass.\n"
 		 ".SH COMMANDS\n");
+	roff(out, plan_help);
+	buf_adds(out, "\n");
 	for (const struct command *command = commands; command->name;
 	     command++) {
 		if (command->hidden)

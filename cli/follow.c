@@ -138,20 +138,12 @@ static void print_drained(const char *plan, const char *phase)
 	       phase, strcmp(phase, "trailing") == 0 ? "new" : "old", plan);
 }
 
-static int outcome(struct command_call *call, const char *plan,
-		   const struct json *status)
+static void print_outcome(const char *plan, const struct json *status,
+			  int result)
 {
-	const struct json *queue = json_get(status, "queue");
 	const char *breaker = closed_breaker(status);
-	double held = json_get_number(queue, "held", 0);
-	int result = !balances(status)	 ? EXIT_FAILED :
-		     breaker || held > 0 ? EXIT_BLOCKED :
-					   EXIT_DONE;
+	double held = json_get_number(json_get(status, "queue"), "held", 0);
 
-	if (call->json) {
-		output_json(status);
-		return result;
-	}
 	if (!balances(status))
 		printf("%s\n", ink(INK_BAD, "THE LEDGER DOES NOT BALANCE: do "
 					    "not sign; see `tideover status`"));
@@ -170,6 +162,26 @@ static int outcome(struct command_call *call, const char *plan,
 	}
 	if (result == EXIT_DONE)
 		print_drained(plan, json_get_text(status, "phase"));
+}
+
+static int outcome(struct command_call *call, const char *plan)
+{
+	int result = EXIT_FAILED;
+	struct json *status = output_status_counted(call, plan, &result);
+
+	if (!status)
+		return result;
+	result = !balances(status) ? EXIT_FAILED :
+		 closed_breaker(status) ||
+				 json_get_number(json_get(status, "queue"),
+						 "held", 0) > 0 ?
+				     EXIT_BLOCKED :
+				     EXIT_DONE;
+	if (call->json)
+		output_json(status);
+	else
+		print_outcome(plan, status, result);
+	json_free(status);
 	return result;
 }
 
@@ -185,9 +197,8 @@ int follow_release(struct command_call *call, const char *plan)
 			return status;
 		if (!is_releasing(document) || closed_breaker(document)) {
 			output_progress_end();
-			status = outcome(call, plan, document);
 			json_free(document);
-			return status;
+			return outcome(call, plan);
 		}
 		progress(document);
 		json_free(document);

@@ -328,6 +328,17 @@ void output_idle(const struct plan *plan)
 		fprintf(stderr, "tideover: warning: %s\n", plan->idle[i]);
 }
 
+bool output_confirm(const char *question)
+{
+	char line[16] = "";
+
+	if (!isatty(STDIN_FILENO))
+		return true;
+	fprintf(stderr, "%s [y/N] ", question);
+	return fgets(line, sizeof(line), stdin) &&
+	       (line[0] == 'y' || line[0] == 'Y');
+}
+
 const char *output_by(const struct command_call *call)
 {
 	const struct passwd *user;
@@ -338,10 +349,10 @@ const char *output_by(const struct command_call *call)
 	return user ? user->pw_name : "unknown";
 }
 
-struct json *output_status(const struct command_call *call, const char *plan,
-			   int *status)
+static struct json *get_status(const struct command_call *call,
+			       const char *plan, const char *query, int *status)
 {
-	char *path = mem_printf("/v1/plans/%s/status", plan);
+	char *path = mem_printf("/v1/plans/%s/status%s", plan, query);
 	struct json *document = NULL;
 	struct err err = ERR_INIT;
 	enum control_result result = control_call(call->socket, "GET", path,
@@ -351,4 +362,16 @@ struct json *output_status(const struct command_call *call, const char *plan,
 	if (result != CONTROL_OK)
 		*status = output_control(call, result, &err);
 	return document;
+}
+
+struct json *output_status(const struct command_call *call, const char *plan,
+			   int *status)
+{
+	return get_status(call, plan, "", status);
+}
+
+struct json *output_status_counted(const struct command_call *call,
+				   const char *plan, int *status)
+{
+	return get_status(call, plan, "?replies=1", status);
 }

@@ -54,10 +54,15 @@ void output_idle(const struct plan *plan);
  * plan of the daemon.  NULL with the error told and *status set. */
 char *output_plan_name(const struct command_call *call, const char *argument,
 		       int *status);
+/* Somebody who sits at a terminal says yes; a script has said what it wants. */
+bool output_confirm(const char *question);
 /* --by, or the login name. */
 const char *output_by(const struct command_call *call);
 /* A status document; NULL with the error told and *status set. */
 struct json *output_status(const struct command_call *call, const char *plan,
 			   int *status);
+/* The same with its replies counted now, which may take a while. */
+struct json *output_status_counted(const struct command_call *call,
+				   const char *plan, int *status);
 
 #endif

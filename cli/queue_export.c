@@ -38,6 +38,8 @@ struct queue_export {
 	const struct format *format;
 	struct map seen; /* ids: once each */
 	int mbox;
+	bool to_stdout; /* each message, from `mbox`, which has no name */
+	bool broken;	/* nobody takes it any more */
 	struct json *files;
 	unsigned messages, failed;
 };
@@ -184,13 +186,49 @@ static char *put_maildir(struct queue_export *export, const struct json *row,
 
 /* An mbox. */
 
+/* What does not arrive whole must not be in a stream, that cannot take it back:
+ * a message waits in a file until it is there. */
+static int open_unnamed(struct queue_export *export, struct err *err)
+{
+	FILE *file = tmpfile();
+
+	export->mbox = file ? dup(fileno(file)) : -1;
+	if (file)
+		fclose(file);
+	return export->mbox < 0 ? err_errno(err, "no temporary file") : 0;
+}
+
 static int open_mbox(struct queue_export *export, struct err *err)
 {
+	export->to_stdout = strcmp(export->path, "-") == 0;
+	if (export->to_stdout)
+		return open_unnamed(export, err);
 	export->mbox = open(export->path,
 			    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (export->mbox < 0)
 		return err_errno(err, "cannot create %s", export->path);
 	return file_sync_parent(export->path, err);
+}
+
+/* The message that is whole leaves. */
+static int pass_on(struct queue_export *export, struct err *err)
+{
+	char bytes[65536];
+	off_t at = 0;
+	ssize_t got;
+
+	while ((got = pread(export->mbox, bytes, sizeof(bytes), at)) > 0) {
+		if (file_write_all(STDOUT_FILENO, slice_of(bytes, (size_t)got),
+				   err) < 0) {
+			export->broken = true;
+			return -1;
+		}
+		at += got;
+	}
+	if (got < 0 || ftruncate(export->mbox, 0) < 0 ||
+	    lseek(export->mbox, 0, SEEK_SET) < 0)
+		return err_errno(err, "temporary file");
+	return 0;
 }
 
 static char *put_mbox(struct queue_export *export, const struct json *row,
@@ -218,6 +256,8 @@ static char *put_mbox(struct queue_export *export, const struct json *row,
 			   lseek(export->mbox, before, SEEK_SET) < 0))
 		err_prefix(err, "%s is damaged from byte %lld on", export->path,
 			   (long long)before);
+	if (result == 0 && export->to_stdout)
+		result = pass_on(export, err);
 	return result == 0 ? mem_dup(export->path) : NULL;
 }
 
@@ -253,7 +293,7 @@ void queue_export_add(struct queue_export *export, const struct json *row)
 	struct err err = ERR_INIT;
 	char *file;
 
-	if (!id || map_put(&export->seen, slice(id), export))
+	if (!id || export->broken || map_put(&export->seen, slice(id), export))
 		return;
 	file = export->format->put(export, row, &err);
 	if (!file) {
@@ -273,7 +313,10 @@ struct json *queue_export_end(struct queue_export *export)
 {
 	struct json *result = json_object();
 
-	if (export->mbox >= 0) {
+	if (export->to_stdout) {
+		close(export->mbox);
+		fprintf(stderr, "%u messages\n", export->messages);
+	} else if (export->mbox >= 0) {
 		if (fsync(export->mbox) < 0 || close(export->mbox) < 0) {
 			output_error(export->call, EXIT_FAILED,
 				     "cannot write %s: %s", export->path,

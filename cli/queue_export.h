@@ -13,8 +13,8 @@
 
 struct queue_export;
 
-/* `format` is "eml", "mbox" or "maildir", `path` a folder (mbox: a file).  NULL
- * with err. */
+/* `format` is "eml", "mbox" or "maildir", `path` a folder (mbox: a file, or "-":
+ * stdout).  NULL with err. */
 struct queue_export *queue_export_new(struct command_call *call,
 				      const char *plan, const char *format,
 				      const char *path, struct err *err);

@@ -207,6 +207,7 @@ static void carry(struct lane *lane, const struct id *id, int64_t now_ms)
 	};
 	struct courier_parcel parcel = {
 		.forward_path = lane->canary->address,
+		.domain = lane->canary->domain->name,
 		.utf8 = slice_has_8bit(slice(lane->canary->address)),
 		.id = *id,
 	};

@@ -658,7 +658,6 @@ static void bounced(void *ctx, size_t count, const struct json *failed)
 	struct work *work = ctx;
 
 	work->bounce = NULL;
-	work->answer = json_object();
 	json_put_number(work->answer, "bounced", (double)count);
 	json_put(work->answer, "failed", json_copy(failed));
 	page_is_done(work);
@@ -738,8 +737,12 @@ static struct work *work_new(struct call *call, const struct verb *verb)
 	work->dry_run = json_get_bool(call->body, "dry_run");
 	work->refused = json_array();
 	work->listed = json_array();
-	if (verb->state == ENVELOPE_BOUNCED)
+	if (verb->state == ENVELOPE_BOUNCED) {
 		work->rows = json_array();
+		work->answer = json_object();
+		json_put_number(work->answer, "bounced", 0);
+		json_put(work->answer, "failed", json_array());
+	}
 	job_begin(&call->daemon->jobs, &work->job, verb->what, call->plan,
 		  work_cancel, work);
 	return work;

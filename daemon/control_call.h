@@ -15,9 +15,8 @@ struct call {
 	struct cutover *cutover;
 	struct json *body;
 	char *plan;
-	bool gone;	  /* the client left a streamed answer */
-	int64_t asked_ms; /* mono: the index */
-	struct job job;	  /* while it waits for a gate */
+	bool gone;	/* the client left a streamed answer */
+	struct job job; /* while it waits for a gate, or counts */
 	/* The report's parts. */
 	struct json *uncertain, *replies;
 };
@@ -37,6 +36,12 @@ void call_gone(void *ctx);
  * Frees the call. */
 void call_stream_end(struct call *call, const struct err *err);
 void call_line(struct call *call, const struct json *line);
+
+/* control_verbs.c: of the disk, for whom it is told. */
+struct json *control_space_json(struct daemon *daemon);
+
+/* control_status.c */
+verb_fn control_get_status;
 
 /* control_queue.c */
 verb_fn control_get_queue;

@@ -71,8 +71,8 @@ void control_get_queue(struct call *call)
 		http_request_query(call->request, "attempts") != NULL;
 	http_stream_begin(call->request, 200, "application/x-ndjson", call_gone,
 			  call);
-	selection_rows(call->daemon->store.index, &selection,
-		       SELECTION_ENVELOPES, queue_row, queue_end, call);
+	selection_rows(call->daemon->store.index, &selection, queue_row,
+		       queue_end, call);
 	selection_release(&selection);
 }
 
@@ -258,11 +258,22 @@ static int note_resend(const struct sending *sending, size_t count,
 	return cutover_note(sending->call->cutover, "resend", data, err);
 }
 
-static bool take_copy(void *ctx, const struct json *row)
+static bool resend_counted(void *ctx, size_t count, const struct err *failed)
 {
 	struct sending *sending = ctx;
+	struct err err = ERR_INIT;
 
-	resend_add(sending->resend, row);
+	if (failed)
+		err = *failed;
+	else if (!sending->dry_run)
+		note_resend(sending, count, &err);
+	if (err.text[0]) {
+		sending_fail(sending, 500, err.text);
+		return false;
+	}
+	sending->is_streaming = true;
+	http_stream_begin(sending->call->request, 200, "application/x-ndjson",
+			  call_gone, sending->call);
 	return true;
 }
 
@@ -282,10 +293,12 @@ static bool resend_wanted(void *ctx)
 	return !sending->call->gone;
 }
 
-static void resend_ends(struct sending *sending, const struct json *result)
+static void resend_end(void *ctx, const struct json *result)
 {
+	struct sending *sending = ctx;
 	struct json *line = json_copy(result);
 
+	sending->resend = NULL; /* frees itself */
 	json_put_bool(line, "end", true);
 	json_put_bool(line, "dry_run", sending->dry_run);
 	if (!sending->call->gone)
@@ -295,51 +308,12 @@ static void resend_ends(struct sending *sending, const struct json *result)
 	sending_free(sending);
 }
 
-static void resend_end(void *ctx, const struct json *result)
-{
-	struct sending *sending = ctx;
-
-	sending->resend = NULL; /* frees itself */
-	resend_ends(sending, result);
-}
-
 static const struct resend_owner resend_owner = {
+	.on_count = resend_counted,
 	.on_attempt = resend_attempt,
 	.is_wanted = resend_wanted,
 	.on_end = resend_end,
 };
-
-static void copies_gathered(void *ctx, const struct err *failed)
-{
-	struct sending *sending = ctx;
-	size_t count = resend_count(sending->resend);
-	struct err err = ERR_INIT;
-	struct json *result;
-
-	if (failed) {
-		sending_fail(sending, 500, failed->text);
-		return;
-	}
-	if (!sending->dry_run && note_resend(sending, count, &err) < 0) {
-		sending_fail(sending, 500, err.text);
-		return;
-	}
-	sending->is_streaming = true;
-	http_stream_begin(sending->call->request, 200, "application/x-ndjson",
-			  call_gone, sending->call);
-	if (!sending->dry_run) {
-		resend_run(sending->resend);
-		return;
-	}
-	resend_each(sending->resend, resend_attempt, sending);
-	result = json_object();
-	json_put_number(result, "sent", 0);
-	json_put_number(result, "left", (double)count);
-	json_put_number(result, "gone",
-			(double)(count - resend_kept(sending->resend)));
-	resend_ends(sending, result);
-	json_free(result);
-}
 
 /* Delivered mail, and (unless said) what the other system has: a system does
  * not get twice what it has already. */
@@ -366,6 +340,7 @@ void control_post_resend(struct call *call)
 		.cutover = call->cutover,
 		.by = call_by(call),
 		.to = to && strcmp(to, "new") == 0 ? SYSTEM_NEW : SYSTEM_OLD,
+		.dry_run = json_get_bool(call->body, "dry_run"),
 	};
 	bool is_busy =
 		job_find(&call->daemon->jobs, call->plan, RESEND) != NULL;
@@ -373,7 +348,7 @@ void control_post_resend(struct call *call)
 	struct err err = ERR_INIT;
 
 	sending->call = call;
-	sending->dry_run = json_get_bool(call->body, "dry_run");
+	sending->dry_run = spec.dry_run;
 	job_begin(&call->daemon->jobs, &sending->job, RESEND, call->plan,
 		  sending_cancel, sending);
 	if (!to || (strcmp(to, "old") != 0 && strcmp(to, "new") != 0))
@@ -390,9 +365,8 @@ void control_post_resend(struct call *call)
 				clock_wall_ms(), &err) < 0)
 		sending_fail(sending, 400, err.text);
 	else {
-		sending->resend = resend_new(&spec, &resend_owner, sending);
-		selection_rows(call->daemon->store.index, &sending->selection,
-			       SELECTION_COPIES, take_copy, copies_gathered,
-			       sending);
+		sending->selection.select.ended_before_ms = clock_wall_ms();
+		spec.selection = &sending->selection;
+		sending->resend = resend_begin(&spec, &resend_owner, sending);
 	}
 }

@@ -10,11 +10,6 @@
 
 #define LOG_MODULE "control"
 
-enum {
-	REPLIES_SLOW_MS = 100,
-	REPLIES_TIMES = 20 /* as long as it took, its result is used */
-};
-
 /* Answering. */
 
 void call_reply(struct http_request *request, int status, struct json *body)
@@ -83,7 +78,7 @@ void call_stream_end(struct call *call, const struct err *err)
 /* The daemon itself. */
 
 /* Until new mail is answered 452, at the rate of the last day. */
-static struct json *space_json(struct daemon *daemon)
+struct json *control_space_json(struct daemon *daemon)
 {
 	struct json *json = json_object();
 	double per_hour = volume_per_hour(&daemon->arrivals, clock_mono_ms());
@@ -123,7 +118,7 @@ static void get_daemon(struct call *call)
 		      daemon->supervisor != SUPERVISOR_NONE);
 	json_put_text(body, "sandbox", daemon->sandbox);
 	json_put(body, "sessions", listeners_json(daemon->listeners));
-	json_put(body, "space", space_json(daemon));
+	json_put(body, "space", control_space_json(daemon));
 	json_put(body, "plans", plans);
 	json_put(body, "spool", spool);
 	call_reply(call->request, 200, body);
@@ -192,78 +187,6 @@ static void post_plans(struct call *call)
 }
 
 /* Status and report. */
-
-/* Takes `replies`, which may be NULL. */
-static void reply_status(struct call *call, struct cutover *cutover,
-			 struct json *replies)
-{
-	struct json *status = cutover_status(cutover, replies);
-
-	json_put(status, "sessions", listeners_json(call->daemon->listeners));
-	json_put(status, "space", space_json(call->daemon));
-	call_reply(call->request, 200, status);
-}
-
-/*
- * Counting the replies reads through all that lives: of very much it takes
- * seconds, while acts and pages wait for the index.
- */
-
-static void keep_replies(const struct call *call, struct cutover *cutover,
-			 const struct json *replies)
-{
-	int64_t now = clock_mono_ms(), took = now - call->asked_ms;
-
-	json_free(cutover->replies);
-	cutover->replies = took >= REPLIES_SLOW_MS ? json_copy(replies) : NULL;
-	cutover->replies_until_ms = now + REPLIES_TIMES * took;
-}
-
-static bool replies_are_kept(const struct cutover *cutover)
-{
-	return cutover->replies && clock_mono_ms() < cutover->replies_until_ms;
-}
-
-static void status_replies(void *ctx, struct json *result,
-			   const struct err *err)
-{
-	struct call *call = ctx;
-	/* The plan may have been removed while the index answered. */
-	struct cutover *cutover = daemon_find(call->daemon, call->plan);
-
-	if (cutover) {
-		keep_replies(call, cutover, result);
-		reply_status(call, cutover, result);
-	} else {
-		call_error(call->request, 404, "the plan was removed");
-		json_free(result);
-	}
-	call_free(call);
-}
-
-static void get_status(struct call *call)
-{
-	uint64_t held = 0;
-
-	for (size_t i = 0; i < call->cutover->plan->domain_count; i++)
-		held += call->cutover->domains[i].queue->ledger.held;
-	/* Only what is held, or asked for, is worth a look into the index. */
-	if ((held > 0 || http_request_query(call->request, "replies")) &&
-	    replies_are_kept(call->cutover)) {
-		reply_status(call, call->cutover,
-			     json_copy(call->cutover->replies));
-		call_free(call);
-		return;
-	}
-	if (held > 0 || http_request_query(call->request, "replies")) {
-		call->asked_ms = clock_mono_ms();
-		index_replies(call->daemon->store.index, call->plan,
-			      status_replies, call);
-		return;
-	}
-	reply_status(call, call->cutover, NULL);
-	call_free(call);
-}
 
 static void report_ledger(void *ctx, struct json *result, const struct err *err)
 {
@@ -658,7 +581,7 @@ static const struct verb {
 	{ "GET", "/v1/plans", get_plans },
 	{ "POST", "/v1/plans", post_plans },
 }, plan_verbs[] = {
-	{ "GET", "status", get_status },
+	{ "GET", "status", control_get_status },
 	{ "POST", "start", post_start },
 	{ "POST", "abort", post_abort },
 	{ "POST", "finish", post_finish },

@@ -26,8 +26,9 @@ struct courier {
 	struct token *token; /* a resolve under way */
 	struct stream *stream;
 	struct smtp_client *client;
-	bool in_tls, ready, unreachable, lacks_tls;
-	struct tls_terms *terms; /* of this session, or NULL */
+	bool ready, unreachable, lacks_tls;
+	struct tls_terms *terms;  /* of the parcel, or NULL */
+	struct tls_info tls_info; /* all zero in clear text */
 	struct trust_waiter waiter;
 	char tls_text[1200], peer[ADDR_TEXT];
 	/* The parcel, from carry to done. */
@@ -62,9 +63,8 @@ static void session_free(struct courier *c)
 	c->stream = NULL;
 	smtp_client_free(c->client);
 	c->client = NULL;
-	tls_terms_free(c->terms);
-	c->terms = NULL;
-	c->in_tls = c->ready = c->drop = false;
+	c->tls_info = (struct tls_info){ 0 };
+	c->ready = c->drop = false;
 }
 
 /* The outcome of the parcel; told from the loop. */
@@ -248,7 +248,7 @@ static void on_ready(void *ctx, const struct smtp_offers *offers)
 	struct courier *c = ctx;
 
 	if ((c->spec.policy != PLAN_TLS_OPPORTUNISTIC || c->terms) &&
-	    !c->in_tls) {
+	    !c->tls_info.active) {
 		c->lacks_tls = true;
 		lost(c, SMTP_STAGE_STARTTLS, NULL,
 		     c->terms ? "the host does not offer STARTTLS" :
@@ -310,14 +310,19 @@ static void on_drained(void *ctx)
 		body_read(c);
 }
 
+static void describe(struct courier *c)
+{
+	if (c->tls_info.active)
+		tls_terms_describe(c->terms, &c->tls_info, c->tls_text,
+				   sizeof(c->tls_text));
+}
+
 static void on_tls(void *ctx)
 {
 	struct courier *c = ctx;
-	struct tls_info info;
 
-	stream_tls_info(c->stream, &info);
-	tls_terms_describe(c->terms, &info, c->tls_text, sizeof(c->tls_text));
-	c->in_tls = true;
+	stream_tls_info(c->stream, &c->tls_info);
+	describe(c);
 	stream_deadline(c->stream, COMMAND_MS);
 	smtp_client_tls_started(c->client);
 	flush(c);
@@ -343,28 +348,35 @@ static const struct stream_events stream_events = {
 	.on_end = on_stream_end,
 };
 
+static struct trust_answer look_at_terms(struct courier *c)
+{
+	struct trust_answer answer = { .state = TRUST_KNOWN };
+
+	if (c->spec.trust)
+		answer = trust_look(c->spec.trust, c->parcel.domain);
+	if (answer.state == TRUST_KNOWN) {
+		tls_terms_free(c->terms);
+		c->terms = tls_terms_share(answer.terms);
+	}
+	return answer;
+}
+
 /* What the session must prove; false: it does not begin now. */
 static bool find_terms(struct courier *c)
 {
-	struct tls_terms *terms = NULL;
-	enum trust_state state = TRUST_KNOWN;
-	const char *why;
+	struct trust_answer answer = look_at_terms(c);
 
-	if (c->spec.trust)
-		state = trust_look(c->spec.trust, &terms, &why);
-	if (state == TRUST_KNOWN) {
-		c->terms = tls_terms_share(terms);
-	} else if (state == TRUST_ASKING) {
+	if (answer.state == TRUST_ASKING) {
 		trust_wait(c->spec.trust, &c->waiter);
-	} else {
+	} else if (answer.state != TRUST_KNOWN) {
 		c->unreachable = true;
-		c->lacks_tls = state == TRUST_REFUSED;
+		c->lacks_tls = answer.state == TRUST_REFUSED;
 		outcome_none(c,
 			     c->lacks_tls ? SMTP_STAGE_STARTTLS :
 					    SMTP_STAGE_CONNECT,
-			     why);
+			     answer.why);
 	}
-	return state == TRUST_KNOWN;
+	return answer.state == TRUST_KNOWN;
 }
 
 static void connect_next(struct courier *c)
@@ -462,18 +474,26 @@ struct courier *courier_new(const struct courier_spec *spec)
 	return c;
 }
 
-void courier_free(struct courier *c)
+static void leave(struct courier *c)
 {
-	if (!c)
-		return;
-	spool_read_cancel(&c->read);
-	if (c->ready && !c->carrying && !c->drop && c->stream) {
+	if (c->ready && !c->drop && c->stream) {
 		smtp_client_quit(c->client);
 		flush(c);
 		stream_finish(c->stream, FINISH_MS);
 		c->stream = NULL;
 	}
 	session_free(c);
+}
+
+void courier_free(struct courier *c)
+{
+	if (!c)
+		return;
+	spool_read_cancel(&c->read);
+	if (c->carrying)
+		session_free(c);
+	leave(c);
+	tls_terms_free(c->terms);
 	list_remove(&c->waiter.link);
 	if (c->token)
 		c->token->courier = NULL;
@@ -494,10 +514,14 @@ void courier_carry(struct courier *c, const struct courier_parcel *parcel,
 	c->unreachable = c->lacks_tls = false;
 	if (c->drop)
 		session_free(c);
-	if (c->ready)
+	if (c->ready && look_at_terms(c).state == TRUST_KNOWN &&
+	    tls_terms_met(c->terms, &c->tls_info)) {
+		describe(c);
 		begin(c);
-	else
-		find_host(c);
+		return;
+	}
+	leave(c);
+	find_host(c);
 }
 
 const char *courier_tls(const struct courier *c)

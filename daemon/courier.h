@@ -35,6 +35,7 @@ struct courier_spec {
 struct courier_parcel {
 	const char *reverse_path; /* "" for <> */
 	const char *forward_path;
+	const char *domain; /* of the plan: whose demands count, with a trust */
 	bool eightbit, utf8;
 	uint64_t bytes;
 	const char *text; /* the message, or NULL: it lies in the spool */
@@ -61,7 +62,7 @@ bool courier_is_unreachable(const struct courier *courier);
 /* The last parcel failed on the host's TLS: it is not what the plan, its TLSA
  * records or a policy demand.  DNS that gives no answer is another matter. */
 bool courier_lacks_tls(const struct courier *courier);
-/* Of the last session, as tls_terms_describe() has it; "" in clear text. */
+/* Of the last parcel, as tls_terms_describe() has it; "" in clear text. */
 const char *courier_tls(const struct courier *courier);
 /* The address that was connected to last; "" if none was. */
 const char *courier_peer(const struct courier *courier);

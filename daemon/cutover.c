@@ -230,8 +230,6 @@ static void make_domains(struct cutover *cutover)
 			plan->plain ?
 				domain->targets[SYSTEM_OLD] :
 				target_for(cutover, &from->systems[SYSTEM_NEW]);
-		for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++)
-			trust_add_domain(domain->targets[s]->trust, from->name);
 	}
 }
 
@@ -463,6 +461,7 @@ void cutover_free(struct cutover *cutover)
 	     i++) {
 		free(cutover->domains[i].breaker);
 		free(cutover->domains[i].unknown);
+		free(cutover->domains[i].untrusted);
 	}
 	free(cutover->domains);
 	for (size_t i = 0; i < cutover->waiver_count; i++) {

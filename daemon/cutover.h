@@ -65,6 +65,8 @@ struct cutover_domain {
 	int64_t valve_since_ms;
 	char *breaker; /* why it closed, or NULL */
 	char *unknown; /* what a standby's target says of the domain, or NULL */
+	char *untrusted; /* what it cannot prove to the domain, or NULL */
+	int64_t untrusted_until_ms; /* mono: then it is tried again */
 	/* The ramp of this release. */
 	size_t ramp_stage; /* stages begun */
 	size_t ramp_size;  /* mailboxes of this stage */
@@ -121,10 +123,12 @@ struct cutover {
 	struct dns_validator *validator; /* replay.tls is dane; or NULL, */
 	struct err no_validator;	 /* and why */
 	struct tls_client *tls, *probe_tls;
-	/* Counts of replies that took long to count; good until then (mono). */
+	/* Counts of replies, or NULL; of when (wall), and good until then
+	 * (mono). */
 	struct json *replies;
-	int64_t replies_until_ms;
-	struct tls_server *tls_server; /* the queue's certificate, or NULL */
+	int64_t replies_at_ms, replies_until_ms;
+	struct reply_count *reply_count; /* under way (control_status.c) */
+	struct tls_server *tls_server;	 /* the queue's certificate, or NULL */
 
 	struct facts *facts;
 	struct survey *survey;

@@ -106,7 +106,13 @@ static void decide_valve(struct cutover_domain *domain)
 		free(domain->unknown);
 		domain->unknown = NULL;
 	}
-	if (domain->unknown)
+	if (domain->untrusted && mono >= domain->untrusted_until_ms) {
+		free(domain->untrusted);
+		domain->untrusted = NULL;
+	}
+	if (domain->untrusted)
+		snprintf(health, sizeof(health), "%s", domain->untrusted);
+	else if (domain->unknown)
 		snprintf(health, sizeof(health), "it refuses the domain: %s",
 			 domain->unknown);
 	else
@@ -126,7 +132,7 @@ static void decide_valve(struct cutover_domain *domain)
 			.paused = cutover_paused(domain),
 			.breaker = domain->breaker,
 			.window = window ? active : NULL,
-			.healthy = !domain->unknown &&
+			.healthy = !domain->unknown && !domain->untrusted &&
 				   target_recovered(target,
 						    plan->timing.recover_after,
 						    mono),
@@ -395,6 +401,26 @@ static void on_refused(void *ctx, struct replay *replay,
 	}
 }
 
+static void on_untrusted(void *ctx, struct replay *replay,
+			 const struct queue_domain *queue, const char *reason)
+{
+	struct cutover_target *target = ctx;
+	struct cutover *cutover = target->cutover;
+	struct cutover_domain *domain = domain_of(cutover, queue);
+
+	if (cutover_target(domain) != target)
+		return;
+	if (cutover->plan->strategy == STRATEGY_PARK) {
+		close_breaker(domain, reason);
+		return;
+	}
+	free(domain->untrusted);
+	domain->untrusted = mem_dup(reason);
+	domain->untrusted_until_ms =
+		clock_mono_ms() + cutover->plan->timing.recover_after;
+	decide_valve(domain);
+}
+
 static void on_health(void *ctx, struct replay *replay, bool healthy,
 		      const char *error)
 {
@@ -418,6 +444,7 @@ static bool refuses_all(void *ctx, struct replay *replay,
 const struct replay_owner cutover_replay_owner = {
 	.on_outcome = on_outcome,
 	.on_refused = on_refused,
+	.on_untrusted = on_untrusted,
 	.on_health = on_health,
 	.refuses_all = refuses_all,
 };

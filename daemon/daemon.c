@@ -556,15 +556,32 @@ static void stop(void *ctx)
 	daemon_stop(ctx);
 }
 
+/* Whoever waits for an answer. */
+static void tell_waiting(struct daemon *daemon)
+{
+	for (size_t i = 0; i < daemon->asked_count; i++)
+		control_stopped(daemon->asked[i]);
+	free(daemon->asked);
+	daemon->asked = NULL;
+	daemon->asked_count = 0;
+	jobs_cancel(&daemon->jobs); /* each answers its request */
+}
+
 static void stopped(void *ctx)
 {
 	struct daemon *daemon = ctx;
 
-	if (listeners_sessions(daemon->listeners) > 0 &&
-	    clock_mono_ms() < daemon->stop_by_ms)
-		loop_timer_arm(daemon->space_timer, SHUTDOWN_LOOK_MS);
-	else
+	if (daemon->told) {
 		loop_stop(daemon->loop);
+		return;
+	}
+	if (listeners_sessions(daemon->listeners) == 0 ||
+	    clock_mono_ms() >= daemon->stop_by_ms) {
+		/* While the loop still takes answers to their sockets. */
+		tell_waiting(daemon);
+		daemon->told = true;
+	}
+	loop_timer_arm(daemon->space_timer, SHUTDOWN_LOOK_MS);
 }
 
 void daemon_stop(struct daemon *daemon)
@@ -651,10 +668,7 @@ void daemon_free(struct daemon *daemon)
 {
 	if (!daemon)
 		return;
-	for (size_t i = 0; i < daemon->asked_count; i++)
-		control_stopped(daemon->asked[i]);
-	free(daemon->asked);
-	jobs_cancel(&daemon->jobs); /* each answers its request */
+	tell_waiting(daemon);
 	http_server_free(daemon->control);
 	listeners_free(daemon->listeners);
 	inherited_free(daemon->inherited);

@@ -46,6 +46,7 @@ struct daemon {
 	/* Control requests that came before it was ready. */
 	struct http_request **asked;
 	size_t asked_count;
+	bool told; /* it ends, and whoever waits knows */
 	struct notify *notify;
 	struct heap *heap;
 	enum supervisor_kind supervisor;

@@ -33,8 +33,8 @@ struct delivery {
 	struct tls_terms *terms;
 	char *name, *server_name;
 	int64_t data_reply_ms;
-	char tls_text[1200];
-	bool in_tls;
+	struct tls_info tls_info; /* all zero in clear text */
+	char tls_text[1200];	  /* of the job */
 
 	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
 	bool settled[DELIVERY_MAX_RCPT];
@@ -46,6 +46,7 @@ struct delivery {
 	uint64_t body_at;
 	bool body_wanted, body_sent;
 	struct queue_envelope *next[DELIVERY_MAX_RCPT];
+	struct tls_terms *next_terms;
 	size_t next_count; /* 0: nothing follows, or no more */
 	bool next_sent;	   /* its envelope has left */
 	struct loop_timer *late;
@@ -197,13 +198,16 @@ static void follow(struct delivery *d)
 {
 	const char *paths[DELIVERY_MAX_RCPT];
 	struct smtp_transaction transaction;
+	struct tls_terms *terms = NULL;
 
 	if (!smtp_client_offers(d->client)->pipelining ||
 	    smtp_client_stage(d->client) != SMTP_STAGE_DOT)
 		return;
-	d->next_count = d->owner->on_more(d->ctx, d, d->next);
+	d->next_count = d->owner->on_more(d->ctx, d, d->next, &terms);
 	if (d->next_count == 0)
 		return;
+	tls_terms_free(d->next_terms);
+	d->next_terms = tls_terms_share(terms);
 	loop_timer_arm(d->late, LATE_MS);
 	/* What the target cannot take is told when its turn comes. */
 	if (target_lacks(d, d->next[0]->message))
@@ -339,7 +343,7 @@ static void begin_attempts(struct delivery *d)
 
 /* `sent`: its envelope has left already. */
 static void job_begin(struct delivery *d, struct queue_envelope *const *claims,
-		      size_t count, bool sent)
+		      size_t count, const struct tls_terms *terms, bool sent)
 {
 	const char *paths[DELIVERY_MAX_RCPT];
 	struct smtp_transaction transaction;
@@ -349,6 +353,9 @@ static void job_begin(struct delivery *d, struct queue_envelope *const *claims,
 	d->claim_count = count;
 	d->body_at = 0;
 	d->begins_failed = false;
+	if (d->tls_info.active)
+		tls_terms_describe(terms, &d->tls_info, d->tls_text,
+				   sizeof(d->tls_text));
 	memcpy(d->claims, claims, count * sizeof(*claims));
 	memset(d->settled, 0, sizeof(d->settled));
 	if (!sent && target_lacks(d, claims[0]->message)) {
@@ -365,10 +372,15 @@ static void job_begin(struct delivery *d, struct queue_envelope *const *claims,
 	stream_deadline(d->stream, COMMAND_MS);
 }
 
-void delivery_job(struct delivery *d, struct queue_envelope *const *claims,
-		  size_t count)
+bool delivery_meets(const struct delivery *d, const struct tls_terms *terms)
 {
-	job_begin(d, claims, count, false);
+	return tls_terms_met(terms, &d->tls_info);
+}
+
+void delivery_job(struct delivery *d, struct queue_envelope *const *claims,
+		  size_t count, struct tls_terms *terms)
+{
+	job_begin(d, claims, count, terms, false);
 }
 
 /* In place of being idle.  False: nothing follows, or it may not. */
@@ -382,7 +394,7 @@ static bool next_begin(struct delivery *d)
 	d->next_count = 0;
 	d->next_sent = false;
 	if (wanted)
-		job_begin(d, d->next, count, sent);
+		job_begin(d, d->next, count, d->next_terms, sent);
 	else if (sent)
 		smtp_client_reset(d->client);
 	return wanted;
@@ -399,7 +411,7 @@ static void on_ready(void *ctx, const struct smtp_offers *offers)
 {
 	struct delivery *d = ctx;
 
-	if (tls_is_needed(d) && !d->in_tls) {
+	if (tls_is_needed(d) && !d->tls_info.active) {
 		struct smtp_reply reply = { .text = "no STARTTLS offered" };
 
 		end(d, SMTP_STAGE_STARTTLS, &reply,
@@ -477,11 +489,8 @@ static void on_input(void *ctx)
 static void on_tls(void *ctx)
 {
 	struct delivery *d = ctx;
-	struct tls_info info;
 
-	stream_tls_info(d->stream, &info);
-	d->in_tls = true;
-	tls_terms_describe(d->terms, &info, d->tls_text, sizeof(d->tls_text));
+	stream_tls_info(d->stream, &d->tls_info);
 	stream_deadline(d->stream, COMMAND_MS);
 	smtp_client_tls_started(d->client);
 	flush(d);
@@ -548,6 +557,7 @@ void delivery_free(struct delivery *d)
 	free(d->name);
 	free(d->server_name);
 	tls_terms_free(d->terms);
+	tls_terms_free(d->next_terms);
 	free(d);
 }
 
@@ -588,7 +598,7 @@ const char *delivery_tls(const struct delivery *d)
 	return d->tls_text;
 }
 
-const char *delivery_demand(const struct delivery *d)
+const struct tls_terms *delivery_terms(const struct delivery *d)
 {
-	return d->terms ? d->terms->why : NULL;
+	return d->terms;
 }

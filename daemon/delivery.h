@@ -35,10 +35,11 @@ struct delivery_owner {
 	void (*on_outcome)(void *ctx, struct delivery *delivery, size_t index,
 			   enum smtp_stage stage,
 			   const struct smtp_reply *reply);
-	/* The end of a message leaves: what may follow it, into `claims`;
-	 * returns how many, 0: nothing. */
+	/* The end of a message leaves: what may follow it, into `claims`, and
+	 * what is demanded for it, into `terms`; returns how many, 0: nothing. */
 	size_t (*on_more)(void *ctx, struct delivery *delivery,
-			  struct queue_envelope **claims);
+			  struct queue_envelope **claims,
+			  struct tls_terms **terms);
 	/* What followed would begin now, in place of on_idle.  False: it may
 	 * not; delivery_next_claims() still has it, for the last time. */
 	bool (*on_next)(void *ctx, struct delivery *delivery);
@@ -61,8 +62,9 @@ struct delivery_spec {
 	const char *helo;
 	struct tls_client *tls;
 	enum plan_tls policy;
-	struct tls_terms *terms; /* beside the policy, or NULL */
-	int64_t data_reply_ms;	 /* wait after the final dot */
+	struct tls_terms
+		*terms;	       /* of the session, beside the policy; or NULL */
+	int64_t data_reply_ms; /* wait after the final dot */
 };
 
 struct delivery *delivery_new(const struct delivery_spec *spec,
@@ -73,9 +75,14 @@ void delivery_free(struct delivery *delivery);
 
 #define DELIVERY_MAX_RCPT 100
 
-/* Only when idle.  The claims stay the caller's, and alive until the end. */
+/* The session, once ready, has what these demand; they may be NULL. */
+bool delivery_meets(const struct delivery *delivery,
+		    const struct tls_terms *terms);
+/* Only when idle, and on terms that are met.  The claims stay the caller's, and
+ * alive until the end. */
 void delivery_job(struct delivery *delivery,
-		  struct queue_envelope *const *claims, size_t count);
+		  struct queue_envelope *const *claims, size_t count,
+		  struct tls_terms *terms);
 struct queue_envelope *delivery_claim(const struct delivery *delivery,
 				      size_t index);
 /* The claims that have no outcome yet, into `open`; returns how many. */
@@ -86,9 +93,9 @@ size_t delivery_next_claims(const struct delivery *delivery,
 			    struct queue_envelope *next[DELIVERY_MAX_RCPT]);
 /* Says QUIT and ends by itself; only when idle. */
 void delivery_quit(struct delivery *delivery);
-/* As tls_terms_describe() has it, or "" in clear text: evidence. */
+/* Of the last job, as tls_terms_describe() has it, or "" in clear text. */
 const char *delivery_tls(const struct delivery *delivery);
-/* What the session must prove beside the policy, and for whom; or NULL. */
-const char *delivery_demand(const struct delivery *delivery);
+/* Of the session, or NULL; borrowed. */
+const struct tls_terms *delivery_terms(const struct delivery *delivery);
 
 #endif

@@ -131,7 +131,8 @@ struct index_select {
 	const char *reply;
 	const char *targets;	    /* a JSON array: delivered to one of them */
 	int64_t accepted_before_ms; /* wall */
-	int64_t ended_since_ms;	    /* wall: final then or later */
+	int64_t ended_since_ms;	    /* wall: final then or later, */
+	int64_t ended_before_ms;    /* and before this */
 	int64_t accepted_since_ms;
 	bool is_live;		 /* waiting or held */
 	uint64_t after_sequence; /* paging */

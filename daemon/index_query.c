@@ -230,7 +230,8 @@ enum {
 	P_TARGETS,
 	P_BEFORE,
 	P_SINCE,
-	P_LIMIT
+	P_LIMIT,
+	P_ENDED_BEFORE
 };
 
 static bool is_code(struct slice text)
@@ -319,6 +320,8 @@ static void where(const struct index_select *select, struct buf *sql)
 		buf_adds(sql, " AND m.accepted < ?11");
 	if (select->ended_since_ms)
 		buf_adds(sql, " AND e.ended >= ?12");
+	if (select->ended_before_ms)
+		buf_adds(sql, " AND e.ended < ?14");
 }
 
 static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
@@ -348,6 +351,7 @@ static void bind_select(sqlite3_stmt *stmt, const struct index_select *select)
 	bind_text(stmt, P_TARGETS, select->targets);
 	sqlite3_bind_int64(stmt, P_BEFORE, select->accepted_before_ms);
 	sqlite3_bind_int64(stmt, P_SINCE, select->ended_since_ms);
+	sqlite3_bind_int64(stmt, P_ENDED_BEFORE, select->ended_before_ms);
 	sqlite3_bind_int(stmt, P_LIMIT,
 			 select->limit && select->limit < LIST_MAX ?
 				 (int)select->limit :

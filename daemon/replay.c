@@ -21,11 +21,17 @@ struct feed {
 	struct list link;
 	struct queue_domain *domain;
 	bool open;
+	struct tls_terms *terms; /* what its mail demands, or NULL */
+	bool known;		 /* that was found out once */
+	size_t due;		 /* mailboxes, as the last pump saw them */
+	size_t opening;		 /* sessions for them that are not up yet */
+	bool passed;		 /* it is another one's turn */
 };
 
 struct link { /* a delivery and what we know of it */
 	struct list link;
 	struct replay *replay;
+	struct feed *feed; /* for whose mail it was opened */
 	struct delivery *delivery;
 	bool ready; /* was idle at least once */
 	bool idle;
@@ -371,45 +377,130 @@ static void link_free(struct link *link)
 
 	give_back(claims, delivery_open_claims(link->delivery, claims));
 	give_back_next(link);
+	if (!link->ready)
+		link->feed->opening--;
 	list_remove(&link->link);
 	delivery_free(link->delivery);
 	free(link);
 }
 
+static void back_off(struct replay *replay)
+{
+	replay->down_ms = replay->down_ms ? replay->down_ms * 2 : DOWN_MIN_MS;
+	if (replay->down_ms > DOWN_MAX_MS)
+		replay->down_ms = DOWN_MAX_MS;
+	replay->down_until_ms = clock_mono_ms() + replay->down_ms;
+}
+
+/* What a feed's mail demands is asked afresh. */
+static enum trust_state look_at_terms(struct replay *replay, struct feed *feed)
+{
+	struct trust_answer answer =
+		trust_look(replay->spec.trust, feed->domain->name);
+
+	if (answer.state == TRUST_KNOWN) {
+		tls_terms_free(feed->terms);
+		feed->terms = tls_terms_share(answer.terms);
+		feed->known = true;
+		return answer.state;
+	}
+	if (answer.state == TRUST_ASKING) {
+		trust_wait(replay->spec.trust, &replay->waiter);
+		return answer.state;
+	}
+	log_warn("%s: %s", replay->spec.target->name, answer.why);
+	if (answer.of_domain) {
+		replay->owner->on_untrusted(replay->ctx, replay, feed->domain,
+					    answer.why);
+		return answer.state;
+	}
+	back_off(replay);
+	replay->owner->on_health(replay->ctx, replay, false, answer.why);
+	if (answer.state == TRUST_REFUSED)
+		replay->owner->on_refused(replay->ctx, replay, NULL,
+					  answer.why);
+	return answer.state;
+}
+
+/* A session that is up goes on by what was known while that is asked again. */
+static bool may_carry(struct link *link, struct feed *feed)
+{
+	enum trust_state state = look_at_terms(link->replay, feed);
+
+	return (state == TRUST_KNOWN ||
+		(state == TRUST_ASKING && feed->known)) &&
+	       delivery_meets(link->delivery, feed->terms);
+}
+
 /* The oldest of all open feeds; order matters per mailbox alone, but nobody
  * should wait because another domain has more mail. */
-static struct queue_domain *oldest_due(const struct replay *replay,
-				       int64_t now_ms)
+static struct feed *oldest_due(const struct replay *replay, int64_t now_ms)
 {
-	struct queue_domain *oldest = NULL;
+	struct feed *oldest = NULL;
 	uint64_t turn = UINT64_MAX;
 
-	list_each (it, next, &replay->feeds) {
+	list_each (it, next, (struct list *)&replay->feeds) {
 		struct feed *feed = list_entry(it, struct feed, link);
+		const struct queue_heap *ready = &feed->domain->ready;
 
-		if (!feed->open || queue_next_due(feed->domain) > now_ms)
+		if (!feed->open || feed->passed ||
+		    queue_next_due(feed->domain) > now_ms)
 			continue;
-		if (feed->domain->ready.count > 0 &&
-		    feed->domain->ready.at[0]->turn < turn) {
-			turn = feed->domain->ready.at[0]->turn;
-			oldest = feed->domain;
+		if (ready->count > 0 && ready->at[0]->turn < turn) {
+			turn = ready->at[0]->turn;
+			oldest = feed;
 		} else if (!oldest) {
-			oldest = feed->domain;
+			oldest = feed;
 		}
 	}
 	return oldest;
 }
 
-/* What is next, into `claims`; 0: nothing is due that its limits let go. */
-static size_t claim_oldest(struct replay *replay,
-			   struct queue_envelope **claims)
+static void pass_none(struct replay *replay)
 {
+	list_each (it, next, &replay->feeds)
+		list_entry(it, struct feed, link)->passed = false;
+}
+
+/* No session will carry its mail: the next free place is for one that does. */
+static bool needs_session(const struct replay *replay, const struct feed *feed)
+{
+	if (!feed->known || feed->opening > 0 ||
+	    clock_mono_ms() < replay->down_until_ms)
+		return false;
+	list_each (it, next, (struct list *)&replay->links) {
+		const struct link *link = list_entry(it, struct link, link);
+
+		if (link->ready && delivery_meets(link->delivery, feed->terms))
+			return false;
+	}
+	return true;
+}
+
+/* What is next for this session, into `claims`; 0: nothing is due that it may
+ * carry and that its limits let go, or it gives way. */
+static size_t claim_oldest(struct link *link, struct queue_envelope **claims,
+			   struct tls_terms **terms)
+{
+	struct replay *replay = link->replay;
 	int64_t now = clock_wall_ms();
-	struct queue_domain *oldest;
+	bool passed = false;
+	struct feed *oldest;
 	size_t count = 0;
 
-	while (count == 0 && (oldest = oldest_due(replay, now)))
-		count = queue_claim(oldest, now, claims, DELIVERY_MAX_RCPT);
+	while (count == 0 && (oldest = oldest_due(replay, now))) {
+		if (may_carry(link, oldest)) {
+			count = queue_claim(oldest->domain, now, claims,
+					    DELIVERY_MAX_RCPT);
+			*terms = oldest->terms;
+		} else if (needs_session(replay, oldest)) {
+			break;
+		} else {
+			oldest->passed = passed = true;
+		}
+	}
+	if (passed)
+		pass_none(replay);
 	return count;
 }
 
@@ -427,28 +518,28 @@ static bool give_job(struct link *link)
 {
 	struct replay *replay = link->replay;
 	struct queue_envelope *claims[DELIVERY_MAX_RCPT];
+	struct tls_terms *terms;
 	size_t count;
 
 	if (!pace_may(&replay->pace, clock_mono_ms()))
 		return false;
-	count = claim_oldest(replay, claims);
+	count = claim_oldest(link, claims, &terms);
 	if (count == 0)
 		return false;
 	job_begins(link, claims[0]->message);
-	delivery_job(link->delivery, claims, count);
+	delivery_job(link->delivery, claims, count, terms);
 	return true;
 }
 
 /* While another session has room for it, the next message need not wait here. */
 static size_t on_more(void *ctx, struct delivery *delivery,
-		      struct queue_envelope **claims)
+		      struct queue_envelope **claims, struct tls_terms **terms)
 {
 	struct link *link = ctx;
-	struct replay *replay = link->replay;
 
-	if (!pace_may_follow(&replay->pace, clock_mono_ms()))
+	if (!pace_may_follow(&link->replay->pace, clock_mono_ms()))
 		return 0;
-	return claim_oldest(replay, claims);
+	return claim_oldest(link, claims, terms);
 }
 
 static bool feeds(const struct replay *replay,
@@ -489,6 +580,7 @@ static void on_idle(void *ctx, struct delivery *delivery)
 	pace_end(link);
 	if (!link->ready) {
 		link->ready = true;
+		link->feed->opening--;
 		replay->down_ms = 0;
 		replay->owner->on_health(replay->ctx, replay, true, NULL);
 	}
@@ -497,34 +589,32 @@ static void on_idle(void *ctx, struct delivery *delivery)
 	replay_kick(replay);
 }
 
-static void back_off(struct replay *replay)
-{
-	replay->down_ms = replay->down_ms ? replay->down_ms * 2 : DOWN_MIN_MS;
-	if (replay->down_ms > DOWN_MAX_MS)
-		replay->down_ms = DOWN_MAX_MS;
-	replay->down_until_ms = clock_mono_ms() + replay->down_ms;
-}
-
-/* Nobody could be greeted: the target is down for a while. */
+/* Nobody could be greeted: the target is down for a while, or cannot prove what
+ * the domain demands. */
 static void unreachable(struct replay *replay, struct link *link,
 			enum smtp_stage stage, const struct smtp_reply *reply,
 			const char *why)
 {
 	struct reply_meaning meaning =
 		provider_reply(replay->spec.target->provider, stage, reply);
-	const char *demand = stage == SMTP_STAGE_STARTTLS ?
-				     delivery_demand(link->delivery) :
-				     NULL;
+	const struct tls_terms *terms = stage == SMTP_STAGE_STARTTLS ?
+						delivery_terms(link->delivery) :
+						NULL;
 	char error[400];
 
-	back_off(replay);
 	replay->addr_next++;
 	snprintf(error, sizeof(error), "%s: %s%s%s%s", smtp_stage_name(stage),
-		 why, demand ? "; demanded by " : "", demand ? demand : "",
-		 demand ? ": repair one of the two" : "");
-	if (demand)
+		 why, terms ? "; demanded by " : "", terms ? terms->why : "",
+		 terms ? ": repair one of the two" : "");
+	if (terms)
 		trust_forget(replay->spec.trust);
 	log_warn("%s: %s", replay->spec.target->name, error);
+	if (terms && terms->verified) {
+		replay->owner->on_untrusted(replay->ctx, replay,
+					    link->feed->domain, error);
+		return;
+	}
+	back_off(replay);
 	replay->owner->on_health(replay->ctx, replay, false, error);
 	if ((reply->code >= 500 && meaning.act == ACT_CLOSE) ||
 	    stage == SMTP_STAGE_STARTTLS)
@@ -565,33 +655,15 @@ static const struct delivery_owner delivery_owner = {
 	.on_end = on_end,
 };
 
-/* What the next session must prove; false: none may begin now. */
-static bool find_terms(struct replay *replay, struct tls_terms **terms)
-{
-	const char *why;
-	enum trust_state state = trust_look(replay->spec.trust, terms, &why);
-
-	if (state == TRUST_KNOWN)
-		return true;
-	if (state == TRUST_ASKING) {
-		trust_wait(replay->spec.trust, &replay->waiter);
-		return false;
-	}
-	back_off(replay);
-	log_warn("%s: %s", replay->spec.target->name, why);
-	replay->owner->on_health(replay->ctx, replay, false, why);
-	if (state == TRUST_REFUSED)
-		replay->owner->on_refused(replay->ctx, replay, NULL, why);
-	return false;
-}
-
-static void link_new(struct replay *replay, struct tls_terms *terms)
+static void link_new(struct replay *replay, struct feed *feed)
 {
 	struct link *link = mem_alloc(sizeof(*link));
 	const struct plan *plan = replay->spec.plan;
 	size_t at = replay->addr_next % replay->addr_count;
 
 	link->replay = replay;
+	link->feed = feed;
+	feed->opening++;
 	link->begun_ms = clock_mono_ms();
 	list_append(&replay->links, &link->link);
 	link->delivery = delivery_new(
@@ -604,7 +676,7 @@ static void link_new(struct replay *replay, struct tls_terms *terms)
 			.helo = replay->spec.helo,
 			.tls = replay->spec.tls,
 			.policy = plan->replay.tls,
-			.terms = terms,
+			.terms = feed->terms,
 			.data_reply_ms = plan->timing.data_reply,
 		},
 		&delivery_owner, link);
@@ -675,17 +747,37 @@ static size_t due_mailboxes(const struct replay *replay, int64_t now_ms)
 {
 	size_t due = 0;
 
+	list_each (it, next, (struct list *)&replay->feeds) {
+		struct feed *feed = list_entry(it, struct feed, link);
+
+		feed->due = 0;
+		if (!feed->open)
+			continue;
+		feed->due = feed->domain->ready.count;
+		if (feed->domain->later.count > 0 &&
+		    queue_next_due(feed->domain) <= now_ms)
+			feed->due++;
+		due += feed->due;
+	}
+	return due;
+}
+
+/* Whose mail the next session is for: the oldest that has none, and of which it
+ * is known what it demands. */
+static struct feed *feed_to_open(struct replay *replay, int64_t now_ms)
+{
+	struct feed *oldest;
+
 	list_each (it, next, &replay->feeds) {
 		struct feed *feed = list_entry(it, struct feed, link);
 
-		if (!feed->open)
-			continue;
-		due += feed->domain->ready.count;
-		if (feed->domain->later.count > 0 &&
-		    queue_next_due(feed->domain) <= now_ms)
-			due++;
+		feed->passed = feed->due <= feed->opening;
 	}
-	return due;
+	while ((oldest = oldest_due(replay, now_ms)) &&
+	       look_at_terms(replay, oldest) != TRUST_KNOWN)
+		oldest->passed = true;
+	pass_none(replay);
+	return oldest;
 }
 
 static void pump_sleep(struct replay *replay, int64_t mono, int64_t wall)
@@ -742,7 +834,7 @@ static void pump(void *ctx)
 {
 	struct replay *replay = ctx;
 	int64_t mono = clock_mono_ms(), wall = clock_wall_ms();
-	struct tls_terms *terms;
+	struct feed *feed;
 	size_t due, opening = 0;
 	int busy = 0;
 
@@ -776,8 +868,8 @@ static void pump(void *ctx)
 		       pace_may(&replay->pace, mono) &&
 		       !((replay->down_ms > 0 || replay->pace.rate > 0) &&
 			 opening > 0) &&
-		       find_terms(replay, &terms)) {
-			link_new(replay, terms);
+		       (feed = feed_to_open(replay, wall))) {
+			link_new(replay, feed);
 			opening++;
 			busy++;
 		}
@@ -841,8 +933,12 @@ void replay_free(struct replay *replay)
 		list_entry(it, struct settlement, link)->replay = NULL;
 		list_remove(it);
 	}
-	list_each (it, next, &replay->feeds)
-		free(list_entry(it, struct feed, link));
+	list_each (it, next, &replay->feeds) {
+		struct feed *feed = list_entry(it, struct feed, link);
+
+		tls_terms_free(feed->terms);
+		free(feed);
+	}
 	if (replay->token)
 		replay->token->replay = NULL;
 	list_remove(&replay->waiter.link);

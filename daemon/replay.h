@@ -6,6 +6,10 @@
  * open feed, gives it to a delivery, understands the reply (plan/provider.h),
  * makes the outcome durable, and only then settles the claim.
  *
+ * Feeds share the sessions, but not what they demand of them (trust.h): a
+ * session opened for one carries the mail of another if it has proven what that
+ * one demands.
+ *
  * Limits of a mailbox or a pair (limit.h) stop that mailbox's line, before a
  * claim.
  *
@@ -42,6 +46,11 @@ struct replay_owner {
 	void (*on_refused)(void *ctx, struct replay *replay,
 			   const struct queue_domain *domain,
 			   const char *reason);
+	/* It cannot prove what this domain's mail demands: its valve must
+	 * close. */
+	void (*on_untrusted)(void *ctx, struct replay *replay,
+			     const struct queue_domain *domain,
+			     const char *reason);
 	/* A connection worked or failed: evidence of health. */
 	void (*on_health)(void *ctx, struct replay *replay, bool healthy,
 			  const char *error);

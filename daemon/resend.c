@@ -12,13 +12,25 @@ struct copy {
 	char *reverse_path, *forward_path, *domain;
 };
 
+/* The index is asked how many they are. */
+struct counting {
+	struct resend *resend; /* NULL: it is gone */
+};
+
 struct resend {
 	struct resend_spec spec;
 	char *by;
 	const struct resend_owner *owner;
 	void *ctx;
+	struct counting *counting;
+	struct selection_walk *walk;
+	size_t total;
+	bool over; /* all pages are through */
+	/* This page. */
 	struct copy *copies;
-	size_t count, cap, at;
+	size_t count, room, at;
+	bool more;
+	size_t good; /* with a copy: those that were tried, or would be */
 	size_t sent, refused, gone;
 	struct courier *courier;
 	const struct cutover_target *target; /* the courier's */
@@ -26,28 +38,24 @@ struct resend {
 	char error[1024]; /* why it ends early; as long as an err */
 };
 
-struct resend *resend_new(const struct resend_spec *spec,
-			  const struct resend_owner *owner, void *ctx)
+static void forget_page(struct resend *resend)
 {
-	struct resend *resend = mem_alloc(sizeof(*resend));
-
-	resend->spec = *spec;
-	resend->by = mem_dup(spec->by);
-	resend->spec.by = resend->by;
-	resend->owner = owner;
-	resend->ctx = ctx;
-	return resend;
+	for (size_t i = 0; i < resend->count; i++) {
+		free(resend->copies[i].reverse_path);
+		free(resend->copies[i].forward_path);
+		free(resend->copies[i].domain);
+	}
+	resend->count = resend->at = 0;
 }
 
 void resend_free(struct resend *resend)
 {
 	if (!resend)
 		return;
-	for (size_t i = 0; i < resend->count; i++) {
-		free(resend->copies[i].reverse_path);
-		free(resend->copies[i].forward_path);
-		free(resend->copies[i].domain);
-	}
+	if (resend->counting)
+		resend->counting->resend = NULL;
+	selection_walk_free(resend->walk);
+	forget_page(resend);
 	free(resend->copies);
 	courier_free(resend->courier);
 	loop_timer_free(resend->next);
@@ -55,16 +63,10 @@ void resend_free(struct resend *resend)
 	free(resend);
 }
 
-void resend_add(struct resend *resend, const struct json *row)
+static void take_copy(struct resend *resend, const struct json *row)
 {
-	struct copy *copy;
+	struct copy *copy = &resend->copies[resend->count++];
 
-	if (resend->count == resend->cap) {
-		resend->cap = resend->cap ? resend->cap * 2 : 64;
-		resend->copies = mem_grow(
-			resend->copies, resend->cap * sizeof(*resend->copies));
-	}
-	copy = &resend->copies[resend->count++];
 	*copy = (struct copy){
 		.envelope = (uint32_t)json_get_number(row, "envelope", 0),
 		.place.segment = (uint32_t)json_get_number(row, "segment", 0),
@@ -81,23 +83,24 @@ void resend_add(struct resend *resend, const struct json *row)
 	id_parse(slice(json_get_text(row, "id")), &copy->id);
 }
 
-size_t resend_count(const struct resend *resend)
+static void take_page(struct resend *resend, const struct json *rows)
 {
-	return resend->count;
+	size_t count = json_count(rows);
+
+	forget_page(resend);
+	if (count > resend->room) {
+		resend->room = count;
+		resend->copies =
+			mem_grow(resend->copies, count * sizeof(struct copy));
+	}
+	for (const struct json *row = json_first(rows); row;
+	     row = json_next(row))
+		take_copy(resend, row);
 }
 
 static bool is_kept(const struct resend *resend, const struct copy *copy)
 {
 	return spool_space_has(resend->spec.space, &copy->id, &copy->place);
-}
-
-size_t resend_kept(const struct resend *resend)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < resend->count; i++)
-		kept += is_kept(resend, &resend->copies[i]);
-	return kept;
 }
 
 static const struct cutover_target *target_of(const struct resend *resend,
@@ -124,32 +127,30 @@ static struct json *copy_json(const struct resend *resend,
 	return row;
 }
 
-void resend_each(const struct resend *resend,
-		 void (*each)(void *ctx, const struct json *row), void *ctx)
-{
-	for (size_t i = 0; i < resend->count; i++) {
-		struct json *row = copy_json(resend, &resend->copies[i]);
-
-		json_put_bool(row, "copy", is_kept(resend, &resend->copies[i]));
-		each(ctx, row);
-		json_free(row);
-	}
-}
-
 static void end(struct resend *resend)
 {
 	struct json *result = json_object(), *data;
 	struct err err = ERR_INIT;
+	size_t done;
 
+	/* What was counted and did not come has no copy any more. */
+	if (resend->over && resend->total > resend->good)
+		resend->gone = resend->total - resend->good;
+	done = resend->spec.dry_run ? 0 : resend->good + resend->gone;
 	json_put_number(result, "sent", (double)resend->sent);
 	json_put_number(result, "refused", (double)resend->refused);
 	json_put_number(result, "gone", (double)resend->gone);
-	json_put_number(result, "left", (double)(resend->count - resend->at));
+	json_put_number(result, "left",
+			resend->total > done ? (double)(resend->total - done) :
+					       0);
 	json_put_text(result, "error", resend->error[0] ? resend->error : NULL);
-	data = json_copy(result);
-	json_put_text(data, "by", resend->by);
-	if (cutover_note(resend->spec.cutover, "resend-end", data, &err) < 0)
-		json_put_text(result, "error", err.text);
+	if (!resend->spec.dry_run) {
+		data = json_copy(result);
+		json_put_text(data, "by", resend->by);
+		if (cutover_note(resend->spec.cutover, "resend-end", data,
+				 &err) < 0)
+			json_put_text(result, "error", err.text);
+	}
 	resend->owner->on_end(resend->ctx, result);
 	json_free(result);
 	resend_free(resend);
@@ -188,14 +189,16 @@ static void carried(void *ctx, enum smtp_stage stage,
 	const struct copy *copy = &resend->copies[resend->at++];
 	bool sent = reply->code / 100 == 2;
 
+	resend->good++;
 	if (sent)
 		resend->sent++;
 	else
 		resend->refused++;
 	if (courier_is_unreachable(resend->courier))
 		snprintf(resend->error, sizeof(resend->error),
-			 "%s is not there: %d %.200s",
-			 resend->target->target.name, reply->code, reply->text);
+			 "no session with %s: %.0d%s%.400s",
+			 resend->target->target.name, reply->code,
+			 reply->code ? " " : "", reply->text);
 	if (!tell(resend, copy, smtp_stage_name(stage), reply, sent) ||
 	    resend->error[0])
 		end(resend);
@@ -227,6 +230,19 @@ static void use_target(struct resend *resend,
 	});
 }
 
+static void page(void *ctx, const struct json *rows, bool more,
+		 const struct err *err);
+
+static void page_is_over(struct resend *resend)
+{
+	if (resend->more) {
+		selection_walk_on(resend->walk, page, resend);
+		return;
+	}
+	resend->over = true;
+	end(resend);
+}
+
 static void send_next(void *ctx)
 {
 	struct resend *resend = ctx;
@@ -234,9 +250,12 @@ static void send_next(void *ctx)
 	const struct copy *copy;
 	struct courier_parcel parcel;
 
-	if (resend->at == resend->count ||
-	    !resend->owner->is_wanted(resend->ctx)) {
+	if (!resend->owner->is_wanted(resend->ctx)) {
 		end(resend);
+		return;
+	}
+	if (resend->at == resend->count) {
+		page_is_over(resend);
 		return;
 	}
 	copy = &resend->copies[resend->at];
@@ -256,6 +275,7 @@ static void send_next(void *ctx)
 	parcel = (struct courier_parcel){
 		.reverse_path = copy->reverse_path,
 		.forward_path = copy->forward_path,
+		.domain = copy->domain,
 		.eightbit = copy->eightbit,
 		.utf8 = copy->utf8,
 		.bytes = copy->bytes,
@@ -265,9 +285,74 @@ static void send_next(void *ctx)
 	courier_carry(resend->courier, &parcel, carried, resend);
 }
 
-void resend_run(struct resend *resend)
+static void tell_page(struct resend *resend)
 {
-	resend->next =
-		loop_timer_new(resend->spec.store->loop, send_next, resend);
-	loop_timer_arm(resend->next, 0);
+	for (size_t i = 0; i < resend->count; i++) {
+		const struct copy *copy = &resend->copies[i];
+		struct json *row = copy_json(resend, copy);
+		bool kept = is_kept(resend, copy);
+
+		resend->good += kept;
+		resend->gone += !kept;
+		json_put_bool(row, "copy", kept);
+		resend->owner->on_attempt(resend->ctx, row);
+		json_free(row);
+	}
+	if (resend->owner->is_wanted(resend->ctx))
+		page_is_over(resend);
+	else
+		end(resend);
+}
+
+static void page(void *ctx, const struct json *rows, bool more,
+		 const struct err *err)
+{
+	struct resend *resend = ctx;
+
+	if (err) {
+		snprintf(resend->error, sizeof(resend->error), "%s", err->text);
+		end(resend);
+		return;
+	}
+	take_page(resend, rows);
+	resend->more = more;
+	if (resend->spec.dry_run)
+		tell_page(resend);
+	else
+		send_next(resend);
+}
+
+static void counted(void *ctx, struct json *result, const struct err *err)
+{
+	struct counting *counting = ctx;
+	struct resend *resend = counting->resend;
+	size_t total = (size_t)json_get_number(result, "count", 0);
+
+	free(counting);
+	json_free(result);
+	if (!resend)
+		return;
+	resend->counting = NULL;
+	resend->total = total;
+	if (resend->owner->on_count(resend->ctx, total, err))
+		selection_walk_on(resend->walk, page, resend);
+}
+
+struct resend *resend_begin(const struct resend_spec *spec,
+			    const struct resend_owner *owner, void *ctx)
+{
+	struct resend *resend = mem_alloc(sizeof(*resend));
+	struct index *index = spec->store->index;
+
+	resend->spec = *spec;
+	resend->by = mem_dup(spec->by);
+	resend->owner = owner;
+	resend->ctx = ctx;
+	resend->next = loop_timer_new(spec->store->loop, send_next, resend);
+	resend->walk =
+		selection_walk_new(index, spec->selection, SELECTION_COPIES);
+	resend->counting = mem_alloc(sizeof(*resend->counting));
+	resend->counting->resend = resend;
+	index_count(index, &spec->selection->select, counted, resend->counting);
+	return resend;
 }

@@ -6,11 +6,15 @@
  * the lines, one after another in the order of acceptance; queue and ledger do
  * not change.  Every attempt is journalled with its reply before the next one
  * begins; without its line none is made.
+ *
+ * They may be a million: they are taken a page at a time.  What is delivered
+ * meanwhile is not among them.
  */
 #ifndef DAEMON_RESEND_H
 #define DAEMON_RESEND_H
 
 #include "daemon/cutover.h"
+#include "daemon/selection.h"
 #include "daemon/spool_space.h"
 
 struct resend;
@@ -21,12 +25,17 @@ struct resend_spec {
 	struct cutover *cutover; /* outlives it */
 	enum plan_system_id to;
 	const char *by;
+	const struct selection *selection; /* copied */
+	bool dry_run;			   /* tells of each, and sends none */
 };
 
 struct resend_owner {
+	/* Once, first: so many are selected, or why that is not known.  False:
+	 * no, and resend_free() was called. */
+	bool (*on_count)(void *ctx, size_t count, const struct err *err);
 	/* An attempt, or a copy that is gone (code 0, "sent" false): {"id",
 	 * "envelope", "forward_path", "target", "stage", "code", "enhanced",
-	 * "text", "sent"}; borrowed. */
+	 * "text", "sent"}; of a dry run {.., "copy"}; borrowed. */
 	void (*on_attempt)(void *ctx, const struct json *attempt);
 	/* Asked before each: the rest is left. */
 	bool (*is_wanted)(void *ctx);
@@ -34,18 +43,10 @@ struct resend_owner {
 	void (*on_end)(void *ctx, const struct json *result);
 };
 
-struct resend *resend_new(const struct resend_spec *spec,
-			  const struct resend_owner *owner, void *ctx);
-/* One more to send: a row of index_copies(); before resend_run(). */
-void resend_add(struct resend *resend, const struct json *row);
-size_t resend_count(const struct resend *resend);
-/* How many of them are still on disk. */
-size_t resend_kept(const struct resend *resend);
-/* Calls for each without sending: what resend_run() would attempt. */
-void resend_each(const struct resend *resend,
-		 void (*each)(void *ctx, const struct json *row), void *ctx);
-/* Sends them; ends with on_end, which frees it afterwards. */
-void resend_run(struct resend *resend);
+/* No callback before this returns; it ends with on_end, and frees itself
+ * afterwards. */
+struct resend *resend_begin(const struct resend_spec *spec,
+			    const struct resend_owner *owner, void *ctx);
 /* Ends at once, no callback.  NULL is fine. */
 void resend_free(struct resend *resend);
 

@@ -273,12 +273,11 @@ static void rows_came(void *ctx, const struct json *page, bool more,
 }
 
 void selection_rows(struct index *index, const struct selection *selection,
-		    enum selection_rows kind, selection_row_fn *each,
-		    selection_done_fn *done, void *ctx)
+		    selection_row_fn *each, selection_done_fn *done, void *ctx)
 {
 	struct rows *rows = mem_alloc(sizeof(*rows));
 
-	rows->walk = selection_walk_new(index, selection, kind);
+	rows->walk = selection_walk_new(index, selection, SELECTION_ENVELOPES);
 	rows->each = each;
 	rows->done = done;
 	rows->ctx = ctx;

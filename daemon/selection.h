@@ -61,14 +61,13 @@ void selection_walk_on(struct selection_walk *walk, selection_page_fn *page,
 void selection_walk_free(struct selection_walk *walk);
 
 /*
- * All of them: `each` per row, then `done` once; both from the loop, never
+ * All of them, as index_list() has them: `each` per row, then `done` once; both from the loop, never
  * before this returns.  `each` returns false to stop early (done comes all the
  * same).
  */
 typedef bool selection_row_fn(void *ctx, const struct json *row);
 typedef void selection_done_fn(void *ctx, const struct err *err);
 void selection_rows(struct index *index, const struct selection *selection,
-		    enum selection_rows kind, selection_row_fn *each,
-		    selection_done_fn *done, void *ctx);
+		    selection_row_fn *each, selection_done_fn *done, void *ctx);
 
 #endif

@@ -7,8 +7,7 @@
 
 struct trust {
 	struct trust_spec spec;
-	const char **domains;
-	size_t domain_count;
+	bool is_ip; /* the host is an address */
 	struct dns_tlsa_ask *ask;
 	/* What DNS said of TLSA, and until when that holds (mono). */
 	enum trust_state dane;
@@ -102,12 +101,10 @@ static void tlsa_came(void *ctx, const struct dns_tlsa *found)
 static enum trust_state look_at_dane(struct trust *trust)
 {
 	enum trust_state state = trust->dane;
-	struct addr ip;
 
 	if (!trust->spec.dane)
 		return TRUST_KNOWN;
-	if (!trust->spec.validator ||
-	    addr_from_ip(slice(trust->spec.host), 0, &ip, NULL) == 0) {
+	if (!trust->spec.validator || trust->is_ip) {
 		snprintf(trust->why, sizeof(trust->why),
 			 "replay.tls is dane: %s",
 			 trust->spec.validator ?
@@ -133,10 +130,9 @@ static enum trust_state look_at_dane(struct trust *trust)
 static void demand(struct trust *trust, struct tls_terms **terms,
 		   const char *domain)
 {
-	char why[DNS_NAME + 80];
+	char why[DNS_NAME + 500];
 
-	if ((*terms && (*terms)->tlsa_count > 0) ||
-	    (*terms && (*terms)->verified))
+	if (*terms && (*terms)->tlsa_count > 0)
 		return;
 	snprintf(why, sizeof(why), "%s%sMTA-STS of %s",
 		 *terms ? (*terms)->why : "", *terms ? "; " : "", domain);
@@ -150,26 +146,18 @@ static bool enforces(const struct mta_sts *policy)
 }
 
 static enum trust_state look_at_policies(struct trust *trust,
+					 const char *domain,
 					 struct tls_terms **terms)
 {
 	const struct trust_spec *spec = &trust->spec;
 	const struct mta_sts *policy;
-	bool asking = false, listed = false;
 
-	for (size_t i = 0; i < trust->domain_count; i++) {
-		if (!policies_look(spec->policies, trust->domains[i],
-				   &policy)) {
-			asking = true;
-		} else if (enforces(policy) &&
-			   mta_sts_lists(policy, spec->host)) {
-			listed = true;
-			demand(trust, terms, trust->domains[i]);
-		}
-	}
-	if (asking)
+	if (!policies_look(spec->policies, domain, &policy))
 		return TRUST_ASKING;
-	if (listed)
+	if (enforces(policy) && mta_sts_lists(policy, spec->host)) {
+		demand(trust, terms, domain);
 		return TRUST_KNOWN;
+	}
 	if (!policies_look(spec->policies, spec->host, &policy))
 		return TRUST_ASKING;
 	if (!enforces(policy))
@@ -185,24 +173,21 @@ static enum trust_state look_at_policies(struct trust *trust,
 	return TRUST_REFUSED;
 }
 
-enum trust_state trust_look(struct trust *trust, struct tls_terms **terms,
-			    const char **why)
+struct trust_answer trust_look(struct trust *trust, const char *domain)
 {
-	enum trust_state state = look_at_dane(trust);
-	struct tls_terms *now = NULL;
-	struct addr ip;
+	struct trust_answer answer = { .state = look_at_dane(trust),
+				       .why = trust->why };
+	struct tls_terms *now;
 
-	*why = trust->why;
-	*terms = NULL;
-	if (state != TRUST_KNOWN)
-		return state;
+	if (answer.state != TRUST_KNOWN)
+		return answer;
 	now = tls_terms_share(trust->tlsa);
-	if (addr_from_ip(slice(trust->spec.host), 0, &ip, NULL) < 0)
-		state = look_at_policies(trust, &now);
+	if (!trust->is_ip)
+		answer.state = look_at_policies(trust, domain, &now);
 	set_terms(&trust->terms, now);
-	if (state == TRUST_KNOWN)
-		*terms = now;
-	return state;
+	answer.terms = now;
+	answer.of_domain = true;
+	return answer;
 }
 
 void trust_wait(struct trust *trust, struct trust_waiter *waiter)
@@ -240,21 +225,13 @@ void trust_forget(struct trust *trust)
 struct trust *trust_new(const struct trust_spec *spec)
 {
 	struct trust *trust = mem_alloc(sizeof(*trust));
+	struct addr ip;
 
 	trust->spec = *spec;
+	trust->is_ip = addr_from_ip(slice(spec->host), 0, &ip, NULL) == 0;
 	trust->dane = TRUST_ASKING;
 	list_init(&trust->waiters);
 	return trust;
-}
-
-void trust_add_domain(struct trust *trust, const char *domain)
-{
-	for (size_t i = 0; i < trust->domain_count; i++)
-		if (strcmp(trust->domains[i], domain) == 0)
-			return;
-	trust->domains = mem_grow(trust->domains,
-				  (trust->domain_count + 1) * sizeof(domain));
-	trust->domains[trust->domain_count++] = domain;
 }
 
 void trust_free(struct trust *trust)
@@ -266,6 +243,5 @@ void trust_free(struct trust *trust)
 	set_terms(&trust->terms, NULL);
 	while (!list_is_empty(&trust->waiters))
 		list_remove(trust->waiters.next);
-	free(trust->domains);
 	free(trust);
 }

@@ -30,9 +30,9 @@
  *     and protect nobody: the plan named it, not DNS.
  *
  * Only `enforce` demands anything; `testing` and `none` do not (section 5).
- * Several domains that share a target share its sessions, so that what one
- * domain's policy demands holds for all of them.  An IP address has no policy
- * and no TLSA.
+ * Each domain has its own terms: what the policy of one demands is no demand
+ * of another that goes to the same target.  An IP address has no policy and no
+ * TLSA.
  */
 #ifndef DAEMON_TRUST_H
 #define DAEMON_TRUST_H
@@ -67,17 +67,23 @@ enum trust_state {
 	TRUST_REFUSED /* it cannot prove what is demanded */
 };
 
+struct trust_answer {
+	enum trust_state state;
+	/* KNOWN: what a session must prove for this domain, or NULL. */
+	struct tls_terms *terms;
+	/* LATER, REFUSED: what is wrong, with what to do. */
+	const char *why;
+	/* That is between this domain and the target: others may go there. */
+	bool of_domain;
+};
+
 struct trust *trust_new(const struct trust_spec *spec);
-/* A domain of the plan whose mail may go there; its name is borrowed. */
-void trust_add_domain(struct trust *trust, const char *domain);
 void trust_free(struct trust *trust); /* NULL is fine */
 /*
- * KNOWN: *terms are what a session must prove, or NULL; borrowed until the next
- * call.  LATER, REFUSED: *why says it, with what to do; that is told once, the
- * next call asks again.
+ * For mail of this domain.  Terms and texts are borrowed until the next call.
+ * What is wrong with DANE is told once, the next call asks again.
  */
-enum trust_state trust_look(struct trust *trust, struct tls_terms **terms,
-			    const char **why);
+struct trust_answer trust_look(struct trust *trust, const char *domain);
 /* Runs waiter->fn once, from the loop, when an answer has come; to cancel, take
  * it out of its list. */
 void trust_wait(struct trust *trust, struct trust_waiter *waiter);

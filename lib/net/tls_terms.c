@@ -76,6 +76,21 @@ bool tls_terms_add(struct tls_terms *terms, unsigned usage, unsigned selector,
 	return true;
 }
 
+static bool is_dane(enum tls_proof proof)
+{
+	return proof == TLS_PROOF_DANE_EE || proof == TLS_PROOF_DANE_TA;
+}
+
+bool tls_terms_met(const struct tls_terms *terms, const struct tls_info *info)
+{
+	if (!terms)
+		return true;
+	if (terms->tlsa_count > 0)
+		return is_dane(info->proof);
+	return info->active &&
+	       (!terms->verified || info->proof != TLS_PROOF_NONE);
+}
+
 void tls_terms_describe(const struct tls_terms *terms,
 			const struct tls_info *info, char *text, size_t size)
 {

@@ -48,6 +48,8 @@ void tls_terms_free(struct tls_terms *terms);		    /* NULL is fine */
  * usages, what OpenSSL cannot read). */
 bool tls_terms_add(struct tls_terms *terms, unsigned usage, unsigned selector,
 		   unsigned matching, struct slice data);
+/* A session that gave `info` may carry what these demand; `terms` may be NULL. */
+bool tls_terms_met(const struct tls_terms *terms, const struct tls_info *info);
 /*
  * What a session gave, as evidence: "TLSv1.3 TLS_AES_256_GCM_SHA384, verified
  * by pkix as mx.example, SNI mx.example; demanded by MTA-STS of acme.example",

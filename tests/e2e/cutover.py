@@ -10,6 +10,7 @@ import glob
 import hashlib
 import json
 import os
+import pty
 import re
 import socket
 import ssl
@@ -370,6 +371,28 @@ class World:
             self.daemon.close()
         for peer in reversed(self.open):
             peer.close()
+
+
+def on_a_terminal(world, answer, command, *args):
+    """Exit status and what is said to somebody who sits there."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(f"{ROOT}/build/{VARIANT}/tideover",
+                 ["tideover", command, "--state", world.state, *args])
+    said = b""
+    try:
+        while True:
+            more = os.read(terminal, 4096)
+            if not more:
+                break
+            said += more
+            if b"[y/N]" in said and answer:
+                os.write(terminal, answer)
+                answer = None
+    except OSError:
+        pass  # Linux: the end of a terminal
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
 
 
 def listed(world, *args):

@@ -118,6 +118,9 @@ def accepting(tap, world):
              lambda: world.old.counts()[1] >= MANY, 60 + MANY / 1000)
     wait_for("nothing is under way",
              lambda: world.status()["queue"]["in_flight"] == 0, 60)
+    # What was answered last is still on its way to the disk.
+    wait_for("they sleep", lambda: world.status()["queue"]["in_memory"] <=
+             1.2 * IN_MEMORY, 60)
     now = world.status()["queue"]
     tap.ok(now["waiting"] == MANY and now["in_memory"] <= 1.2 * IN_MEMORY,
            f"{MANY} mailboxes wait, {now['in_memory']} of them in memory")
@@ -168,6 +171,24 @@ def queue(world, verb, *args):
     return done.returncode, said
 
 
+def counting(tap, world):
+    """`status` does not wait until the replies of all are counted, as it must
+    be while any is held."""
+    row = cutover.listed(world, "--recipient", f"lab-7@{DOMAIN}")[0]
+    status, said = queue(world, "hold", f"{row['id']}:{row['envelope']}")
+    assert (status, said["count"]) == (0, 1), said
+    begun = time.monotonic()
+    world.status()
+    spent = time.monotonic() - begun
+    tap.ok(spent < 0.2, f"one is held, and status takes {spent * 1000:.0f} ms")
+    counted = wait_for("all are counted", lambda: [
+        (reply["state"], reply["count"]) for reply in
+        world.status()["replies"]])
+    tap.ok(sorted(counted) == [("held", 1), ("waiting", MANY - 1)],
+           f"then it has the counts: {counted}")
+    queue(world, "release", row["id"])
+
+
 def acting(tap, world):
     before = ledger(world)
     status, would = queue(world, "hold", "--all", "--dry-run")
@@ -181,9 +202,7 @@ def acting(tap, world):
     tap.ok(status == 0 and MANY <= said["count"] <= MANY + beside.sent and
            len(said["envelopes"]) == 10000, f"hold --all: {said['count']} in "
            f"{spent:.1f} s, the first 10,000 are named")
-    # Of a million, the first count of their replies takes seconds.
-    tap.ok(beside.sent > 0 and beside.send_s < 2 and
-           beside.status_s < 2 + MANY / 200000,
+    tap.ok(beside.sent > 0 and beside.send_s < 2 and beside.status_s < 2,
            f"meanwhile {beside.sent} messages were taken, at most "
            f"{beside.send_s:.2f} s each; status took {beside.status_s:.2f} s")
     held = ledger(world)["held"]
@@ -194,7 +213,7 @@ def acting(tap, world):
     MEMORY.check(tap, "held")
     lines = journal(world, "acted")
     tap.ok(len(lines) == 1 and lines[0]["count"] == said["count"] and
-           journal(world, "hold")[0]["in_parts"],
+           journal(world, "hold")[-1]["in_parts"],
            "the journal has the order before, and the end behind it")
     return held
 
@@ -258,6 +277,7 @@ def run(tap):
         wait_for("the valve is open", lambda: world.status()["domains"][0]
                  ["valve"]["state"] == "open", 30)
         accepting(tap, world)
+        counting(tap, world)
         killed(tap, world, acting(tap, world))
         delivering(tap, world)
         world.must(0, "stop")
@@ -277,4 +297,5 @@ def main():
     tap.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ import sys
 
 import peers
 from cutover import (DOMAIN, NEW, OLD, QUEUE, ROOT, VARIANT, Client, Tap,
-                     World, blocking, findings, listed)
+                     World, blocking, findings, listed, on_a_terminal)
 from peers import wait_for
 
 UNKNOWN = "nobody-here"
@@ -164,6 +164,10 @@ def rollback(tap):
         send(world, "box2", "plain")
         gate_opens(world, "rollback")
         world.knot.publish((10, OLD))
+        status, said = on_a_terminal(world, b"n\n", "rollback", "acme")
+        tap.ok(status == 1 and "roll acme back" in said and
+               world.status()["phase"] == "holding",
+               "on a terminal rollback asks; no is no")
         world.must(3, "rollback", "acme", "--by", "anna")
         held = listed(world, "--in", "held")
         tap.ok(len(held) == 1 and "8BITMIME" in held[0]["last_reply"]["text"]
@@ -196,7 +200,7 @@ def rollback(tap):
                  lambda: world.tideover("check", "acme", "--gate", "close")[1]
                  .get("blocking") == ["signoff"])
         world.must(3, "finish", "acme")
-        world.must(0, "waive", "acme", "signoff", "--gate", "close", "--by",
+        world.must(0, "waive", "signoff", "--gate", "close", "--by",
                    "anna", "--reason", "the 8-bit one came later, as told")
         world.must(0, "finish", "acme")
         now = ledger(world)

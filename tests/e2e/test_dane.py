@@ -21,6 +21,7 @@ from peers import run, wait_for
 from test_dnssec import OWN, Signer, Validator
 
 HOST = "tgt.localhost"
+SHOP = "shop.example"  # another domain that goes there
 TTL = 1
 
 
@@ -51,7 +52,7 @@ SHORT = """\
 class Zones(Signer):
     """A signed parent, the target's signed zone below it, and the domain."""
 
-    zones = ("localhost", HOST, "example", DOMAIN, "hosts.example")
+    zones = ("localhost", HOST, "example", DOMAIN, SHOP, "hosts.example")
     signed = ("localhost", HOST)
     soa = f"@ {TTL} SOA ns.hosts.example. admin.example. %d 60 60 3600 1\n" \
           f"@ {TTL} NS ns.hosts.example.\n"
@@ -146,7 +147,7 @@ class Target:
         self.client_ca = client_ca
         self.starttls = True
         self.pair = None
-        self.mails = []
+        self.mails, self.sessions = [], 0
         self.live = set()  # sessions; those of probes are short
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
@@ -173,7 +174,8 @@ class Target:
         return sock
 
     def serve(self, sock):
-        seen = {"sni": None, "client": None}
+        self.sessions += 1
+        seen = {"sni": None, "client": None, "session": self.sessions}
         self.live.add(id(seen))
         try:
             with sock:
@@ -659,6 +661,135 @@ def canary_case(tap):
         end(tap, world)
 
 
+class Shared(Dane):
+    """Two domains that go to the target."""
+
+    def plan_for(self, tls, key, cert, port):
+        self.zones.publish(SHOP, "".join(
+            f"@ {TTL} MX {preference} {host}.\n"
+            for preference, host in self.mx_set), SHOP, "MX", 2)
+        plan = super().plan_for(tls, key, cert, port)
+        plan["domains"].append({"name": SHOP})
+        return plan
+
+    def post(self, *domains):
+        client = Client(self.port, False)
+        for domain in domains:
+            client.command(b"MAIL FROM:<a@b.example>", 250)
+            client.command(f"RCPT TO:<box@{domain}>".encode(), 250)
+            client.command(b"DATA", 354)
+            client.command(b"Subject: hello\r\n\r\nhello\r\n.", 250)
+        client.close()
+
+    def states(self):
+        """Per domain: its valve, what is delivered, what waits."""
+        return {domain["name"]: (domain["valve"]["state"],
+                                   domain["ledger"]["delivered"],
+                                   domain["ledger"]["waiting"])
+                for domain in self.status()["domains"]}
+
+    def evidence(self, domain):
+        return [row["last_reply"]["tls"]
+                for row in listed(self, "--recipient", f"box@{domain}")]
+
+
+def shared_cases(tap, world, server):
+    """What the policy of one domain demands is no demand of another."""
+    target, demanded = world.target, f"demanded by MTA-STS of {DOMAIN}"
+    server.says("enforce", HOST, QUEUE)
+    target.pair = world.self_signed
+    world.start()
+    world.zones.sts("s1")
+    wait_for("the resolver has the record", lambda: peers.answers(
+        world.resolver.port, f"_mta-sts.{DOMAIN}", "TXT"))
+    world.post(DOMAIN, SHOP, DOMAIN, SHOP)
+    reason = world.refused("certificate", f"MTA-STS of {DOMAIN}")
+    wait_for("the other domain's mail goes",
+             lambda: world.states()[SHOP][1] == 2)
+    states = world.states()
+    tap.ok(reason and states[SHOP] == ("open", 2, 0) and
+           states[DOMAIN][1:] == (0, 2) and len(target.mails) == 2,
+           f"only the domain that demands it waits: {states}; {reason}")
+    tap.ok(all("not verified" in tls and "demanded" not in tls
+               for tls in world.evidence(SHOP)),
+           f"the other one's evidence: {world.evidence(SHOP)}")
+
+    target.pair = world.authority.sign(HOST)
+    wait_for("repaired, it goes by itself",
+             lambda: world.states()[DOMAIN] == ("open", 2, 0))
+    tap.ok(all(f"verified by pkix as {HOST}" in tls and demanded in tls
+               for tls in world.evidence(DOMAIN)),
+           f"repaired, it goes by itself: {world.evidence(DOMAIN)}")
+
+    for first, second in ((SHOP, DOMAIN), (DOMAIN, SHOP)):
+        wait_for("earlier sessions have ended", lambda: not target.live)
+        mails = len(target.mails)
+        world.post(first)
+        wait_for("it is there", lambda: len(target.mails) == mails + 1)
+        world.post(second)
+        wait_for("so is the next", lambda: len(target.mails) == mails + 2)
+        wait_for("both are known", lambda: sum(
+            state[1] for state in world.states().values()) == mails + 2)
+        tap.ok(target.mails[-1]["session"] == target.mails[-2]["session"] and
+               demanded in world.evidence(DOMAIN)[-1] and
+               "verified by pkix" in world.evidence(SHOP)[-1] and
+               "demanded" not in world.evidence(SHOP)[-1],
+               f"what a session for {first} has proven is good for {second}, "
+               "and each one's evidence says whose demand it was")
+
+
+def kept_out_case(tap, world):
+    """A session that has not proven it carries no mail that demands it,
+    though it is there; and gives way to one that does."""
+    target = world.target
+    target.pair = world.self_signed
+    wait_for("earlier sessions have ended", lambda: not target.live)
+    mails = len(target.mails)
+    world.post(SHOP)
+    wait_for("it is there", lambda: len(target.mails) == mails + 1)
+    target.pair = world.authority.sign(HOST)
+    world.post(DOMAIN)
+    wait_for("the next is there", lambda: len(target.mails) == mails + 2)
+    one, two = target.mails[-2:]
+    wait_for("it is known", lambda: world.states()[DOMAIN][2] == 0)
+    tap.ok(one["session"] != two["session"] and
+           f"verified by pkix as {HOST}" in world.evidence(DOMAIN)[-1],
+           "a session that has proven nothing is not used for mail that "
+           "demands it")
+
+
+def resending_case(tap, world):
+    """Kept copies go on the terms of their own domain as well."""
+    target = world.target
+    some = ("queue", "resend", "acme", "--since", "2026-01-01T00:00:00Z",
+            "--to", "old")
+    kept = {name: state[1] for name, state in world.states().items()}
+    target.pair = world.self_signed
+    wait_for("earlier sessions have ended", lambda: not target.live)
+    mails = len(target.mails)
+    said = world.must(0, *some, "--domain", SHOP)
+    tap.ok(said["sent"] == kept[SHOP] == len(target.mails) - mails,
+           f"the copies of a domain that demands nothing: {said}")
+    status, said = world.tideover(*some)
+    tap.ok(status == 1 and said["sent"] == 0 and
+           f"MTA-STS of {DOMAIN}" in said["error"],
+           f"of the one that does: {said['error']}")
+    target.pair = world.authority.sign(HOST)
+    mails = len(target.mails)
+    said = world.must(0, *some)
+    done = subprocess.run(
+        [f"{ROOT}/build/{VARIANT}/tideover", "journal", "--json", "--state",
+         world.state, "show", "acme"], capture_output=True, text=True,
+        check=True, timeout=60)
+    rows = [json.loads(line)["data"] for line in done.stdout.splitlines()
+            if '"resend-attempt"' in line][-said["sent"]:]
+    sessions = {mail["session"] for mail in target.mails[mails:]}
+    tap.ok(said["sent"] == sum(kept.values()) and len(sessions) == 1 and all(
+        (f"demanded by MTA-STS of {DOMAIN}" in row["tls"]) ==
+        row["forward_path"].endswith(DOMAIN) for row in rows),
+        "repaired, all go in one session, each with its own evidence")
+
+
 def postfix_case(tap):
     """A real server that asks for the client's certificate."""
     world = Dane("dane", peers.free_port())
@@ -701,6 +832,15 @@ def sts(tap):
             world.authority.sign(f"mta-sts.{DOMAIN}")))
         sts_cases(tap, world, server)
         sts_ages(tap, world, server)
+    finally:
+        end(tap, world)
+    world = Shared("opportunistic")
+    try:
+        server = world.keep(PolicyServer(
+            world.authority.sign(f"mta-sts.{DOMAIN}")))
+        shared_cases(tap, world, server)
+        kept_out_case(tap, world)
+        resending_case(tap, world)
     finally:
         end(tap, world)
 

@@ -403,7 +403,7 @@ def replay(tap, world):
                     lambda: world.rows("--in", "held"))
     tap.ok(f"<fort.quelle@{DOMAIN}> is not known" in
            held[0]["last_reply"]["text"], "its reply is shown with the key")
-    replies = world.status()["replies"]
+    replies = wait_for("they are counted", lambda: world.status()["replies"])
     tap.ok([r["count"] for r in replies] == [1] and
            "is not known here" in replies[0]["text"],
            "and counted with the replies")

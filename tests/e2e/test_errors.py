@@ -132,6 +132,30 @@ def hostile_smtp(tap, node):
            "an endless line ends the session")
 
 
+def stopped_meanwhile(tap, folder):
+    """A gate that waits for DNS when the daemon ends: its request is told."""
+    node = Node(folder)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        name = f"127.0.0.1:{silent.getsockname()[1]}"
+        node.document["dns"].update(resolvers=[name], authorities=[name])
+        node.write()
+        node.daemon = peers.Child(folder, "tideoverd",
+                                  f"{node.build}/tideoverd", "--state",
+                                  node.state)
+        with subprocess.Popen(
+                [f"{node.build}/tideover", "start", "--json", "--state",
+                 node.state, node.plan], stdout=subprocess.PIPE) as start:
+            wait_for("the gate start is asked", lambda: json.loads(
+                node.tideover("status", "acme")[1] or "{}").get(
+                    "phase") == "opening")
+            status, _, _ = node.tideover("stop")
+            said = json.loads(start.stdout.read())
+            tap.ok(start.wait(60) == 1 and status == 0 and
+                   "ends before the gate was judged" in said["error"],
+                   f"stop while a gate waits: {said['error']}")
+
+
 def port_taken(tap, folder):
     node = Node(folder)
     with socket.socket() as taken:
@@ -302,6 +326,7 @@ def main():
         hostile_smtp(tap, node)
     finally:
         node.tideover("stop")
+    stopped_meanwhile(tap, sub("stop"))
     port_taken(tap, sub("port"))
     other_version(tap, sub("version"))
     bad_plans(tap, sub("plans"))

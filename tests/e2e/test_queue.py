@@ -6,8 +6,8 @@ import email
 import glob
 import mailbox
 import os
-import pty
 import shutil
+import socket
 import socketserver
 import subprocess
 import sys
@@ -16,11 +16,12 @@ import time
 
 import peers
 from cutover import (DOMAIN, OLD, QUEUE, ROOT, VARIANT, Client, Tap,
-                     World, listed)
+                     World, listed, on_a_terminal)
 from peers import wait_for
 
 GONE = b"550 5.1.1 no such user here"
 SLOW = b"451 4.3.2 come back later"
+MANY = 2100  # envelopes: the index gives a thousand at a time
 
 
 class Told:
@@ -37,6 +38,8 @@ class Told:
         system = self
 
         class Session(socketserver.StreamRequestHandler):
+            disable_nagle_algorithm = True
+
             def handle(self):
                 system.serve(self.rfile, self.wfile)
 
@@ -227,6 +230,44 @@ def retrying(tap, world):
     tap.ok(journal(world, "retry")[0]["by"] == "anna", "and journalled")
 
 
+def to_stdout(tap, world, text):
+    """The same mbox down a pipe, and nothing else there."""
+    command = [f"{ROOT}/build/{VARIANT}/tideover", "queue", "export",
+               "--state", world.state, "--in", "held", "--output", "-",
+               "--format"]
+    done = subprocess.run([*command, "mbox"], capture_output=True, check=False,
+                          timeout=60)
+    tap.ok(done.returncode == 0 and done.stdout == text and
+           b"3 messages" in done.stderr,
+           "--output - is stdout, with the mbox and nothing else")
+    for wrong, why in (("eml", b"only --format mbox"),
+                       ("maildir", b"only --format mbox")):
+        done = subprocess.run([*command, wrong], capture_output=True,
+                              check=False, timeout=60)
+        tap.ok(done.returncode == 2 and not done.stdout and
+               why in done.stderr, f"{wrong}: {done.stderr.decode().strip()}")
+    status, said = world.tideover("queue", "export", "--in", "held",
+                                  "--output", "-", "--format", "mbox")
+    tap.ok(status == 2 and "both want stdout" in said["error"],
+           f"--json: {said['error']}")
+    with subprocess.Popen([*command, "mbox"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as child:
+        child.stdout.close()
+        said = child.stderr.read()
+        tap.ok(child.wait(60) == 1 and said.count(b"cannot write") == 1,
+               f"a pipe that nobody reads ends it: {said.decode().strip()}")
+
+
+def without_plan(tap, world):
+    """The daemon has one plan: an ID says enough."""
+    row = listed(world, "--in", "held")[0]
+    for name in (row["id"], f"{row['id']}:{row['envelope']}"):
+        said = world.must(0, "queue", "show", name)
+        tap.ok(said["id"] == row["id"], f"queue show {name}")
+    said = world.must(0, "queue", "release", row["id"], "--dry-run")
+    tap.ok(said["count"] > 0 and said["dry_run"], "queue release ID")
+
+
 def exporting(tap, world):
     held = listed(world, "--in", "held")
     by_id = {}
@@ -261,6 +302,7 @@ def exporting(tap, world):
     with open(mbox, "rb") as out:
         tap.ok(status == 1 and "exists" in said["error"] and
                out.read() == text, f"an existing mbox: {said['error']}")
+    to_stdout(tap, world, text)
     folder = f"{world.folder}/maildir"
     for _ in range(2):
         world.must(0, "queue", "export", "acme", "--in", "held", "--format",
@@ -286,6 +328,10 @@ def bouncing(tap, world, relay):
                                   "--reason", "x")
     tap.ok(status == 1 and "--relay" in said["error"] and
            "discard" in said["error"], f"without a relay: {said['error']}")
+    said = world.must(0, "queue", "bounce", "acme", "--sender",
+                      "nobody@b.example", *via)
+    tap.ok((said["count"], said["bounced"], said["failed"]) == (0, 0, []),
+           "a bounce of nothing says so in every field")
     status, said = world.tideover("queue", "bounce", "acme", "--sender", "<>",
                                   *via)
     tap.ok(status == 1 and said["count"] == 0 and
@@ -380,6 +426,26 @@ def resending(tap, world, began):
     tap.ok(said["sent"] == 0, "nothing was delivered after --since")
 
 
+def resending_pages(tap, world):
+    """More than a page of the index, in order and none twice."""
+    client = Client(world.port, False)
+    client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for number in range(MANY):
+        client.send(["many"], message(str(number)))
+    client.close()
+    wait_for("all are delivered", lambda: ledger(world)["waiting"] == 0, 60)
+    some = ("--since", "2026-01-01T00:00:00Z", "--to", "new",
+            "--recipient", f"many@{DOMAIN}")
+    keys = ("sent", "refused", "gone", "left", "error")
+    said = world.must(0, "queue", "resend", "acme", *some, "--dry-run")
+    tap.ok([said[key] for key in keys] == [0, 0, 0, MANY, None] and
+           not world.new.subjects("many"), f"a dry run counts all: {said}")
+    said = world.must(0, "queue", "resend", "acme", *some)
+    tap.ok([said[key] for key in keys] == [MANY, 0, 0, 0, None] and
+           world.new.subjects("many") == [str(n) for n in range(MANY)],
+           f"the same are sent, in order, none twice: {said}")
+
+
 def restarting(tap, world, relay):
     """kill -9 while a relay has the notification and did not answer yet."""
     before = ledger(world)
@@ -436,28 +502,6 @@ def rolling_back(tap, world):
            "and the command it names sends the copy to the old one")
 
 
-def on_a_terminal(world, answer, *args):
-    """Exit status and what is said, by somebody who sits there."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(f"{ROOT}/build/{VARIANT}/tideover",
-                 ["tideover", "queue", "--state", world.state, *args])
-    said = b""
-    try:
-        while True:
-            more = os.read(terminal, 4096)
-            if not more:
-                break
-            said += more
-            if b"[y/N]" in said and answer:
-                os.write(terminal, answer)
-                answer = None
-    except OSError:
-        pass  # Linux: the end of a terminal
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
-
-
 def stopping(tap, world, relay):
     """A clean stop does not wait for a relay that hangs."""
     relay.wait = threading.Event()
@@ -508,7 +552,7 @@ def with_a_relay(tap):
         for subject in ("one", "two"):
             send(world, "gone", subject)
         wait_for("two are held", lambda: ledger(world)["held"] == 2)
-        args = ["bounce", "acme", "--all", "--by", "anna", "--reason", "gone"]
+        args = ["queue", "bounce", "acme", "--all", "--by", "anna", "--reason", "gone"]
         status, said = on_a_terminal(world, b"n\n", *args)
         tap.ok(status == 1 and "bounce 2 envelopes?" in said and
                not relay.mail, "on a terminal it asks; no is no")
@@ -551,9 +595,11 @@ def main():
         fill(world)
         selecting(tap, world)
         retrying(tap, world)
+        without_plan(tap, world)
         exporting(tap, world)
         bouncing(tap, world, relay)
         resending(tap, world, began)
+        resending_pages(tap, world)
         restarting(tap, world, relay)
         rolling_back(tap, world)
     finally:
@@ -562,4 +608,5 @@ def main():
     tap.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -64,12 +64,61 @@ static void the_evidence_says_what_was_proven_and_for_whom(void **state)
 	tls_terms_free(terms);
 }
 
+/* A session that was opened for another domain carries what it has proven. */
+static void a_session_meets_what_it_has_proven(void **state)
+{
+	enum {
+		ANY,
+		TLS,
+		VERIFIED,
+		TLSA
+	};
+	static const struct {
+		int demand;
+		bool active;
+		enum tls_proof proof;
+		bool want;
+	} cases[] = {
+		{ ANY, false, TLS_PROOF_NONE, true },
+		{ ANY, true, TLS_PROOF_NONE, true },
+		{ TLS, false, TLS_PROOF_NONE, false },
+		{ TLS, true, TLS_PROOF_NONE, true },
+		{ VERIFIED, false, TLS_PROOF_NONE, false },
+		{ VERIFIED, true, TLS_PROOF_NONE, false },
+		{ VERIFIED, true, TLS_PROOF_PKIX, true },
+		{ VERIFIED, true, TLS_PROOF_DANE_EE, true },
+		{ TLSA, false, TLS_PROOF_NONE, false },
+		{ TLSA, true, TLS_PROOF_NONE, false },
+		{ TLSA, true, TLS_PROOF_PKIX, false },
+		{ TLSA, true, TLS_PROOF_DANE_EE, true },
+		{ TLSA, true, TLS_PROOF_DANE_TA, true },
+	};
+	static const char digest[32];
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct tls_info info = { .active = cases[i].active,
+					 .proof = cases[i].proof };
+		struct tls_terms *terms = tls_terms_new("x");
+
+		terms->verified = cases[i].demand == VERIFIED;
+		if (cases[i].demand == TLSA)
+			tls_terms_add(terms, TLSA_DANE_EE, 1, 1,
+				      slice_of(digest, sizeof(digest)));
+		assert_int_equal(tls_terms_met(cases[i].demand == ANY ? NULL :
+									terms,
+					       &info),
+				 cases[i].want);
+		tls_terms_free(terms);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_records_of_use_are_taken),
 		cmocka_unit_test(
 			the_evidence_says_what_was_proven_and_for_whom),
+		cmocka_unit_test(a_session_meets_what_it_has_proven),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
