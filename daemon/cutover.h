@@ -7,7 +7,10 @@
  * something happens first.  The journal alone says, after a crash, which phase
  * it is.
  *
- *   cutover.c         phases and what an operator may ask for
+ *   cutover.c         its life, and its phase
+ *   cutover_past.c    what the journal and the index say of earlier starts
+ *   cutover_wish.c    what an operator asks for that needs a gate, or waives one
+ *   cutover_stop.c    what keeps valves closed: pauses, windows, breakers
  *   cutover_watch.c   surveys, health, observations, gates
  *   cutover_release.c valves, ramp, breaker, drained
  *   cutover_status.c  the status and report documents
@@ -249,6 +252,21 @@ void cutover_look(struct cutover *cutover);
 /* Between the files of this module. */
 int cutover_enter(struct cutover *cutover, enum phase phase, const char *by,
 		  struct err *err);
+/* Valves may open from now on. */
+void cutover_begin(struct cutover *cutover);
+/* A line of the journal, for journal_read(). */
+int cutover_past_line(void *ctx, const struct json *line);
+/* What was delivered since then counts for the limits of its target; then
+ * cutover_begin(). */
+void cutover_past_recall(struct cutover *cutover, int64_t since_ms);
+void cutover_past_cancel(struct cutover *cutover);
+void cutover_wish_cancel(struct cutover *cutover);
+/* As a line of the journal has it. */
+void cutover_stop_restore(struct cutover *cutover, const char *event,
+			  const struct json *data);
+void cutover_stop_end(struct cutover_stop *stop);
+/* It begins to count anew; nothing is journalled. */
+void cutover_stop_clear_breaker(struct cutover_domain *domain);
 void cutover_watch_init(struct cutover *cutover);
 void cutover_watch_free(struct cutover *cutover);
 void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms);

@@ -39,6 +39,14 @@ char *mem_dup(const char *text)
 	return text ? slice_dup(slice(text)) : NULL;
 }
 
+void mem_replace(char **text, const char *to)
+{
+	char *copy = mem_dup(to);
+
+	free(*text);
+	*text = copy;
+}
+
 char *mem_printf(const char *format, ...)
 {
 	struct buf buf = BUF_INIT;

@@ -48,6 +48,8 @@ void *mem_grow(void *p, size_t bytes); /* as realloc */
 /* What was freed goes back to the system: a moment's work. */
 void mem_trim(void);
 char *mem_dup(const char *text); /* NULL stays NULL */
+/* Frees what *text was; it is a copy of `to` then, or NULL. */
+void mem_replace(char **text, const char *to);
 char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif
