@@ -147,8 +147,7 @@ static int read_state(struct config *config, const struct json *value,
 
 	if (!text || text[0] != '/')
 		return wrong(value, "state", err, "must be an absolute path");
-	free(config->state);
-	config->state = mem_dup(text);
+	mem_replace(&config->state, text);
 	return 0;
 }
 
@@ -161,8 +160,7 @@ static int read_postmaster(struct config *config, const struct json *value,
 	if (!text || smtp_mailbox_parse(slice(text), &mailbox, NULL) < 0)
 		return wrong(value, "postmaster", err,
 			     "must be an address in a domain of a plan");
-	free(config->postmaster);
-	config->postmaster = mem_dup(text);
+	mem_replace(&config->postmaster, text);
 	return 0;
 }
 

@@ -414,8 +414,7 @@ static void on_untrusted(void *ctx, struct replay *replay,
 		close_breaker(domain, reason);
 		return;
 	}
-	free(domain->untrusted);
-	domain->untrusted = mem_dup(reason);
+	mem_replace(&domain->untrusted, reason);
 	domain->untrusted_until_ms =
 		clock_mono_ms() + cutover->plan->timing.recover_after;
 	decide_valve(domain);

@@ -146,8 +146,7 @@ static int configure(const char *file, const char *state, struct config *config,
 	if (file && config_read(file, config, err) < 0)
 		return -1;
 	if (state) {
-		free(config->state);
-		config->state = mem_dup(state);
+		mem_replace(&config->state, state);
 	}
 	if (!config->state)
 		return err_set(err,

@@ -212,8 +212,7 @@ void finding_set(struct finding *finding, enum verdict verdict,
 	va_start(args, format);
 	buf_vaddf(&text, format, args);
 	va_end(args);
-	free(finding->summary);
-	finding->summary = mem_dup(buf_text(&text));
+	mem_replace(&finding->summary, buf_text(&text));
 	finding->verdict = verdict;
 	buf_release(&text);
 }
@@ -226,8 +225,7 @@ void finding_remedy(struct finding *finding, const char *format, ...)
 	va_start(args, format);
 	buf_vaddf(&text, format, args);
 	va_end(args);
-	free(finding->remedy);
-	finding->remedy = mem_dup(buf_text(&text));
+	mem_replace(&finding->remedy, buf_text(&text));
 	buf_release(&text);
 }
 

@@ -350,8 +350,7 @@ static void read_relay(struct plan_reader *r, const struct json *value,
 
 	value_endpoint(r, value, &text, field);
 	if (text && plan_endpoint_parse(slice(text), 25, &relay, NULL) == 0) {
-		free(r->plan->bounce.host);
-		r->plan->bounce.host = mem_dup(relay.host);
+		mem_replace(&r->plan->bounce.host, relay.host);
 		r->plan->bounce.port = relay.port;
 	}
 	free(text);

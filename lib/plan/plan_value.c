@@ -229,8 +229,7 @@ void value_strings(struct plan_reader *r, const struct json *value, void *into,
 
 static void keep(char **into, const char *text)
 {
-	free(*into);
-	*into = mem_dup(text);
+	mem_replace(into, text);
 }
 
 void value_text(struct plan_reader *r, const struct json *value, void *into,
