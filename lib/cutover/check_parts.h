@@ -33,13 +33,13 @@ void tally_end(struct tally *tally, struct finding *finding,
 	       const char *all_well);
 
 struct dns_wanted check_wanted(const struct plan *plan, size_t domain);
-/* The preference that the provider documents for its i-th MX host. */
 /* What a TLSA set is worth for a certificate that was shown. */
 struct tlsa_count {
 	size_t all, usable, matching;
 };
 struct tlsa_count check_count_tlsa(const struct record_answer *answer,
 				   const struct tls_chain *chain);
+/* The preference that the provider documents for its i-th MX host. */
 unsigned check_mx_preference(const struct plan_system *system, size_t i);
 /* One vantage point's answer, raw. */
 struct json *check_vantage_json(const struct dns_vantage *vantage);
@@ -67,8 +67,9 @@ typedef void check_run_fn(const struct facts *facts, enum gate gate,
 
 /* check_dns.c */
 check_run_fn check_dns_authority, check_mx_baseline, check_mx_sanity,
-	check_ttl_lowered, check_mx_horizon, check_parked, check_mx_not_old,
-	check_mx_final;
+	check_ttl_lowered;
+/* check_mx.c */
+check_run_fn check_mx_horizon, check_parked, check_mx_not_old, check_mx_final;
 /* check_system.c */
 check_run_fn check_rcpt_probe, check_rollback_target, check_no_open_relay;
 /* check_queue.c */
