@@ -179,6 +179,22 @@ def few_descriptors(tap, folder):
                said["open"] == most == len(crowd) and kept[:3] == "250",
                "with few descriptors there are fewer sessions, and files for "
                f"large mail: {kept}")
+        taken = [crowd.pop() for _ in range(most // 2)]
+        for session in taken:
+            session.say("QUIT")
+        gone = [Session(node.port, f"127.0.{i % 48 + 50}.1", False)
+                for i in range(most)]
+        for session in gone:
+            session.sock.sendall(b"QUIT\r\n")
+            session.reply()
+        large.say(MAIL[1])
+        large.say(MAIL[2])
+        large.say("DATA")
+        kept = large.say("x" * 998 + ("\r\n" + "x" * 998) * 400 + "\r\n.")
+        said = sessions_of(node)["turned_away"]
+        tap.ok(kept[:3] == "250" and said["no_descriptor"] == 0,
+               "peers that never close after QUIT do not take them: "
+               f"{kept}, {said['no_descriptor']} without")
     finally:
         node.daemon.close()
 
