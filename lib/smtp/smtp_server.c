@@ -196,8 +196,10 @@ static void say_farewell(struct smtp_server *server, const char *text)
 /* Whether the farewell may come now, when nothing was asked. */
 static bool may_part(const struct smtp_server *server)
 {
+	/* A chunk without a transaction was refused: its end may be far. */
 	return !server->draining || server->state == TLS ||
-	       (server->state == COMMAND && !server->mail);
+	       ((server->state == COMMAND || server->state == CHUNK) &&
+		!server->mail);
 }
 
 static void end_by_limit(struct smtp_server *server,

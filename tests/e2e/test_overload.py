@@ -162,6 +162,25 @@ def late(tap, folder):
         node.daemon.close()
 
 
+def in_a_chunk(tap, folder):
+    """Whose place is needed is gone, whatever it sends."""
+    node = Node(folder)
+    start(node, folder, {"sessions": 60})
+    try:
+        crowd = [Session(node.port, f"127.0.1.{i + 1}") for i in range(19)]
+        for session in crowd:
+            session.sock.sendall(b"BDAT 1000000000\r\nx")
+        # The daemon's own probes may come and go.
+        others = [Session(node.port, f"127.0.{i + 2}.1") for i in range(45)]
+        yielded = sessions_of(node)["turned_away"]["idle_sessions"]
+        gone = [session.reply()[:9] for session in crowd[:4]]
+        tap.ok(yielded >= 4 and set(gone) == {"421 4.3.2"} and
+               len(others) == 45,
+               f"a refused chunk keeps no place: {gone}, {yielded} counted")
+    finally:
+        node.daemon.close()
+
+
 def few_descriptors(tap, folder):
     """Sessions leave some for the spool."""
     node = Node(folder)
@@ -201,7 +220,7 @@ def few_descriptors(tap, folder):
 
 def main():
     tap = Tap()
-    parts = [no_room, few_descriptors, late]
+    parts = [no_room, in_a_chunk, few_descriptors, late]
     if os.path.exists(f"{ROOT}/build/release/faults.so"):
         parts.append(too_much)
     else:
