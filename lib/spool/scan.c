@@ -10,6 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum {
+	PIECE = 1024 * 1024,
+	SECTOR = 4096,
+	FILE_MOST = 2 * SEGMENT_BYTES /* the rest is none of ours */
+};
+
 struct scan {
 	struct slice bytes;
 	struct segment_header segment;
@@ -218,13 +224,66 @@ int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
 	return outcome;
 }
 
+/*
+ * What the disk cannot read counts as bad bytes, like others that are spoiled:
+ * not zeros, which behind the end mean nothing.  Mapped, it would be a SIGBUS.
+ */
+static int read_from(int fd, char *bytes, size_t at, size_t end,
+		     struct err *err)
+{
+	size_t piece = PIECE;
+
+	while (at < end) {
+		size_t n = piece - at % piece;
+		ssize_t got;
+
+		if (n > end - at)
+			n = end - at;
+		got = pread(fd, bytes + at, n, (off_t)at);
+		if (got == 0)
+			return 0;
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && errno != EIO)
+			return err_errno(err, "cannot read");
+		if (got < 0 && piece > SECTOR) {
+			piece = SECTOR;
+			continue;
+		}
+		if (got < 0) {
+			memset(bytes + at, 0xff, n);
+			got = (ssize_t)n;
+		}
+		at += (size_t)got;
+		if (at % PIECE == 0)
+			piece = PIECE;
+	}
+	return 0;
+}
+
+/* Of a segment that was read before only what is new. */
+static int read_segment(int fd, char *bytes, size_t len, uint64_t offset,
+			struct err *err)
+{
+	struct segment_header header;
+	size_t at = len < SEGMENT_HEADER ? len : SEGMENT_HEADER;
+
+	if (read_from(fd, bytes, 0, at, err) < 0)
+		return -1;
+	if (offset > at &&
+	    segment_header_decode(slice_of(bytes, len), &header) == 0)
+		at = offset < len ? (size_t)offset : len;
+	return read_from(fd, bytes, at, len, err);
+}
+
 int scan_file(const char *path, uint32_t number, uint64_t offset,
 	      uint64_t synced, const struct scan_visitor *visitor, void *ctx,
 	      struct scan_result *result, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
-	void *map = NULL;
+	size_t len;
+	char *map;
 	int outcome = -1;
 
 	if (fd < 0)
@@ -238,16 +297,19 @@ int scan_file(const char *path, uint32_t number, uint64_t offset,
 				       visitor, ctx, result, err);
 		goto out;
 	}
-	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	len = st.st_size < FILE_MOST ? (size_t)st.st_size : FILE_MOST;
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED) {
-		map = NULL;
-		err_errno(err, "cannot read %s", path);
+		err_errno(err, "no memory for %s", path);
 		goto out;
 	}
-	madvise(map, (size_t)st.st_size, MADV_SEQUENTIAL);
-	outcome = scan_segment(slice_of(map, (size_t)st.st_size), number,
-			       offset, synced, visitor, ctx, result, err);
-	munmap(map, (size_t)st.st_size);
+	if (read_segment(fd, map, len, offset, err) < 0)
+		err_prefix(err, "%s", path);
+	else
+		outcome = scan_segment(slice_of(map, len), number, offset,
+				       synced, visitor, ctx, result, err);
+	munmap(map, len);
 out:
 	close(fd);
 	return outcome;

@@ -7,6 +7,7 @@
  * offset known synced (by a record, or by the header of the next segment),
  * `damaged` below it, be it that the file ends too early.  The end of what was
  * kept before a crash has nothing behind it that says so: spoiled, it is `torn`.
+ * What the disk cannot read (EIO) is bad as well.
  * Pure reading: works on a copy on another machine as well.
  */
 #ifndef SPOOL_SCAN_H
