@@ -225,10 +225,11 @@ int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
 }
 
 /*
- * What the disk cannot read counts as bad bytes, like others that are spoiled:
- * not zeros, which behind the end mean nothing.  Mapped, it would be a SIGBUS.
+ * With `past` what the disk cannot read is bad bytes, like others that are
+ * spoiled: not zeros, which behind the end mean nothing.  Mapped, it would be a
+ * SIGBUS.
  */
-static int read_from(int fd, char *bytes, size_t at, size_t end,
+static int read_from(int fd, char *bytes, size_t at, size_t end, bool past,
 		     struct err *err)
 {
 	size_t piece = PIECE;
@@ -250,6 +251,14 @@ static int read_from(int fd, char *bytes, size_t at, size_t end,
 			piece = SECTOR;
 			continue;
 		}
+		if (got < 0 && !past)
+			return err_errno(err,
+					 "the disk cannot read it at byte %zu: "
+					 "copy the state folder to a good disk "
+					 "with a program that goes on behind "
+					 "such places (ddrescue), and start "
+					 "there",
+					 at);
 		if (got < 0) {
 			memset(bytes + at, 0xff, n);
 			got = (ssize_t)n;
@@ -263,17 +272,17 @@ static int read_from(int fd, char *bytes, size_t at, size_t end,
 
 /* Of a segment that was read before only what is new. */
 static int read_segment(int fd, char *bytes, size_t len, uint64_t offset,
-			struct err *err)
+			bool past, struct err *err)
 {
 	struct segment_header header;
 	size_t at = len < SEGMENT_HEADER ? len : SEGMENT_HEADER;
 
-	if (read_from(fd, bytes, 0, at, err) < 0)
+	if (read_from(fd, bytes, 0, at, past, err) < 0)
 		return -1;
 	if (offset > at &&
 	    segment_header_decode(slice_of(bytes, len), &header) == 0)
 		at = offset < len ? (size_t)offset : len;
-	return read_from(fd, bytes, at, len, err);
+	return read_from(fd, bytes, at, len, past, err);
 }
 
 int scan_file(const char *path, uint32_t number, uint64_t offset,
@@ -304,7 +313,8 @@ int scan_file(const char *path, uint32_t number, uint64_t offset,
 		err_errno(err, "no memory for %s", path);
 		goto out;
 	}
-	if (read_segment(fd, map, len, offset, err) < 0)
+	if (read_segment(fd, map, len, offset, visitor->past_unreadable, err) <
+	    0)
 		err_prefix(err, "%s", path);
 	else
 		outcome = scan_segment(slice_of(map, len), number, offset,

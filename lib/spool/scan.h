@@ -7,7 +7,6 @@
  * offset known synced (by a record, or by the header of the next segment),
  * `damaged` below it, be it that the file ends too early.  The end of what was
  * kept before a crash has nothing behind it that says so: spoiled, it is `torn`.
- * What the disk cannot read (EIO) is bad as well.
  * Pure reading: works on a copy on another machine as well.
  */
 #ifndef SPOOL_SCAN_H
@@ -47,6 +46,9 @@ struct scan_visitor {
 	/* A file has its name only since all of it is on disk: nothing bad in
 	 * it is merely torn. */
 	bool files_are_whole;
+	/* What the disk cannot read (EIO) is bad bytes as well.  Else it is an
+	 * error: another time, or another disk, may have them. */
+	bool past_unreadable;
 };
 
 /* One segment's bytes; from a record at `offset` that was read before, or (0)

@@ -211,9 +211,6 @@ CALL(int, rename, (const char *old, const char *new), (old, new), true,
 CALL(int, unlink, (const char *path), (path), true, ANY_CHANGE, NOT_A_WRITE)
 CALL(int, mkdir, (const char *path, mode_t mode), (path, mode), true,
      ANY_CHANGE, NOT_A_WRITE)
-CALL(void *, mmap,
-     (void *at, size_t n, int prot, int flags, int fd, off_t offset),
-     (at, n, prot, flags, fd, offset), is_file(fd), IO | MEMORY, NOT_A_WRITE)
 CALL(void *, mmap64,
      (void *at, size_t n, int prot, int flags, int fd, off_t offset),
      (at, n, prot, flags, fd, offset), is_file(fd), IO | MEMORY, NOT_A_WRITE)

@@ -33,14 +33,14 @@ CHANGES = WRITES + ["open", "open64", "fsync", "fdatasync", "ftruncate",
                     "ftruncate64", "rename", "unlink", "mkdir",
                     "posix_fallocate"]
 CALLS = {
-    "eio": CHANGES + ["read", "pread64", "mmap", "mmap64"],
+    "eio": CHANGES + ["read", "pread", "pread64", "mmap64"],
     "enospc": CHANGES,
     "emfile": ["open", "open64", "accept4", "socket"],
-    "enomem": ["open", "open64", "accept4", "socket", "mmap", "mmap64"],
+    "enomem": ["open", "open64", "accept4", "socket", "mmap64"],
     "short": WRITES,
     "nomem": ["allocation"],
 }
-RARE = ("ftruncate", "ftruncate64", "rename", "unlink", "mmap", "mmap64",
+RARE = ("ftruncate", "ftruncate64", "rename", "unlink", "pread", "mmap64",
         "posix_fallocate", "socket")
 SMALL = b"Subject: small\r\n\r\n" + b"text\r\n" * 50
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n" * 1 + \

@@ -503,12 +503,30 @@ ssize_t pread(int fd, void *into, size_t n, off_t at)
 
 static void scan_on_disk(const char *path, uint64_t offset, struct found *found)
 {
-	static const struct scan_visitor visitor = { .on_record = on_record };
+	static const struct scan_visitor visitor = { .on_record = on_record,
+						     .past_unreadable = true };
 
 	*found = (struct found){ 0 };
 	assert_int_equal(scan_file(path, 7, offset, 0, &visitor, found,
 				   &found->result, NULL),
 			 0);
+}
+
+/* A start must not take what it cannot read now for what is not there. */
+static void stops_there(const char *path, off_t at)
+{
+	static const struct scan_visitor visitor = { .on_record = on_record };
+	struct found found = { 0 };
+	struct err err = ERR_INIT;
+	char *place = mem_printf("cannot read it at byte %lld:", (long long)at);
+
+	assert_int_equal(scan_file(path, 7, 0, 0, &visitor, &found,
+				   &found.result, &err),
+			 -1);
+	assert_non_null(strstr(err.text, path));
+	assert_non_null(strstr(err.text, place));
+	assert_int_equal(found.count, 0);
+	free(place);
 }
 
 static void a_sector_that_cannot_be_read_costs_its_records_alone(void **state)
@@ -528,6 +546,7 @@ static void a_sector_that_cannot_be_read_costs_its_records_alone(void **state)
 				       (ssize_t)spool.bytes.len);
 	unreadable_from = (off_t)(spool.offsets[1] + 20000) / 4096 * 4096;
 	unreadable_to = unreadable_from + 4096;
+	stops_there(path, unreadable_from);
 	scan_on_disk(path, 0, &found);
 	assert_int_equal(found.count, 3);
 	assert_int_equal(found.offsets[1], spool.offsets[2]);
