@@ -445,10 +445,12 @@ static void find_missing(struct spool_verify *verify, uint32_t end)
 static int read_all(struct spool_verify *verify, struct err *err)
 {
 	static const struct scan_visitor visitor = { .on_record = on_record,
-						     .on_bad = on_bad };
+						     .on_bad = on_bad,
+						     .past_unreadable = true };
 	static const struct scan_visitor old = { .on_record = on_old_record,
 						 .on_bad = on_old_bad,
-						 .files_are_whole = true };
+						 .files_are_whole = true,
+						 .past_unreadable = true };
 	struct scan_result result, before = { 0 };
 
 	if (verify->evidence &&

@@ -24,6 +24,9 @@ struct config {
 	struct network_limits network;
 	int64_t overload_ms; /* an answer may take (overload.h) */
 	struct session_limits session;
+	/* Peers that have our last word and do not close; 0: no limit.  It
+	 * follows from the descriptors, not from the file. */
+	size_t leaving;
 };
 
 void config_default(struct config *config);

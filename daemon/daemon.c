@@ -617,6 +617,7 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 	if (!daemon->loop || take_state_dir(daemon, err) < 0 ||
 	    keyring_load_all(keyring, daemon->state_dir, err) < 0)
 		goto fail;
+	loop_leftovers_most(daemon->loop, config->leaving);
 	daemon->notify = notify_new(daemon->loop);
 	daemon->heap = heap_new(daemon->loop);
 	daemon->queue = queue_new();

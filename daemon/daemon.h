@@ -55,7 +55,7 @@ struct daemon {
 	struct loop_timer *space_timer, *certificate_timer;
 	int64_t stop_by_ms;  /* mono; sessions may end till then */
 	uint64_t space_left; /* above the reserve, less what goes out now */
-	bool space_short;
+	bool space_short, inodes_short;
 	struct volume arrivals; /* bytes of all plans */
 	uint64_t damaged, torn; /* ranges found at start */
 };

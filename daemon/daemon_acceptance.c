@@ -175,7 +175,7 @@ static void accepted(void *ctx, const struct record_message *message,
 static void look_at_space(struct daemon *daemon)
 {
 	struct file_space space;
-	bool was_short = daemon->space_short, is_short;
+	bool was_short = daemon->space_short, is_short, out_soon;
 	uint64_t unwritten = spool_writer_unwritten(daemon->store.spool);
 
 	if (file_space(daemon->state_dir, &space, NULL) < 0)
@@ -183,24 +183,30 @@ static void look_at_space(struct daemon *daemon)
 	space.free_bytes -=
 		unwritten < space.free_bytes ? unwritten : space.free_bytes;
 	daemon->reserve_bytes = file_space_reserve(&space);
-	daemon->space_left = space.free_bytes > daemon->reserve_bytes ?
-				     space.free_bytes - daemon->reserve_bytes :
-				     0;
-	is_short =
-		daemon->space_left == 0 ||
-		(space.total_inodes > 0 && space.free_inodes < INODES_RESERVE);
+	daemon->inodes_short =
+		space.total_inodes > 0 && space.free_inodes < INODES_RESERVE;
+	/* Where no file can be made, bytes are no space. */
+	daemon->space_left =
+		!daemon->inodes_short &&
+				space.free_bytes > daemon->reserve_bytes ?
+			space.free_bytes - daemon->reserve_bytes :
+			0;
+	is_short = daemon->space_left == 0;
+	out_soon = space.free_bytes < daemon->reserve_bytes / 2 ||
+		   (daemon->inodes_short &&
+		    space.free_inodes < INODES_RESERVE / 2);
 	spool_space_is_short(daemon->space, is_short);
 	/* Copies go first, as long as that is not a race against the disk. */
 	daemon->space_short =
-		is_short && (space.free_bytes < daemon->reserve_bytes / 2 ||
-			     (space.total_inodes > 0 &&
-			      space.free_inodes < INODES_RESERVE / 2) ||
-			     !spool_space_can_free(daemon->space));
+		is_short && (out_soon || !spool_space_can_free(daemon->space));
 	if (daemon->space_short != was_short)
-		log_warn(
-			daemon->space_short ?
-				"disk space is below the reserve: new mail gets 452" :
-				"disk space is back: accepting again");
+		log_warn("%s", !daemon->space_short ?
+				       "disk space is back: accepting again" :
+			       daemon->inodes_short ?
+				       "inodes are below the reserve: new mail "
+				       "gets 452" :
+				       "disk space is below the reserve: new "
+				       "mail gets 452");
 }
 
 static void watch_space(void *ctx)

@@ -59,8 +59,14 @@ static void node_alerts(void *ctx, struct json *all)
 		json_add_text(all, text);
 	free(text);
 	if (daemon->space_short)
-		json_add_text(all, "disk space is below the reserve: new mail "
-				   "gets 452: give the state folder more");
+		json_add_text(all,
+			      daemon->inodes_short ?
+				      "inodes are below the reserve: new mail "
+				      "gets 452: remove files from the disk of "
+				      "the state folder" :
+				      "disk space is below the reserve: new "
+				      "mail gets 452: give the state folder "
+				      "more");
 	if (daemon->damaged == 0)
 		return;
 	text = mem_printf("the spool is damaged in %llu places: what was kept "

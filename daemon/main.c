@@ -87,7 +87,8 @@ static int log_to(const char *path, struct err *err)
 /*
  * Ten thousand sessions need as many descriptors.  Where there are fewer, some
  * are kept for the spool, which gives up when it cannot open a segment, for
- * large bodies, and for what we connect to.
+ * large bodies, and for what we connect to.  A quarter of them is for peers that
+ * do not close: no session any more, they could take all the same.
  */
 static void raise_limits(struct config *config)
 {
@@ -100,6 +101,9 @@ static void raise_limits(struct config *config)
 	setrlimit(RLIMIT_NOFILE, &limit);
 	kept = limit.rlim_max / 8 > OWN_FILES ? limit.rlim_max / 8 : OWN_FILES;
 	most = limit.rlim_max > kept ? limit.rlim_max - kept : 1;
+	if (most > config->network.sessions)
+		kept = limit.rlim_max - config->network.sessions;
+	config->leaving = (size_t)kept / 4;
 	if (most >= config->network.sessions)
 		return;
 	log_warn("%llu open files are enough for %llu sessions, not for %u: "

@@ -94,7 +94,7 @@ struct spool_writer {
 	int fd; /* -1: no segment is open */
 	uint64_t offset, allocated, synced;
 	bool failed_before; /* the last batch failed */
-	bool lacks_space;   /* and so: that may pass */
+	bool may_pass;	    /* for want of space or of descriptors */
 
 	/* The loop's word: messages on their way. */
 	atomic_uint expected;
@@ -117,10 +117,18 @@ struct spool_writer {
 
 /* Segments, on the spool thread. */
 
+/* By errno.  The others speak of the disk. */
+static void judge_failure(struct spool_writer *writer)
+{
+	writer->may_pass = errno == ENOSPC || errno == EDQUOT ||
+			   errno == EMFILE || errno == ENFILE ||
+			   errno == ENOMEM;
+}
+
 static int failed(struct spool_writer *writer, struct err *err,
 		  const char *what)
 {
-	writer->lacks_space = errno == ENOSPC || errno == EDQUOT;
+	judge_failure(writer);
 	return err_errno(err, "cannot %s segment %u", what,
 			 writer->segment.number);
 }
@@ -323,8 +331,8 @@ static void keep_batch(struct spool_writer *writer, struct spool_append **batch,
 	}
 	if (writer->fd < 0 && segment_open(writer, &err) < 0) {
 		fail_batch(batch, count, &err);
-		/* Not even a new segment: give up, unless space may come. */
-		if (writer->failed_before && !writer->lacks_space)
+		/* Not even a new segment: give up, unless that may pass. */
+		if (writer->failed_before && !writer->may_pass)
 			set_broken(writer, &err);
 		writer->failed_before = true;
 		return;
@@ -338,7 +346,7 @@ static void keep_batch(struct spool_writer *writer, struct spool_append **batch,
 	/* After a failed sync a second one may lie: never this file again. */
 	close(writer->fd);
 	writer->fd = -1;
-	if (writer->failed_before && !writer->lacks_space)
+	if (writer->failed_before && !writer->may_pass)
 		set_broken(writer, &err);
 	writer->failed_before = true;
 }

@@ -22,7 +22,8 @@ struct loop {
 	struct post *first, **last;
 	bool stopping;
 	struct list signals;
-	struct list leftovers;
+	struct list leftovers; /* the oldest first */
+	size_t leftover_count, leftover_most;
 	char *scratch;
 };
 
@@ -269,15 +270,29 @@ void loop_watch_free(struct loop_watch *watch)
 void loop_leftover(struct loop *loop, struct loop_leftover *leftover,
 		   loop_fn *fn, void *ctx)
 {
+	leftover->loop = loop;
 	leftover->fn = fn;
 	leftover->ctx = ctx;
 	list_append(&loop->leftovers, &leftover->link);
+	loop->leftover_count++;
+	if (loop->leftover_most == 0 ||
+	    loop->leftover_count <= loop->leftover_most)
+		return;
+	leftover = list_entry(loop->leftovers.next, struct loop_leftover, link);
+	leftover->fn(leftover->ctx);
+}
+
+void loop_leftovers_most(struct loop *loop, size_t most)
+{
+	loop->leftover_most = most;
 }
 
 void loop_leftover_done(struct loop_leftover *leftover)
 {
-	if (leftover->fn)
+	if (leftover->fn) {
 		list_remove(&leftover->link);
+		leftover->loop->leftover_count--;
+	}
 	leftover->fn = NULL;
 }
 

@@ -59,12 +59,15 @@ void loop_watch_free(struct loop_watch *watch); /* NULL is fine */
  */
 struct loop_leftover {
 	struct list link;
+	struct loop *loop;
 	loop_fn *fn;
 	void *ctx;
 };
 void loop_leftover(struct loop *loop, struct loop_leftover *leftover,
 		   loop_fn *fn, void *ctx);
 void loop_leftover_done(struct loop_leftover *leftover); /* twice is fine */
+/* One more than so many ends the oldest; 0: no limit. */
+void loop_leftovers_most(struct loop *loop, size_t most);
 struct event_base *loop_base(struct loop *loop);
 /* LOOP_SCRATCH bytes for the callback that runs: the next one finds others.  Not
  * more: a thousand peers that send at once have so much each in one turn. */

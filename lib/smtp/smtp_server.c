@@ -196,8 +196,10 @@ static void say_farewell(struct smtp_server *server, const char *text)
 /* Whether the farewell may come now, when nothing was asked. */
 static bool may_part(const struct smtp_server *server)
 {
+	/* A chunk without a transaction was refused: its end may be far. */
 	return !server->draining || server->state == TLS ||
-	       (server->state == COMMAND && !server->mail);
+	       ((server->state == COMMAND || server->state == CHUNK) &&
+		!server->mail);
 }
 
 static void end_by_limit(struct smtp_server *server,
@@ -323,6 +325,7 @@ static void run_mail(struct smtp_server *server, struct slice argument)
 	if (limits->max_size && params.size > limits->max_size) {
 		reply(server, "552 5.3.4 more than %" PRIu64 " bytes",
 		      limits->max_size);
+		count_junk(server);
 		return;
 	}
 	server->open = true;
@@ -394,6 +397,7 @@ static void run_data(struct smtp_server *server)
 	} else if (server->accepted == 0) {
 		/* RFC 2920 clients come here without a fault of their own. */
 		reply(server, "554 5.5.1 no valid recipients");
+		count_junk(server);
 	} else {
 		server->question = DATA_BEGIN;
 		server->owner->on_data_begin(server->ctx);

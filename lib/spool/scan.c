@@ -10,6 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum {
+	PIECE = 1024 * 1024,
+	SECTOR = 4096,
+	FILE_MOST = 2 * SEGMENT_BYTES /* the rest is none of ours */
+};
+
 struct scan {
 	struct slice bytes;
 	struct segment_header segment;
@@ -218,13 +224,109 @@ int scan_segment(struct slice bytes, uint32_t number, uint64_t offset,
 	return outcome;
 }
 
+/* Reads ahead of the map, where what cannot be read is a SIGBUS. */
+static bool can_read(int fd, size_t at, size_t end)
+{
+	char *piece = mem_alloc(PIECE);
+	ssize_t got = 1;
+
+	while (at < end && got > 0) {
+		size_t n = end - at < PIECE ? end - at : PIECE;
+
+		got = pread(fd, piece, n, (off_t)at);
+		if (got > 0)
+			at += (size_t)got;
+		else if (got < 0 && errno == EINTR)
+			got = 1;
+	}
+	free(piece);
+	return got >= 0;
+}
+
+/* With `past` what the disk cannot read is bad bytes, like others that are
+ * spoiled: not zeros, which behind the end mean nothing. */
+static int read_from(int fd, char *bytes, size_t at, size_t end, bool past,
+		     struct err *err)
+{
+	while (at < end) {
+		size_t n = SECTOR - at % SECTOR;
+		ssize_t got;
+
+		if (n > end - at)
+			n = end - at;
+		got = pread(fd, bytes + at, n, (off_t)at);
+		if (got == 0)
+			return 0;
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && errno != EIO)
+			return err_errno(err, "cannot read");
+		if (got < 0 && !past)
+			return err_errno(err,
+					 "the disk cannot read it at byte %zu: "
+					 "copy the state folder to a good disk "
+					 "with a program that goes on behind "
+					 "such places (ddrescue), and start "
+					 "there",
+					 at);
+		if (got < 0) {
+			memset(bytes + at, 0xff, n);
+			got = (ssize_t)n;
+		}
+		at += (size_t)got;
+	}
+	return 0;
+}
+
+/* Of a segment that was read before only what is new matters. */
+static size_t new_from(int fd, size_t len, uint64_t offset)
+{
+	char bytes[SEGMENT_HEADER];
+	struct segment_header header;
+
+	if (pread(fd, bytes, sizeof(bytes), 0) != sizeof(bytes) ||
+	    segment_header_decode(slice_of(bytes, sizeof(bytes)), &header) < 0)
+		return 0;
+	return offset < len ? (size_t)offset : len;
+}
+
+/*
+ * The file in memory, to be unmapped: mapped where the disk has all of it, else
+ * a copy, which takes as much memory.  NULL with err.
+ */
+static char *map_file(int fd, size_t len, uint64_t offset, bool past,
+		      struct err *err)
+{
+	size_t from = new_from(fd, len, offset);
+	bool whole = can_read(fd, from, len);
+	char *map = mmap(NULL, len, PROT_READ | (whole ? 0 : PROT_WRITE),
+			 MAP_PRIVATE | (whole ? 0 : MAP_ANONYMOUS),
+			 whole ? fd : -1, 0);
+
+	if (map == MAP_FAILED) {
+		err_errno(err, "no memory for it");
+		return NULL;
+	}
+	if (whole) {
+		madvise(map, len, MADV_SEQUENTIAL);
+		return map;
+	}
+	if (read_from(fd, map, 0, len < SEGMENT_HEADER ? len : SEGMENT_HEADER,
+		      past, err) == 0 &&
+	    read_from(fd, map, from, len, past, err) == 0)
+		return map;
+	munmap(map, len);
+	return NULL;
+}
+
 int scan_file(const char *path, uint32_t number, uint64_t offset,
 	      uint64_t synced, const struct scan_visitor *visitor, void *ctx,
 	      struct scan_result *result, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
-	void *map = NULL;
+	size_t len;
+	char *map;
 	int outcome = -1;
 
 	if (fd < 0)
@@ -238,16 +340,15 @@ int scan_file(const char *path, uint32_t number, uint64_t offset,
 				       visitor, ctx, result, err);
 		goto out;
 	}
-	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (map == MAP_FAILED) {
-		map = NULL;
-		err_errno(err, "cannot read %s", path);
+	len = st.st_size < FILE_MOST ? (size_t)st.st_size : FILE_MOST;
+	map = map_file(fd, len, offset, visitor->past_unreadable, err);
+	if (!map) {
+		err_prefix(err, "%s", path);
 		goto out;
 	}
-	madvise(map, (size_t)st.st_size, MADV_SEQUENTIAL);
-	outcome = scan_segment(slice_of(map, (size_t)st.st_size), number,
-			       offset, synced, visitor, ctx, result, err);
-	munmap(map, (size_t)st.st_size);
+	outcome = scan_segment(slice_of(map, len), number, offset, synced,
+			       visitor, ctx, result, err);
+	munmap(map, len);
 out:
 	close(fd);
 	return outcome;

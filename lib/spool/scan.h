@@ -46,6 +46,9 @@ struct scan_visitor {
 	/* A file has its name only since all of it is on disk: nothing bad in
 	 * it is merely torn. */
 	bool files_are_whole;
+	/* What the disk cannot read (EIO) is bad bytes as well.  Else it is an
+	 * error: another time, or another disk, may have them. */
+	bool past_unreadable;
 };
 
 /* One segment's bytes; from a record at `offset` that was read before, or (0)

@@ -261,6 +261,42 @@ def full_disk(tap, folder):
             tap.skip("a full disk", "no right to mount a small one here")
 
 
+def no_inodes(tap, folder):
+    """A disk with bytes enough, where hardly a file can be made any more."""
+    with small_disk(folder, "300m,nr_inodes=1500") as small:
+        if not small:
+            tap.skip("no inodes", "no right to mount a small disk here")
+            return
+        node = Node(folder)
+        node.state = f"{small}/state"
+        try:
+            node.tideover("start", node.plan)
+            client = Client(node.port, False)
+            client.send(["box1"], BODY)
+            os.mkdir(f"{small}/files")
+            for i in range(800):
+                with open(f"{small}/files/{i}", "wb"):
+                    pass
+
+            def status():
+                return json.loads(node.tideover("status", "acme")[1])
+            wait_for("it sees that", lambda: status()["space"]["short"])
+            answer = ""
+            try:
+                client.send(["box1"], BODY)
+            except Later as why:
+                answer = str(why)
+            said = status()
+            tap.ok(answer[:9] == "452 4.3.1" and
+                   said["space"]["hours_left"] == 0 and
+                   any("inodes are below the reserve" in alert
+                       for alert in said["alerts"]),
+                   f"a disk without inodes: {answer}; status says so: "
+                   f"{said['space']}")
+        finally:
+            node.tideover("stop")
+
+
 def fill(tap, folder, small):
     node = Node(folder)
     node.state = f"{small}/state"
@@ -333,6 +369,7 @@ def main():
     damaged(tap, sub("damaged"))
     half_a_list(tap, sub("list"))
     full_disk(tap, sub("disk"))
+    no_inodes(tap, sub("inodes"))
     if not tap.bad and sys.exc_info()[0] is None:
         shutil.rmtree(folder, ignore_errors=True)
     tap.end()

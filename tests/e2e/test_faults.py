@@ -33,15 +33,15 @@ CHANGES = WRITES + ["open", "open64", "fsync", "fdatasync", "ftruncate",
                     "ftruncate64", "rename", "unlink", "mkdir",
                     "posix_fallocate"]
 CALLS = {
-    "eio": CHANGES + ["read", "pread64", "mmap", "mmap64"],
+    "eio": CHANGES + ["read", "pread", "pread64", "mmap", "mmap64"],
     "enospc": CHANGES,
     "emfile": ["open", "open64", "accept4", "socket"],
     "enomem": ["open", "open64", "accept4", "socket", "mmap", "mmap64"],
     "short": WRITES,
     "nomem": ["allocation"],
 }
-RARE = ("ftruncate", "ftruncate64", "rename", "unlink", "mmap", "mmap64",
-        "posix_fallocate", "socket")
+RARE = ("ftruncate", "ftruncate64", "rename", "unlink", "pread", "mmap",
+        "mmap64", "posix_fallocate", "socket")
 SMALL = b"Subject: small\r\n\r\n" + b"text\r\n" * 50
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n" * 1 + \
     (b"y" * 70 + b"\r\n") * 6000

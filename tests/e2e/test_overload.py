@@ -162,6 +162,25 @@ def late(tap, folder):
         node.daemon.close()
 
 
+def in_a_chunk(tap, folder):
+    """Whose place is needed is gone, whatever it sends."""
+    node = Node(folder)
+    start(node, folder, {"sessions": 60})
+    try:
+        crowd = [Session(node.port, f"127.0.1.{i + 1}") for i in range(19)]
+        for session in crowd:
+            session.sock.sendall(b"BDAT 1000000000\r\nx")
+        # The daemon's own probes may come and go.
+        others = [Session(node.port, f"127.0.{i + 2}.1") for i in range(45)]
+        yielded = sessions_of(node)["turned_away"]["idle_sessions"]
+        gone = [session.reply()[:9] for session in crowd[:4]]
+        tap.ok(yielded >= 4 and set(gone) == {"421 4.3.2"} and
+               len(others) == 45,
+               f"a refused chunk keeps no place: {gone}, {yielded} counted")
+    finally:
+        node.daemon.close()
+
+
 def few_descriptors(tap, folder):
     """Sessions leave some for the spool."""
     node = Node(folder)
@@ -179,13 +198,29 @@ def few_descriptors(tap, folder):
                said["open"] == most == len(crowd) and kept[:3] == "250",
                "with few descriptors there are fewer sessions, and files for "
                f"large mail: {kept}")
+        taken = [crowd.pop() for _ in range(most // 2)]
+        for session in taken:
+            session.say("QUIT")
+        gone = [Session(node.port, f"127.0.{i % 48 + 50}.1", False)
+                for i in range(most)]
+        for session in gone:
+            session.sock.sendall(b"QUIT\r\n")
+            session.reply()
+        large.say(MAIL[1])
+        large.say(MAIL[2])
+        large.say("DATA")
+        kept = large.say("x" * 998 + ("\r\n" + "x" * 998) * 400 + "\r\n.")
+        said = sessions_of(node)["turned_away"]
+        tap.ok(kept[:3] == "250" and said["no_descriptor"] == 0,
+               "peers that never close after QUIT do not take them: "
+               f"{kept}, {said['no_descriptor']} without")
     finally:
         node.daemon.close()
 
 
 def main():
     tap = Tap()
-    parts = [no_room, few_descriptors, late]
+    parts = [no_room, in_a_chunk, few_descriptors, late]
     if os.path.exists(f"{ROOT}/build/release/faults.so"):
         parts.append(too_much)
     else:

@@ -7,7 +7,10 @@
 #include "base/encode.h"
 #include "spool/scan.h"
 #include "spool/segment.h"
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
 	RECORDS_MAX = 16
@@ -486,6 +489,85 @@ static void attempts_and_states_come_back_as_they_went(void **state)
 	buf_release(&payload);
 }
 
+/* A sector of the disk. */
+static off_t unreadable_from, unreadable_to;
+
+ssize_t pread(int fd, void *into, size_t n, off_t at)
+{
+	if (at < unreadable_to && at + (off_t)n > unreadable_from) {
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_pread64, fd, into, n, at);
+}
+
+static void scan_on_disk(const char *path, uint64_t offset, struct found *found)
+{
+	static const struct scan_visitor visitor = { .on_record = on_record,
+						     .past_unreadable = true };
+
+	*found = (struct found){ 0 };
+	assert_int_equal(scan_file(path, 7, offset, 0, &visitor, found,
+				   &found->result, NULL),
+			 0);
+}
+
+/* A start must not take what it cannot read now for what is not there. */
+static void stops_there(const char *path, off_t at)
+{
+	static const struct scan_visitor visitor = { .on_record = on_record };
+	struct found found = { 0 };
+	struct err err = ERR_INIT;
+	char *place = mem_printf("cannot read it at byte %lld:", (long long)at);
+
+	assert_int_equal(scan_file(path, 7, 0, 0, &visitor, &found,
+				   &found.result, &err),
+			 -1);
+	assert_non_null(strstr(err.text, path));
+	assert_non_null(strstr(err.text, place));
+	assert_int_equal(found.count, 0);
+	free(place);
+}
+
+static void a_sector_that_cannot_be_read_costs_its_records_alone(void **state)
+{
+	char path[] = "/tmp/test_spool.XXXXXX";
+	int fd = mkstemp(path);
+	struct spool spool;
+	struct buf large = BUF_INIT;
+	struct found found;
+
+	spool_init(&spool);
+	while (large.len < 40000)
+		buf_adds(&large, "a line of a message that has many\r\n");
+	for (int i = 0; i < 4; i++)
+		add_message(&spool, buf_slice(&large), true);
+	assert_true(fd >= 0 && write(fd, spool.bytes.p, spool.bytes.len) ==
+				       (ssize_t)spool.bytes.len);
+	unreadable_from = (off_t)(spool.offsets[1] + 20000) / 4096 * 4096;
+	unreadable_to = unreadable_from + 4096;
+	stops_there(path, unreadable_from);
+	scan_on_disk(path, 0, &found);
+	assert_int_equal(found.count, 3);
+	assert_int_equal(found.offsets[1], spool.offsets[2]);
+	assert_int_equal(found.result.damaged_ranges, 1);
+	/* Of what was read before none is read. */
+	scan_on_disk(path, spool.offsets[3], &found);
+	assert_int_equal(found.count, 1);
+	assert_int_equal(found.result.bad_ranges, 0);
+	/* The end, which nothing vouches for. */
+	unreadable_from = (off_t)spool.offsets[3] / 4096 * 4096 + 4096;
+	unreadable_to = (off_t)spool.bytes.len;
+	scan_on_disk(path, 0, &found);
+	assert_int_equal(found.count, 3);
+	assert_int_equal(found.result.bad_ranges, 1);
+	unreadable_from = unreadable_to = 0;
+	close(fd);
+	unlink(path);
+	buf_release(&large);
+	buf_release(&spool.bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -504,6 +586,8 @@ int main(void)
 		cmocka_unit_test(a_body_cannot_forge_a_record),
 		cmocka_unit_test(
 			a_forged_record_at_its_own_offset_lacks_the_nonce),
+		cmocka_unit_test(
+			a_sector_that_cannot_be_read_costs_its_records_alone),
 		cmocka_unit_test(records_come_back_as_they_went),
 		cmocka_unit_test(attempts_and_states_come_back_as_they_went),
 	};

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -534,6 +535,31 @@ static void a_full_disk_passes(void **state)
 	assert_int_equal(result.bad_ranges, 0);
 }
 
+/* Neither does a crowd that had all descriptors. */
+static void a_want_of_descriptors_passes(void **state)
+{
+	struct scene *scene = *state;
+	struct rlimit limit, none;
+
+	append(scene, 0);
+	wait_all(scene);
+	disk.fail_syncs = 1;
+	disk.error = EIO;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ .rlim_max = limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (unsigned i = 1; i < 5; i++) {
+		append(scene, i);
+		wait_all(scene);
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(scene->failed, 4);
+	assert_null(spool_writer_broken(scene->writer));
+	append(scene, 5);
+	wait_all(scene);
+	assert_int_equal(scene->kept, 2);
+}
+
 #define SCENE_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, scene_new, scene_free)
 
@@ -546,6 +572,7 @@ int main(void)
 		SCENE_TEST(a_failed_sync_retires_the_segment),
 		SCENE_TEST(a_second_failure_stops_acceptance),
 		SCENE_TEST(a_full_disk_passes),
+		SCENE_TEST(a_want_of_descriptors_passes),
 		SCENE_TEST(damage_to_the_last_record_of_a_segment_is_an_alert),
 		SCENE_TEST(so_is_damage_to_what_a_restart_found),
 		SCENE_TEST(an_orderly_end_vouches_for_its_last_record),
