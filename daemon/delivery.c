@@ -584,6 +584,11 @@ size_t delivery_next_claims(const struct delivery *d,
 	return d->next_count;
 }
 
+bool delivery_is_over(const struct delivery *d)
+{
+	return d->ended;
+}
+
 void delivery_quit(struct delivery *d)
 {
 	assert(!d->has_job);

@@ -91,6 +91,8 @@ size_t delivery_open_claims(const struct delivery *delivery,
 /* The same of what follows and did not begin. */
 size_t delivery_next_claims(const struct delivery *delivery,
 			    struct queue_envelope *next[DELIVERY_MAX_RCPT]);
+/* Nothing may begin on it any more: on_end is on its way. */
+bool delivery_is_over(const struct delivery *delivery);
 /* Says QUIT and ends by itself; only when idle. */
 void delivery_quit(struct delivery *delivery);
 /* Of the last job, as tls_terms_describe() has it, or "" in clear text. */

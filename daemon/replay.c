@@ -843,8 +843,9 @@ static void pump(void *ctx)
 	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 
-		if (link->idle && !give_job(link) &&
-		    mono - link->idle_since_ms >= IDLE_MS) {
+		if (!link->idle || delivery_is_over(link->delivery))
+			continue;
+		if (!give_job(link) && mono - link->idle_since_ms >= IDLE_MS) {
 			link->idle = false;
 			delivery_quit(link->delivery);
 		}
