@@ -473,8 +473,11 @@ bool tenant_named(const struct json *object, char name[DNS_NAME])
 	static const char units[] = ",CN=ConfigurationUnits,", cn[] = "CN=";
 	const char *text = json_text(tenant_get(object, "DistinguishedName"));
 	const char *end = text ? strcasestr(text, units) : NULL;
-	struct slice own = slice_of(text, end ? (size_t)(end - text) : 0);
+	struct slice own = slice(text);
 
+	if (!end)
+		return false;
+	own.len = (size_t)(end - text);
 	own = slice_from(own, (size_t)(slice_rfind(own, ',') + 1));
 	return slice_starts_nocase(own, cn) &&
 	       dns_name_normal(slice_from(own, strlen(cn)), name);

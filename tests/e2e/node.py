@@ -11,15 +11,16 @@ from cutover import DOMAIN, ROOT, VARIANT
 from peers import wait_for
 
 
-def ask(state, raw, wait=5):
-    """Raw bytes to the control socket; what came back."""
+def ask(state, raw, wait=5, ends=True):
+    """Raw bytes to the control socket, and their end; what came back."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(wait)
         sock.connect(f"{state}/control.sock")
         answer = b""
         try:
             sock.sendall(raw)
-            sock.shutdown(socket.SHUT_WR)
+            if ends:  # cuts off a reply of more than 16 KiB (libevent)
+                sock.shutdown(socket.SHUT_WR)
             while True:
                 more = sock.recv(65536)
                 if not more:
@@ -31,7 +32,7 @@ def ask(state, raw, wait=5):
 
 def get(state, path):
     """The document of a GET."""
-    raw = ask(state, f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    raw = ask(state, f"GET {path} HTTP/1.0\r\n\r\n".encode(), ends=False)
     return json.loads(raw.partition(b"\r\n\r\n")[2])
 
 
