@@ -149,9 +149,8 @@ static int configure(const char *file, const char *state, struct config *config,
 	config_default(config);
 	if (file && config_read(file, config, err) < 0)
 		return -1;
-	if (state) {
+	if (state)
 		mem_replace(&config->state, state);
-	}
 	if (!config->state)
 		return err_set(err,
 			       "%s names no state folder: give \"state\" in "

@@ -14,33 +14,37 @@
 /* Its ends: the MX change and the gate behind it may come in either order. */
 #define ENDING (TRAILING | RETURNED)
 
+enum {
+	ARRIVES = 1,   /* may be bad until it has been good once */
+	PARK_ONLY = 2, /* what a standby plan never has */
+	BY_FILE = 4    /* known by what somebody exports, and not for long */
+};
+
 static const struct {
 	const char *id;
 	unsigned phases;
-	bool arrives;	/* may be bad until it has been good once */
-	bool park_only; /* what a standby plan never has */
-	bool by_file;	/* known by what somebody exports, and not for long */
+	unsigned is;
 } wanted[] = {
-	{ "dns-authority", ALWAYS, false, false, false },
-	{ "mx-horizon", HOLDING | ENDING, true, false, false },
-	{ "dnssec", ALWAYS, false, false, false },
-	{ "queue-cert", ALWAYS, false, false, false },
-	{ "queue-tlsa", ALWAYS, false, false, false },
-	{ "no-open-relay", ALWAYS, false, false, false },
-	{ "queue-reachable", ALWAYS, false, false, true },
-	{ "queue-capacity", ALWAYS, false, false, false },
-	{ "daemon-supervised", ALWAYS, false, false, false },
-	{ "parked", HOLDING, true, true, false },
-	{ "straggler-rate", HOLDING, true, true, true },
-	{ "domain-verified", RELEASING | TRAILING, true, false, false },
-	{ "accepted-type", RELEASING | TRAILING, true, false, false },
-	{ "rcpt-probe", HOLDING | RELEASING | TRAILING, true, false, false },
-	{ "ramp", LEAVING, false, false, false },
-	{ "pacing", LEAVING, false, false, false },
-	{ "retention-clock", ALWAYS, false, false, false },
-	{ "standby-health", HOLDING | STANDING, false, false, false },
-	{ "ledger-balance", ALWAYS, false, false, false },
-	{ "stragglers-end", ENDING, true, false, false },
+	{ "dns-authority", ALWAYS, 0 },
+	{ "mx-horizon", HOLDING | ENDING, ARRIVES },
+	{ "dnssec", ALWAYS, 0 },
+	{ "queue-cert", ALWAYS, 0 },
+	{ "queue-tlsa", ALWAYS, 0 },
+	{ "no-open-relay", ALWAYS, 0 },
+	{ "queue-reachable", ALWAYS, BY_FILE },
+	{ "queue-capacity", ALWAYS, 0 },
+	{ "daemon-supervised", ALWAYS, 0 },
+	{ "parked", HOLDING, ARRIVES | PARK_ONLY },
+	{ "straggler-rate", HOLDING, ARRIVES | PARK_ONLY | BY_FILE },
+	{ "domain-verified", RELEASING | TRAILING, ARRIVES },
+	{ "accepted-type", RELEASING | TRAILING, ARRIVES },
+	{ "rcpt-probe", HOLDING | RELEASING | TRAILING, ARRIVES },
+	{ "ramp", LEAVING, 0 },
+	{ "pacing", LEAVING, 0 },
+	{ "retention-clock", ALWAYS, 0 },
+	{ "standby-health", HOLDING | STANDING, 0 },
+	{ "ledger-balance", ALWAYS, 0 },
+	{ "stragglers-end", ENDING, ARRIVES },
 };
 
 static const char *word_before(const struct watch_row *row)
@@ -64,7 +68,7 @@ bool watch_wants(const struct check *check, const struct plan *plan,
 	return i >= 0 && (check->when & GATE_WATCHED) &&
 	       (wanted[i].phases & BIT(phase)) &&
 	       (!plan->plain || check->plain) &&
-	       (!wanted[i].park_only || plan->strategy == STRATEGY_PARK);
+	       (!(wanted[i].is & PARK_ONLY) || plan->strategy == STRATEGY_PARK);
 }
 
 static void row_release(struct watch_row *row)
@@ -99,7 +103,8 @@ static void take(struct watch_row *row, const struct finding *finding,
 {
 	int i = index_of(finding->check);
 	bool good = is_good(finding->verdict);
-	bool lapsed = wanted[i].by_file && finding->verdict == VERDICT_UNKNOWN;
+	bool lapsed =
+		(wanted[i].is & BY_FILE) && finding->verdict == VERDICT_UNKNOWN;
 	bool first = !row->check;
 	bool differs = first || row->verdict != finding->verdict;
 	const char *from = word_before(row);
@@ -114,8 +119,8 @@ static void take(struct watch_row *row, const struct finding *finding,
 	row->remedy = mem_dup(finding->remedy);
 	/* What could never be asked turned from nothing. */
 	row->alert = !good && !lapsed &&
-		     (row->was_good ||
-		      (!wanted[i].arrives && finding->verdict == VERDICT_FAIL));
+		     (row->was_good || (!(wanted[i].is & ARRIVES) &&
+					finding->verdict == VERDICT_FAIL));
 	row->was_good |= good;
 	if (differs && (!first || row->alert))
 		turned(ctx, row, from);

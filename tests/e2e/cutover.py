@@ -356,6 +356,10 @@ class World:
     def status(self):
         return self.tideover("status", "acme")[1]
 
+    def ledger(self):
+        """Of the first domain."""
+        return self.status()["domains"][0]["ledger"]
+
     def views(self):
         domains = self.status().get("domains") or [{}]
         return {v["view"] for v in domains[0].get("vantages", [])}

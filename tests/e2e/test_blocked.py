@@ -93,10 +93,6 @@ class Memory:
 MEMORY = Memory()
 
 
-def ledger(world):
-    return world.status()["domains"][0]["ledger"]
-
-
 def start(world):
     config = f"{world.folder}/tideoverd.json"
     with open(config, "w", encoding="ascii") as out:
@@ -190,10 +186,10 @@ def counting(tap, world):
 
 
 def acting(tap, world):
-    before = ledger(world)
+    before = world.ledger()
     status, would = queue(world, "hold", "--all", "--dry-run")
     tap.ok(status == 0 and would["count"] == MANY and
-           ledger(world) == before, f"a dry run says {would['count']}")
+           world.ledger() == before, f"a dry run says {would['count']}")
     beside = Beside(world)
     begun = time.monotonic()
     status, said = queue(world, "hold", "--all")
@@ -205,7 +201,7 @@ def acting(tap, world):
     tap.ok(beside.sent > 0 and beside.send_s < 2 and beside.status_s < 2,
            f"meanwhile {beside.sent} messages were taken, at most "
            f"{beside.send_s:.2f} s each; status took {beside.status_s:.2f} s")
-    held = ledger(world)["held"]
+    held = world.ledger()["held"]
     tap.ok(held == said["count"], f"{held} are held")
     now = world.status()["queue"]
     tap.ok(now["in_memory"] <= 1.2 * IN_MEMORY,
@@ -233,15 +229,15 @@ def killed(tap, world, held):
     thread = threading.Thread(
         target=lambda: result.append(queue(world, "release", "--all")))
     thread.start()
-    wait_for("some are released", lambda: ledger(world)["held"] < held * 0.9,
+    wait_for("some are released", lambda: world.ledger()["held"] < held * 0.9,
              60)
     world.kill_daemon()
     thread.join()
     tap.ok(result[0][0] in (1, 4), f"the command says so: {result[0]}")
     start(world)
     wait_for("the plan goes on", lambda: world.tideover(
-        "status")[0] == 0 and ledger(world)["accepted"] >= MANY, 60)
-    now = ledger(world)
+        "status")[0] == 0 and world.ledger()["accepted"] >= MANY, 60)
+    now = world.ledger()
     tap.ok(0 < now["held"] < held and now["balances"] and
            now["held"] + now["waiting"] + now["delivered"] ==
            now["accepted"], f"killed half-way, nothing is lost: {now}")
@@ -251,7 +247,7 @@ def killed(tap, world, held):
            f"what is left, by a dry run: {would['count']}")
     status, said = queue(world, "release", "--all")
     tap.ok(status == 0 and said["count"] == now["held"] and
-           ledger(world)["held"] == 0,
+           world.ledger()["held"] == 0,
            f"run again it releases the rest: {said['count']}")
     MEMORY.check(tap, "started again, released")
 
@@ -261,9 +257,9 @@ def delivering(tap, world):
     status, said = queue(world, "retry", "--all")
     tap.ok(status == 0 and said["count"] > 0,
            f"retry --all: {said['count']} are due now")
-    wait_for("all are delivered", lambda: ledger(world)["delivered"] ==
-             ledger(world)["accepted"], 60 + MANY / 500)
-    tap.ok(ledger(world)["balances"], f"all are delivered: {ledger(world)}")
+    wait_for("all are delivered", lambda: world.ledger()["delivered"] ==
+             world.ledger()["accepted"], 60 + MANY / 500)
+    tap.ok(world.ledger()["balances"], f"all are delivered: {world.ledger()}")
     MEMORY.check(tap, "delivered")
     got = world.old.judge()["messages"]
     tap.ok(got >= 1, f"the target took {got} messages")

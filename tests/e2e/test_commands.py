@@ -25,10 +25,6 @@ def send(world, box, text):
     client.close()
 
 
-def ledger(world):
-    return world.status()["domains"][0]["ledger"]
-
-
 def kept(system, box):
     """Subjects in a mailbox, in the order of arrival."""
     return [a.body.split(b"Subject: ")[1].split(b"\n")[0].decode()
@@ -100,7 +96,7 @@ def finishing(tap):
                "pause closes the valve")
         world.must(0, "resume", "acme", "--by", "anna")
         said = world.must(3, "finish", "acme")
-        now = ledger(world)
+        now = world.ledger()
         tap.ok(now["held"] == 3 and now["delivered"] == 2 and now["balances"],
                f"finish exits 3 while mail is held: {now}")
         tap.ok(kept(world.new, "box1") == ["one", "two"],
@@ -127,13 +123,13 @@ def finishing(tap):
                                f"{row['id']}:{row['envelope']}", "--by",
                                "anna", "--reason", "the mailbox exists now")
             world.must(0, "resume", "acme", "--by", "anna")
-            return ledger(world)["delivered"] == 4
+            return world.ledger()["delivered"] == 4
         wait_for("the released mail arrives", released, 90)
         tap.ok(kept(world.new, "box3") == ["lost one", "lost two"],
                "released, it arrives in sequence")
         world.must(0, "queue", "discard", "acme", key, "--by", "anna",
                    "--reason", "spam")
-        now = ledger(world)
+        now = world.ledger()
         tap.ok(now["discarded"] == 1 and now["held"] == 0 and
                now["balances"], f"queue discard is on the ledger: {now}")
         world.knot.publish((10, NEW))
@@ -181,7 +177,7 @@ def rollback(tap):
                 world.must(0, "queue", "release", "acme",
                            f"{row['id']}:{row['envelope']}", "--by", "anna",
                            "--reason", "the target offers it now")
-            return ledger(world)["delivered"] == 5
+            return world.ledger()["delivered"] == 5
         wait_for("it is delivered once it is offered", released, 90)
         tap.ok(kept(world.old, "box1") == ["one", "two", "three"] and
                kept(world.new, "box1") == [],
@@ -203,7 +199,7 @@ def rollback(tap):
         world.must(0, "waive", "signoff", "--gate", "close", "--by",
                    "anna", "--reason", "the 8-bit one came later, as told")
         world.must(0, "finish", "acme")
-        now = ledger(world)
+        now = world.ledger()
         tap.ok(now["delivered"] == 5 and now["balances"] and
                world.status()["phase"] == "finished",
                f"and the plan ends with a balanced ledger: {now}")

@@ -356,9 +356,6 @@ class Dane(World):
         client.close()
         self.sent += 1
 
-    def ledger(self):
-        return self.status()["domains"][0]["ledger"]
-
     def delivered(self):
         """Evidence of the last message, once all have left."""
         try:

@@ -13,6 +13,7 @@ import node
 import peers
 from cutover import DOMAIN, OLD, QUEUE, ROOT, Tap, World
 from peers import wait_for
+from replies import standing
 
 MESSAGES, SESSIONS, BYTES, MAILBOXES = 3000, 4, 500, 200
 
@@ -64,19 +65,8 @@ class Hangup:
         self.server.server_close()
 
 
-def standing(world, plan):
-    plan["primary"] = plan.pop("old")
-    del plan["new"], plan["replay"]["ramp"]
-    plan["strategy"] = "standby"
-    return plan
-
-
-def ledger(world):
-    return world.status()["domains"][0]["ledger"]
-
-
 def run(tap):
-    world = World(Hangup, max_flight=20, change=standing)
+    world = World(Hangup, change=standing(max_flight=20))
     try:
         world.knot.publish((10, OLD), (50, QUEUE))
         world.must(0, "start", world.plan)
@@ -89,8 +79,8 @@ def run(tap):
              str(BYTES), str(MAILBOXES)], check=True, timeout=120,
             stdout=subprocess.DEVNULL)
         wait_for("all are delivered",
-                 lambda: ledger(world)["delivered"] == MESSAGES, 120)
-        now = ledger(world)
+                 lambda: world.ledger()["delivered"] == MESSAGES, 120)
+        now = world.ledger()
         tap.ok(now["balances"] and now["held"] == 0,
                f"delivered, a session each: {now['delivered']}")
         tap.ok(node.get(world.state, "/v1/daemon")["pid"] == pid,

@@ -128,10 +128,6 @@ def send(world, box, subject, sender=b"sender@b.example", more=""):
     client.close()
 
 
-def ledger(world):
-    return world.status()["domains"][0]["ledger"]
-
-
 def rows(world, *args):
     return sorted(r["forward_path"].split("@")[0]
                   for r in listed(world, *args))
@@ -150,7 +146,7 @@ def fill(world):
     """One delivered, two deferred, two held, and one held from <>."""
     world.old.rcpt = {"gone": GONE, "slow": SLOW, "null": GONE}
     send(world, "box1", "delivered")
-    wait_for("it is delivered", lambda: ledger(world)["delivered"] == 1)
+    wait_for("it is delivered", lambda: world.ledger()["delivered"] == 1)
     send(world, "slow", "first", b"slow@c.example")
     wait_for("the first is deferred",
              lambda: rows(world, "--reply", "451") == ["slow"])
@@ -158,7 +154,7 @@ def fill(world):
     send(world, "gone", "lost one", more="From here on\r\n>From there\r\n")
     send(world, "gone", "lost two")
     send(world, "null", "a notification", b"")
-    wait_for("three are held", lambda: ledger(world)["held"] == 3)
+    wait_for("three are held", lambda: world.ledger()["held"] == 3)
 
 
 def selecting(tap, world):
@@ -184,7 +180,7 @@ def selecting(tap, world):
         # A held line is held with what its first was told.
         tap.ok(got == want, f"list {' '.join(args)}: {got}")
 
-    before = ledger(world)
+    before = world.ledger()
     for verb in ("hold", "release", "retry", "discard", "bounce", "export"):
         status, said = world.tideover("queue", verb, "acme", "--by", "anna",
                                       "--reason", "x")
@@ -212,7 +208,7 @@ def selecting(tap, world):
         tap.ok(said["dry_run"] and said["count"] == count and
                len(said["envelopes"]) == count,
                f"{verb} {' '.join(args)} --dry-run names {count}")
-    tap.ok(ledger(world) == before and not journal(world, "discard"),
+    tap.ok(world.ledger() == before and not journal(world, "discard"),
            "dry runs change nothing, and journal nothing")
 
 
@@ -224,7 +220,7 @@ def retrying(tap, world):
     # The second one is named; the first goes before it all the same.
     world.must(0, "queue", "retry", "acme", waits[1]["id"], "--by", "anna")
     wait_for("both are delivered",
-             lambda: ledger(world)["delivered"] == 3)
+             lambda: world.ledger()["delivered"] == 3)
     tap.ok(world.old.subjects("slow") == ["first", "second"],
            "retry: due now, in order")
     tap.ok(journal(world, "retry")[0]["by"] == "anna", "and journalled")
@@ -338,12 +334,12 @@ def bouncing(tap, world, relay):
            "discard" in said["refused"][0]["error"],
            f"a null reverse-path: {said['refused'][0]['error']}")
     relay.dot = b"451 4.7.1 not now"
-    before = ledger(world)
+    before = world.ledger()
     status, said = world.tideover("queue", "bounce", "acme", "--reply",
                                   "550", "--sender", "@b.example", *via)
     tap.ok(status == 1 and said["bounced"] == 0 and
            "451 not now" in said["failed"][0]["error"] and
-           ledger(world) == before,
+           world.ledger() == before,
            f"the relay says no: {said['failed'][0]['error']}")
     row = listed(world, "--recipient", f"gone@{DOMAIN}")[0]
     tap.ok(row["state"] == "held" and "not bounced" in row["reason"] and
@@ -352,7 +348,7 @@ def bouncing(tap, world, relay):
     relay.dot = None
     said = world.must(0, "queue", "bounce", "acme", "--reply", "550",
                       "--sender", "@b.example", *via)
-    now = ledger(world)
+    now = world.ledger()
     tap.ok(said["bounced"] == 1 and now["bounced"] == 1 and now["held"] == 2
            and now["balances"], f"bounced is on the ledger: {now}")
     sender, paths, body = relay.mail[0]
@@ -381,7 +377,7 @@ def bouncing(tap, world, relay):
            f"both the index and the journal know: {row['reason']}")
     said = world.must(0, "queue", "discard", "acme", "--sender", "<>", "--by",
                       "anna", "--reason", "a stray notification")
-    tap.ok(said["count"] == 1 and ledger(world)["discarded"] == 1,
+    tap.ok(said["count"] == 1 and world.ledger()["discarded"] == 1,
            "what cannot bounce is discarded")
     said = world.must(0, "queue", "discard", "acme", row["id"], "--by",
                       "anna", "--reason", "once more")
@@ -390,7 +386,7 @@ def bouncing(tap, world, relay):
 
 
 def resending(tap, world, began):
-    before = ledger(world)
+    before = world.ledger()
     row = listed(world, "--in", "delivered")[0]
     since = ["--since", began]
     status, said = world.tideover("queue", "resend", "acme", "--to", "new")
@@ -414,7 +410,7 @@ def resending(tap, world, began):
     tap.ok(world.new.subjects("box1") == ["delivered"] and
            world.new.mail[-1][2] == world.old.mail[0][2],
            "one of them by its id, the same bytes")
-    tap.ok(ledger(world) == before, "the ledger does not change")
+    tap.ok(world.ledger() == before, "the ledger does not change")
     noted = [(a["code"], a["sent"]) for a in journal(world, "resend-attempt")]
     tap.ok(sorted(noted) == [(250, True), (250, True), (250, True),
                              (451, False)],
@@ -433,7 +429,7 @@ def resending_pages(tap, world):
     for number in range(MANY):
         client.send(["many"], message(str(number)))
     client.close()
-    wait_for("all are delivered", lambda: ledger(world)["waiting"] == 0, 60)
+    wait_for("all are delivered", lambda: world.ledger()["waiting"] == 0, 60)
     some = ("--since", "2026-01-01T00:00:00Z", "--to", "new",
             "--recipient", f"many@{DOMAIN}")
     keys = ("sent", "refused", "gone", "left", "error")
@@ -448,7 +444,7 @@ def resending_pages(tap, world):
 
 def restarting(tap, world, relay):
     """kill -9 while a relay has the notification and did not answer yet."""
-    before = ledger(world)
+    before = world.ledger()
     relay.wait = threading.Event()
     sent = len(relay.mail)
     args = ["queue", "bounce", "--state", world.state, "--relay",
@@ -468,12 +464,12 @@ def restarting(tap, world, relay):
         tap.ok(command.wait(60) != 0, "the command fails with its daemon")
     relay.wait = None
     world.start_daemon()
-    wait_for("the plan is back", lambda: ledger(world) == before)
+    wait_for("the plan is back", lambda: world.ledger() == before)
     row = listed(world, "--in", "held")[0]
     tap.ok("the sender may know already" in row["reason"],
            f"after kill -9 it is held, and says why: {row['reason']}")
     world.must(0, *args[:2], *args[4:])
-    now = ledger(world)
+    now = world.ledger()
     tap.ok(now["bounced"] == before["bounced"] + 1 and now["held"] == 0 and
            now["balances"], f"bounced again, it ends: {now}")
 
@@ -519,7 +515,7 @@ def stopping(tap, world, relay):
     relay.wait.set()
     relay.wait = None
     world.start_daemon()
-    wait_for("the plan is back", lambda: ledger(world)["held"] == 1)
+    wait_for("the plan is back", lambda: world.ledger()["held"] == 1)
     tap.ok("may know already" in listed(world, "--in", "held")[0]["reason"],
            "and the next start has it held")
 
@@ -542,7 +538,7 @@ def with_a_relay(tap):
         world.old.rcpt = {"gone": GONE}
         big = "x" * 70 + "\r\n"
         send(world, "big", "a big one", more=big * 8000)
-        wait_for("it is delivered", lambda: ledger(world)["delivered"] == 1)
+        wait_for("it is delivered", lambda: world.ledger()["delivered"] == 1)
         tap.ok(not glob.glob(f"{world.state}/spool/*.msg"),
                "keep_copies 0s: a side file goes with the delivery")
         world.must(1, "queue", "resend", "acme", "--since",
@@ -551,20 +547,20 @@ def with_a_relay(tap):
                ["text"] == "no copy is kept", "and is not resent")
         for subject in ("one", "two"):
             send(world, "gone", subject)
-        wait_for("two are held", lambda: ledger(world)["held"] == 2)
+        wait_for("two are held", lambda: world.ledger()["held"] == 2)
         args = ["queue", "bounce", "acme", "--all", "--by", "anna", "--reason", "gone"]
         status, said = on_a_terminal(world, b"n\n", *args)
         tap.ok(status == 1 and "bounce 2 envelopes?" in said and
                not relay.mail, "on a terminal it asks; no is no")
         status, said = on_a_terminal(world, b"y\n", *args)
-        now = ledger(world)
+        now = world.ledger()
         tap.ok(status == 0 and now["bounced"] == 2 and len(relay.mail) == 2
                and now["balances"], "yes is yes: through the plan's relay")
         tap.ok("<postmaster@hosts.example>" in email.message_from_bytes(
             relay.mail[0][2])["From"], "signed as the plan says")
         world.must(0, "report", "acme", "--output", f"{world.folder}/r.html")
         send(world, "gone", "three")
-        wait_for("it is held", lambda: ledger(world)["held"] == 1)
+        wait_for("it is held", lambda: world.ledger()["held"] == 1)
         stopping(tap, world, relay)
     finally:
         end(tap, world)

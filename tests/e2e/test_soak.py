@@ -50,12 +50,8 @@ def load(world, messages):
     return json.loads(done.stdout)
 
 
-def ledger(world):
-    return world.status()["domains"][0]["ledger"]
-
-
 def caught_up(world, messages):
-    now = ledger(world)
+    now = world.ledger()
     return now["delivered"] == messages and now["balances"]
 
 
@@ -143,7 +139,7 @@ def run(tap):
             load(world, half)
             sent += half
             time.sleep(max(second - time.monotonic(), 0))
-            watch.look(ledger(world)["waiting"])
+            watch.look(world.ledger()["waiting"])
         wait_for("all are delivered", lambda: caught_up(world, sent), 120)
         sent += crowd(world, watch)
         wait_for("the rest too", lambda: caught_up(world, sent), 120)
@@ -155,7 +151,7 @@ def run(tap):
         most = (early[0] * 1.10 + 4096 + FLIGHT * SESSION_KIB,
                 early[1] + FLIGHT)
         late = watch.ends_at(most)
-        now = ledger(world)
+        now = world.ledger()
         tap.ok(now["accepted"] == now["delivered"] == sent and
                now["held"] == 0, f"{sent} messages in {SECONDS} s, "
                f"{half}/s, came in and went out: lost = 0")

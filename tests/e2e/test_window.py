@@ -42,10 +42,6 @@ def valve(world):
     return world.status()["domains"][0]["valve"]
 
 
-def ledger(world):
-    return world.status()["domains"][0]["ledger"]
-
-
 def weekly(tap, world):
     """By the clocks of a place: winter, summer and winter again."""
     for zone, word in (("Europe/Berlim", "no time zone"), ("../passwd", "no"),
@@ -82,7 +78,7 @@ def run(tap):
         wait_for("the valve opens", lambda: valve(world)["state"] == "open")
         send(world, "relayed")
         wait_for("mail is passed on while the primary is well",
-                 lambda: ledger(world)["delivered"] == 1)
+                 lambda: world.ledger()["delivered"] == 1)
         tap.ok(True, "mail is passed on while the primary is well")
         told = subprocess.run(
             [f"{ROOT}/build/{VARIANT}/tideover", "status", "--state",
@@ -119,7 +115,7 @@ def run(tap):
         # The primary is healthy all the time: probes go on and say so.
         wait_for("the primary is probed again", lambda: world.status()
                  ["domains"][0]["health"]["primary"]["state"] == "healthy")
-        tap.ok(ledger(world)["waiting"] == 2,
+        tap.ok(world.ledger()["waiting"] == 2,
                "mail is held though the primary is healthy")
 
         def health():
@@ -133,7 +129,7 @@ def run(tap):
             wait_for("and well again", lambda: health() == "healthy")
         time.sleep(1.5)  # longer than recover_after: it would open now
         now = valve(world)
-        tap.ok(ledger(world)["waiting"] == 2 and now["state"] == "closed" and
+        tap.ok(world.ledger()["waiting"] == 2 and now["state"] == "closed" and
                "maintenance" in now["reason"] and kept(world) == ["relayed"],
                "and though it flickers: nothing leaves within the window")
 
@@ -144,10 +140,10 @@ def run(tap):
         listed = world.must(0, "window", "list")["windows"]
         tap.ok([w["id"] for w in listed] == [added["id"]] and
                valve(world)["state"] == "closed" and
-               ledger(world)["waiting"] == 2,
+               world.ledger()["waiting"] == 2,
                "a restart keeps the window, and the valve closed")
         world.must(0, "window", "cancel", str(added["id"]), "--by", "anna")
-        wait_for("the mail goes on", lambda: ledger(world)["waiting"] == 0)
+        wait_for("the mail goes on", lambda: world.ledger()["waiting"] == 0)
         tap.ok(kept(world) == ["relayed", "held one", "held two"],
                "cancelled, the mail goes on by itself, in order")
 
@@ -155,7 +151,7 @@ def run(tap):
                    moment(3))
         send(world, "held three")
         wait_for("the window ends by itself",
-                 lambda: ledger(world)["waiting"] == 0)
+                 lambda: world.ledger()["waiting"] == 0)
         tap.ok(kept(world)[-1] == "held three",
                "after a window nobody has to log in")
         weekly(tap, world)
@@ -213,7 +209,7 @@ def up_and_down(tap):
         tap.ok(answer(world) == 250, "and 250 while it is not")
         world.old.control("start")
         wait_for("it is passed on by itself",
-                 lambda: ledger(world)["delivered"] == 1)
+                 lambda: world.ledger()["delivered"] == 1)
         tap.ok(answer(world) == 451 and kept(world) == ["once"],
                "then it has what came meanwhile, and is asked itself again")
         took = recovery(world)
