@@ -157,7 +157,8 @@ void dns_now(struct dns_now *now)
 
 /*
  * The lesser of what both clocks say.  Where the boot cannot be told (no
- * /proc), CLOCK_BOOTTIME counts as long as it has not fallen back.
+ * /proc), CLOCK_BOOTTIME counts as long as it has not fallen back.  Less than
+ * nothing by what a rounded TTL may put ahead; more is a clock that stepped.
  */
 static int64_t elapsed_ms(int64_t wall_ms, int64_t boot_ms, const char *boot_id,
 			  const struct dns_now *now)
@@ -168,7 +169,7 @@ static int64_t elapsed_ms(int64_t wall_ms, int64_t boot_ms, const char *boot_id,
 	if (strcmp(boot_id, now->boot_id) == 0 && by_boot < elapsed &&
 	    (boot_id[0] || by_boot >= 0))
 		elapsed = by_boot;
-	return elapsed > 0 ? elapsed : 0;
+	return elapsed >= -SECOND_MS ? elapsed : 0;
 }
 
 static void stamp(struct dns_horizon *horizon, const struct dns_now *now,
@@ -179,15 +180,36 @@ static void stamp(struct dns_horizon *horizon, const struct dns_now *now,
 		 now->boot_id);
 }
 
-static void sight(struct dns_horizon *horizon, const struct dns_now *now,
-		  int64_t ago_ms)
+static void sight_until(struct dns_horizon *horizon, const struct dns_now *now,
+			int64_t ago_ms, int64_t rounded_ms)
 {
 	if (horizon->old_seen_ms &&
 	    elapsed_ms(horizon->old_seen_ms, horizon->old_seen_boot_ms,
 		       horizon->boot_id, now) < ago_ms)
 		return;
+	ago_ms -= rounded_ms;
 	horizon->old_seen_ms = now->wall_ms - ago_ms;
 	stamp(horizon, now, ago_ms);
+}
+
+static void sight(struct dns_horizon *horizon, const struct dns_now *now)
+{
+	sight_until(horizon, now, 0, 0);
+}
+
+/*
+ * A resolver drops the old set when its remaining TTL has run down, as if it
+ * had been seen at the authority that much earlier.  A TTL is in whole seconds:
+ * the same entry, asked again, would seem up to one later, and a trace that
+ * was read in between would no longer count.  So the latest that it can have
+ * been is kept.
+ */
+static void sight_cached(struct dns_horizon *horizon, const struct dns_now *now,
+			 uint32_t left_s)
+{
+	sight_until(horizon, now,
+		    ((int64_t)horizon->max_ttl - left_s) * SECOND_MS,
+		    SECOND_MS);
 }
 
 static const struct dns_vantage *authority_at(const struct dns_domain *domain,
@@ -228,7 +250,7 @@ static void end_old(struct dns_horizon *horizon,
 		memmove(horizon->old_at[i],
 			horizon->old_at[--horizon->old_at_count],
 			sizeof(horizon->old_at[i]));
-		sight(horizon, now, 0);
+		sight(horizon, now);
 	}
 }
 
@@ -268,21 +290,16 @@ void dns_horizon_observe(struct dns_horizon *horizon,
 	end_old(horizon, domain, wanted, now);
 	for (size_t i = 0; i < domain->vantage_count; i++) {
 		const struct dns_vantage *at = &domain->vantages[i];
-		int64_t ago_ms = 0;
 
 		if (at->error[0] || !sights_old(&at->mx, wanted))
 			continue;
-		/*
-		 * An authority hands the old set out for a whole TTL more.  A
-		 * resolver drops it when its remaining TTL has run down, as
-		 * if it had been seen at the authority that much earlier.
-		 */
-		if (at->authority)
-			begin_old(horizon, at->address);
-		else
-			ago_ms = ((int64_t)horizon->max_ttl - at->mx.ttl) *
-				 SECOND_MS;
-		sight(horizon, now, ago_ms);
+		if (!at->authority) {
+			sight_cached(horizon, now, at->mx.ttl);
+			continue;
+		}
+		/* An authority hands the old set out for a whole TTL more. */
+		begin_old(horizon, at->address);
+		sight(horizon, now);
 	}
 }
 

@@ -193,8 +193,8 @@ static const struct {
 	  300,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 250, 250, "a", RESOLVER, OLD_TEXT, 50, 110, true },
-		  { 299, 299, "a", RESOLVER, OLD_TEXT, 1, 61, true },
+		  { 250, 250, "a", RESOLVER, OLD_TEXT, 49, 110, true },
+		  { 299, 299, "a", RESOLVER, OLD_TEXT, 0, 61, true },
 	  },
 	  3 },
 	{ "a resolver that stretches its TTL is waited for",
@@ -202,9 +202,10 @@ static const struct {
 	  300,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 300, 300, "a", RESOLVER, OLD_TEXT, 3600, 3660, true },
-		  { 3000, 3000, "a", RESOLVER, OLD_TEXT, 900, 960, true },
-		  { 3960, 3960, "a", NOWHERE, "", 0, 0, true },
+		  /* TTLs are rounded: a second more. */
+		  { 300, 300, "a", RESOLVER, OLD_TEXT, 3600, 3661, true },
+		  { 3000, 3000, "a", RESOLVER, OLD_TEXT, 900, 961, true },
+		  { 3961, 3961, "a", NOWHERE, "", 0, 0, true },
 	  },
 	  4 },
 	{ "one that fetches the old set late is waited for",
@@ -212,7 +213,7 @@ static const struct {
 	  300,
 	  {
 		  { 0, 0, "a", AUTHORITY, OLD_TEXT, 300, 360, true },
-		  { 350, 350, "a", RESOLVER, OLD_TEXT, 200, 260, true },
+		  { 350, 350, "a", RESOLVER, OLD_TEXT, 200, 261, true },
 	  },
 	  2 },
 	{ "a part of the old set counts as old",
@@ -235,7 +236,7 @@ static const struct {
 		    true },
 		  { 5010, 5010, "a", AUTHORITY, QUEUE, 300, 3660, true },
 		  { 5020, 5020, "a", RESOLVER, "1 aspmx.else.example", 3600,
-		    3660, true },
+		    3661, true },
 	  },
 	  4 },
 	{ "a null MX sends nobody anywhere",
@@ -407,6 +408,39 @@ static void horizon_keeps_its_rules(void **state)
 	}
 }
 
+/*
+ * A cache counts down in whole seconds.  Whatever fraction of one we ask at, it
+ * is the same entry: what was attested of the time since it was seen stands.
+ */
+static void one_entry_of_a_cache_is_seen_once(void **state)
+{
+	for (int64_t cached_ms = 0; cached_ms < 1000; cached_ms += 37) {
+		struct dns_horizon horizon = { .max_ttl = 300 };
+		int64_t seen_ms = 0;
+
+		for (int64_t at_ms = 0; at_ms < 5000; at_ms += 130) {
+			struct dns_now now = {
+				.wall_ms = START + cached_ms + at_ms,
+				.boot_ms = HOURS(5) + cached_ms + at_ms,
+				.boot_id = "a",
+			};
+			struct step step = {
+				.where = RESOLVER,
+				.set = OLD_TEXT,
+				.ttl = 300 -
+				       (uint32_t)((cached_ms + at_ms) / 1000),
+			};
+
+			take_step(&horizon, &move, &step, &now);
+			restart(&horizon);
+			if (!seen_ms)
+				seen_ms = horizon.old_seen_ms;
+			assert_int_equal(horizon.old_seen_ms, seen_ms);
+			assert_true(seen_ms >= START + cached_ms);
+		}
+	}
+}
+
 static void broken_memory_of_a_horizon_is_an_empty_one(void **state)
 {
 	static const char text[] = "{\"max_ttl\":-5,\"first_ms\":1e300,"
@@ -543,6 +577,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_set_is_what_its_hosts_are),
 		cmocka_unit_test(horizon_keeps_its_rules),
+		cmocka_unit_test(one_entry_of_a_cache_is_seen_once),
 		cmocka_unit_test(broken_memory_of_a_horizon_is_an_empty_one),
 		cmocka_unit_test(
 			the_low_ttl_is_served_for_as_long_as_the_high_one),
