@@ -6,6 +6,7 @@
 #include "daemon/index_query.h"
 #include "daemon/index_rows.h"
 #include "daemon/index_schema.h"
+#include "daemon/index_sql.h"
 #include "spool/segment.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -110,7 +111,7 @@ static int open_db(struct index *index, struct err *err)
 		return err_set(err, "cannot open %s: %s", index->path,
 			       index->db ? sqlite3_errmsg(index->db) :
 					   "no memory");
-	if (index_query_functions(index->db, index->keyring, err) < 0)
+	if (index_sql_functions(index->db, index->keyring, err) < 0)
 		return -1;
 	/* The spool is the truth: a lost tail of the index is read again. */
 	return index_run_sql(index->db,

@@ -25,14 +25,6 @@ enum index_query {
 	INDEX_LINES
 };
 
-/* Bits of message.flags. */
-#define INDEX_EIGHTBIT 1
-#define INDEX_UTF8     2
-#define INDEX_SEALED   4 /* its texts stand here sealed: sealed.h */
-
-/* What the statements below call; once per connection. */
-int index_query_functions(sqlite3 *db, struct keyring *keyring,
-			  struct err *err);
 /* NULL with err when it fails; `select->plan` is always set. */
 struct json *index_query_run(sqlite3 *db, enum index_query query,
 			     const struct index_select *select,

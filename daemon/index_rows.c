@@ -1,7 +1,7 @@
 #include "daemon/index_rows.h"
 #include "base/encode.h"
 #include "base/log.h"
-#include "daemon/index_query.h"
+#include "daemon/index_sql.h"
 #include "daemon/index_tally.h"
 #include "smtp/smtp_path.h"
 #include <stdio.h>
