@@ -27,6 +27,7 @@ SESSIONS, BYTES, MAILBOXES = 20, 4096, 400
 FIRST = 20000  # tell what the machine bears
 CROWD = 3000  # TLS sessions: more memory than anything else takes
 SETTLE = 30  # seconds until what a burst took is given back
+SPARE_KIB = 8192  # free memory that is kept (daemon/heap.h)
 cutover.VARIANT = "release"
 
 
@@ -133,7 +134,11 @@ def run(tap):
         wait_for("the first are delivered", lambda: caught_up(world, FIRST),
                  120)
         half = int(FIRST / (time.monotonic() - begun) / 2)
-        sent, end = FIRST, time.monotonic() + SECONDS
+        # What a burst leaves behind once, it may leave; not each time.
+        sent = FIRST + crowd(world, watch)
+        wait_for("those of the first burst", lambda: caught_up(world, sent),
+                 120)
+        end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             second = time.monotonic() + 1
             load(world, half)
@@ -148,7 +153,7 @@ def run(tap):
         early = watch.early()
         # The index's cache fills at first; then it stands.  Connections to
         # the target come and go with the bursts, up to the flight.
-        most = (early[0] * 1.10 + 4096 + FLIGHT * SESSION_KIB,
+        most = (early[0] * 1.10 + SPARE_KIB + FLIGHT * SESSION_KIB,
                 early[1] + FLIGHT)
         late = watch.ends_at(most)
         now = world.ledger()
@@ -158,8 +163,8 @@ def run(tap):
         tap.ok(late[0] <= most[0],
                f"memory is flat: {early[0]} KiB, then {late[0]} KiB "
                f"({watch.most} KiB in between)")
-        tap.ok(watch.most > 2 * early[0],
-               f"although {CROWD} TLS sessions came and went")
+        tap.ok(watch.most > most[0], f"although {CROWD} TLS sessions came and "
+               f"went: more than {most[0]:.0f} KiB then")
         tap.ok(late[1] <= most[1],
                f"so are the descriptors: {early[1]}, then {late[1]}")
         size = sum(os.path.getsize(os.path.join(at, name))
