@@ -81,14 +81,17 @@ class Node:
         }
         self.write()
 
-    def start(self, *options, under=()):
-        """tideoverd, run by another command if need be, and the plan in
-        `opening`."""
+    def launch(self, *options, under=()):
+        """tideoverd, run by another command if need be."""
         self.daemon = peers.Child(
             self.folder, "tideoverd", *under, f"{self.build}/tideoverd",
             "--state", self.state, *options)
         wait_for("tideoverd answers",
                  lambda: self.tideover("status")[0] != 4)
+
+    def start(self, *options, under=()):
+        """The same, and the plan in `opening`."""
+        self.launch(*options, under=under)
         self.tideover("start", self.plan)
 
     def get(self, path):

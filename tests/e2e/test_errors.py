@@ -140,9 +140,7 @@ def stopped_meanwhile(tap, folder):
         name = f"127.0.0.1:{silent.getsockname()[1]}"
         node.document["dns"].update(resolvers=[name], authorities=[name])
         node.write()
-        node.daemon = peers.Child(folder, "tideoverd",
-                                  f"{node.build}/tideoverd", "--state",
-                                  node.state)
+        node.launch()
         with subprocess.Popen(
                 [f"{node.build}/tideover", "start", "--json", "--state",
                  node.state, node.plan], stdout=subprocess.PIPE) as start:
