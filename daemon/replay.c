@@ -212,12 +212,13 @@ static void decide(struct settlement *s)
 	const struct plan_timing *timing = &replay->spec.plan->timing;
 	int64_t now = s->at_ms;
 	bool data = s->stage == SMTP_STAGE_DATA || s->stage == SMTP_STAGE_DOT;
+	char code[SMTP_REPLY_CODE];
 
 	s->outcome = ENVELOPE_WAITING;
 	s->next_ms = now + backoff(timing, envelope->attempts);
-	snprintf(s->reason, sizeof(s->reason), "%s answered %d %s%s%s: %s",
-		 smtp_stage_name(s->stage), s->reply.code, s->reply.enhanced,
-		 s->reply.enhanced[0] ? " " : "", s->reply.text,
+	smtp_reply_code(&s->reply, code);
+	snprintf(s->reason, sizeof(s->reason), "%s answered %s %s: %s",
+		 smtp_stage_name(s->stage), code, s->reply.text,
 		 s->meaning.remedy);
 	if (s->again) {
 		s->next_ms = now;

@@ -1,17 +1,9 @@
 #include "cutover/check_parts.h"
 #include "cutover/survey_tlsa.h"
-#include <stdlib.h>
 
 enum {
 	GOOD_MIN = 3
 };
-
-/* "550 5.4.1": without the text, which may hold a time or a queue's id. */
-static char *reply_code(const struct smtp_reply *reply)
-{
-	return mem_printf("%d%s%s", reply->code, reply->enhanced[0] ? " " : "",
-			  reply->enhanced);
-}
 
 /* Exchange Online defers with these for as long as the tenant is not ready. */
 static bool is_not_ready(const struct smtp_reply *reply)
@@ -34,17 +26,18 @@ static void say_reply(const struct ask *ask, const struct probe_result *probe,
 		      const struct smtp_reply *reply, struct tally *tally)
 {
 	bool no = reply->code >= 500 || is_not_ready(reply);
-	char *code = reply_code(reply);
 	struct reply_meaning meaning =
 		provider_reply(ask->system->provider, stage, reply);
+	char code[SMTP_REPLY_CODE];
 
+	/* Its text may hold a time or a queue's id. */
+	smtp_reply_code(reply, code);
 	tally_add(tally, no ? VERDICT_FAIL : VERDICT_UNKNOWN,
 		  mem_printf("%s: %s %s with %s", asked, probe->target,
 			     no ? "refuses" : "defers", code),
-		  mem_printf("%s answered %d %s: %s%s%s", probe->target,
-			     reply->code, reply->text, meaning.remedy,
+		  mem_printf("%s answered %s %s: %s%s%s", probe->target, code,
+			     reply->text, meaning.remedy,
 			     no && *ask->way ? "; " : "", no ? ask->way : ""));
-	free(code);
 }
 
 /* The session did not get as far as the recipients. */

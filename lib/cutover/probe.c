@@ -70,7 +70,7 @@ static void end(struct probe *probe, enum smtp_stage stage, const char *error)
 static void end_reply(struct probe *probe, enum smtp_stage stage,
 		      const struct smtp_reply *reply, const char *why)
 {
-	char text[SMTP_REPLY_TEXT + 64];
+	char text[SMTP_REPLY_TEXT + 64], code[SMTP_REPLY_CODE];
 
 	/* Whatever comes after the last answer changes none of them. */
 	if (probe->resetting) {
@@ -79,9 +79,10 @@ static void end_reply(struct probe *probe, enum smtp_stage stage,
 	}
 	if (!probe->ended)
 		probe->result.ended = *reply;
+	smtp_reply_code(reply, code);
 	if (reply->code > 0)
-		snprintf(text, sizeof(text), "%s was answered %d %s",
-			 smtp_stage_name(stage), reply->code, reply->text);
+		snprintf(text, sizeof(text), "%s was answered %s %s",
+			 smtp_stage_name(stage), code, reply->text);
 	else
 		snprintf(text, sizeof(text), "%s: %s", smtp_stage_name(stage),
 			 why ? why : reply->text);

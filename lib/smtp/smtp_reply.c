@@ -1,6 +1,6 @@
 #include "smtp/smtp_reply.h"
-
 #include "smtp/smtp_alabel.h"
+#include <stdio.h>
 
 #define REPLY_MAX 65536
 
@@ -152,4 +152,10 @@ ptrdiff_t smtp_reply_parse(struct slice in, struct smtp_reply *reply,
 	}
 	*reply = parsed;
 	return total;
+}
+
+void smtp_reply_code(const struct smtp_reply *reply, char text[SMTP_REPLY_CODE])
+{
+	snprintf(text, SMTP_REPLY_CODE, "%d%s%s", reply->code,
+		 reply->enhanced[0] ? " " : "", reply->enhanced);
 }

@@ -8,6 +8,7 @@
 #include "base/err.h"
 
 #define SMTP_REPLY_TEXT 512
+#define SMTP_REPLY_CODE 24
 
 struct smtp_reply {
 	int code;		    /* 250; 0: none came */
@@ -23,5 +24,9 @@ struct smtp_reply {
 ptrdiff_t smtp_reply_parse(struct slice in, struct smtp_reply *reply,
 			   void (*each)(void *ctx, struct slice line),
 			   void *ctx, struct err *err);
+
+/* "451 4.7.500", or "451" alone. */
+void smtp_reply_code(const struct smtp_reply *reply,
+		     char text[SMTP_REPLY_CODE]);
 
 #endif
