@@ -80,11 +80,11 @@ judge_ended() {
 	done
 }
 
-# Python programs, two at a time: they wait more than they work.
-tap_pairs() {
+# Python programs, three at a time: they wait more than they work.
+tap_together() {
 	local test
 	for test in "$@"; do
-		while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
+		while [ "$(jobs -rp | wc -l)" -ge 3 ]; do
 			wait -n
 			judge_ended
 		done
@@ -126,7 +126,7 @@ for test in tests/e2e/test_*.py; do
 	name=${test##*/test_}
 	[[ " ${alone[*]} " = *" ${name%.py} "* ]] || together+=("$test")
 done
-tap_pairs "${together[@]}"
+tap_together "${together[@]}"
 for name in "${alone[@]}"; do
 	tap "test_$name.py" python3 "tests/e2e/test_$name.py"
 done
