@@ -1,6 +1,7 @@
 #include "daemon/config.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "net/addr.h"
 #include "smtp/smtp_path.h"
 #include <inttypes.h>
 #include <math.h>
@@ -164,6 +165,21 @@ static int read_postmaster(struct config *config, const struct json *value,
 	return 0;
 }
 
+static int read_metrics(struct config *config, const struct json *value,
+			struct err *err)
+{
+	const char *text = json_text(value);
+	struct addr addr;
+
+	if (!text || addr_parse(slice(text), 0, &addr, NULL) < 0 ||
+	    !addr_is_loopback(&addr))
+		return wrong(value, "metrics", err,
+			     "must be a loopback address and a port such as "
+			     "\"127.0.0.1:9125\"");
+	mem_replace(&config->metrics, text);
+	return 0;
+}
+
 static int read_tls_minimum(struct config *config, const struct json *value,
 			    struct err *err)
 {
@@ -186,7 +202,7 @@ static const struct key {
 } keys[] = {
 	{ "tideoverd", read_version },	   { "state", read_state },
 	{ "postmaster", read_postmaster }, { "tls_minimum", read_tls_minimum },
-	{ "limits", read_limits },
+	{ "metrics", read_metrics },	   { "limits", read_limits },
 };
 
 static int read_all(struct config *config, const struct json *root,
@@ -235,6 +251,7 @@ out:
 void config_release(struct config *config)
 {
 	free(config->state);
+	free(config->metrics);
 	free(config->postmaster);
 	free(config->master_key);
 }

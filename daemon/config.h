@@ -18,6 +18,7 @@
 struct config {
 	char *state;	  /* the state folder, or NULL */
 	char *master_key; /* file with the key of data keys, or NULL */
+	char *metrics;	  /* loopback address and port, or NULL */
 	char *postmaster; /* takes mail for the bare <postmaster>, or NULL */
 	enum tls_floor tls_floor;
 	unsigned queue_in_memory; /* envelopes of a plan (backlog.h) */

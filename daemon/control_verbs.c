@@ -94,9 +94,8 @@ struct json *control_space_json(struct daemon *daemon)
 	return json;
 }
 
-static void get_daemon(struct call *call)
+struct json *control_daemon_json(struct daemon *daemon)
 {
-	struct daemon *daemon = call->daemon;
 	struct json *body = json_object(), *plans = json_array();
 	struct json *spool = json_object();
 	struct spool_stats stats;
@@ -121,7 +120,12 @@ static void get_daemon(struct call *call)
 	json_put(body, "space", control_space_json(daemon));
 	json_put(body, "plans", plans);
 	json_put(body, "spool", spool);
-	call_reply(call->request, 200, body);
+	return body;
+}
+
+static void get_daemon(struct call *call)
+{
+	call_reply(call->request, 200, control_daemon_json(call->daemon));
 	call_free(call);
 }
 

@@ -1,6 +1,7 @@
 #include "daemon/daemon.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/metrics.h"
 #include "spool/evidence.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -597,6 +598,17 @@ void daemon_stop(struct daemon *daemon)
 	loop_timer_arm(daemon->space_timer, SHUTDOWN_LOOK_MS);
 }
 
+static int open_metrics(struct daemon *daemon, struct err *err)
+{
+	const char *address = daemon->config->metrics;
+
+	if (!address)
+		return 0;
+	daemon->metrics = http_server_tcp(daemon->loop, address, metrics_handle,
+					  daemon, err);
+	return daemon->metrics ? 0 : err_prefix(err, "metrics");
+}
+
 struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 			  struct err *err)
 {
@@ -634,7 +646,7 @@ struct daemon *daemon_new(const struct config *config, struct keyring *keyring,
 	watch_certificates(daemon);
 	daemon->control = http_server_unix(daemon->loop, socket, control_handle,
 					   daemon, err);
-	if (!daemon->control)
+	if (!daemon->control || open_metrics(daemon, err) < 0)
 		goto fail;
 	free(socket);
 	return daemon;
@@ -670,6 +682,7 @@ void daemon_free(struct daemon *daemon)
 	if (!daemon)
 		return;
 	tell_waiting(daemon);
+	http_server_free(daemon->metrics);
 	http_server_free(daemon->control);
 	listeners_free(daemon->listeners);
 	inherited_free(daemon->inherited);

@@ -35,6 +35,7 @@ struct daemon {
 	struct inherited *inherited;
 	struct listeners *listeners;
 	struct http_server *control;
+	struct http_server *metrics; /* or NULL */
 	struct cutover **cutovers;
 	size_t cutover_count;
 	uint64_t sequence; /* the last one given */
@@ -99,5 +100,7 @@ void daemon_stop(struct daemon *daemon);
  * control_stopped() answers it if that never comes. */
 void control_handle(void *ctx, struct http_request *request);
 void control_stopped(struct http_request *request);
+/* What GET /v1/daemon answers. */
+struct json *control_daemon_json(struct daemon *daemon);
 
 #endif

@@ -18,7 +18,8 @@
 
 enum {
 	BODY_MAX = 8 * 1024 * 1024,
-	HEADERS_MAX = 16 * 1024
+	HEADERS_MAX = 16 * 1024,
+	TCP_SECONDS = 30 /* anybody on this machine may connect */
 };
 
 struct http_server {
@@ -226,6 +227,7 @@ struct http_server *http_server_tcp(struct loop *loop, const char *address,
 				    http_handler_fn *fn, void *ctx,
 				    struct err *err)
 {
+	struct http_server *server;
 	struct addr addr;
 	int fd;
 
@@ -236,7 +238,11 @@ struct http_server *http_server_tcp(struct loop *loop, const char *address,
 		return NULL;
 	}
 	fd = addr_listen(&addr, 64, err);
-	return fd < 0 ? NULL : server_new(loop, fd, fn, ctx);
+	if (fd < 0)
+		return NULL;
+	server = server_new(loop, fd, fn, ctx);
+	evhttp_set_timeout(server->http, TCP_SECONDS);
+	return server;
 }
 
 void http_server_free(struct http_server *server)

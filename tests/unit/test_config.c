@@ -28,6 +28,7 @@ static void the_example_is_the_default(void **state)
 	assert_int_equal(read.tls_floor, preset.tls_floor);
 	assert_string_equal(read.state, "/var/lib/tideover");
 	assert_string_equal(read.postmaster, "postmaster@acme.example");
+	assert_string_equal(read.metrics, "127.0.0.1:9125");
 	assert_int_equal(read.session.command_ms, 300000);
 	assert_int_equal(file_read("docs/tideoverd.json", 65536, &text, &err),
 			 0);
@@ -60,6 +61,10 @@ static const struct {
 	  "line 1: postmaster: must be an address" },
 	{ "{\"tideoverd\": 1, \"tls_minimum\": \"1.1\"}",
 	  "line 1: tls_minimum: must be \"1.2\" or \"1.0\"" },
+	{ "{\"tideoverd\": 1, \"metrics\": \"192.0.2.1:9125\"}",
+	  "line 1: metrics: must be a loopback address" },
+	{ "{\"tideoverd\": 1, \"metrics\": \"127.0.0.1\"}",
+	  "line 1: metrics: must be a loopback address" },
 	{ "{\"tideoverd\": 1, \"limits\": 5}",
 	  "line 1: limits: must be an object" },
 	{ "{\"tideoverd\": 1, \"limits\": {\n\"session\": 5}}",
