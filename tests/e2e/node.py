@@ -114,6 +114,14 @@ class Node:
             check=False, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
+    def request(self, method, path, body=None):
+        """Status and text of the answer."""
+        text = "" if body is None else json.dumps(body)
+        raw = ask(self.state, f"{method} {path} HTTP/1.0\r\nContent-Length: "
+                  f"{len(text)}\r\n\r\n{text}".encode(), 60, ends=False)
+        head, _, said = raw.partition(b"\r\n\r\n")
+        return int(head.split()[1]), said.decode()
+
     def control(self, raw, wait=5):
         return ask(self.state, raw, wait)
 

@@ -6,10 +6,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 
 from cutover import DOMAIN, ROOT, VARIANT, Client, Tap
 from node import Node
+
+sys.path.append(f"{ROOT}/tests/unit")
+
+from schema_check import errors  # noqa: E402
 
 MISTYPED = [
     ("", "`tideover --help` lists the commands"),
@@ -114,6 +119,51 @@ def documented(tap, node):
                f"{sorted(found - words)}")
 
 
+DESCRIBED = [
+    ("GET", "/v1/daemon", None), ("GET", "/v1/plans", None),
+    ("GET", "/v1/plans/acme/status?replies=1", None),
+    ("GET", "/v1/plans/acme/queue?attempts=1", None),
+    ("GET", "/v1/plans/acme/count", None),
+    ("GET", "/v1/plans/acme/report", None),
+    ("GET", "/v1/plans/acme/journal", None),
+    ("POST", "/v1/plans/acme/check", {"gate": "plan"}),
+    ("POST", "/v1/plans/acme/pause", {"by": "eve", "reason": "to see"}),
+    ("POST", "/v1/plans/acme/resume", {"by": "eve"}),
+    ("POST", "/v1/plans/acme/release",
+     {"all": True, "dry_run": True, "by": "eve", "reason": "to see"}),
+    ("POST", "/v1/plans/acme/retry", {"all": True, "by": "eve"}),
+    ("POST", "/v1/plans/acme/waive", {
+        "check": "clock", "gate": "start", "by": "eve", "reason": "to see"}),
+    ("POST", "/v1/plans/acme/resend", {
+        "since": "2026-01-01T00:00:00Z", "to": "old", "dry_run": True}),
+    ("POST", "/v1/plans/acme/finish", {"by": "eve"}),
+    ("GET", "/v1/nothing", None),
+]
+
+
+def described(tap, node):
+    """docs/openapi.json says what is sent and what is answered."""
+    with open(f"{ROOT}/docs/openapi.json", encoding="utf-8") as file:
+        page = json.load(file)
+    root = {"$defs": page["components"]["schemas"]}
+    for method, path, body in DESCRIBED:
+        status, text = node.request(method, path, body)
+        of = page["paths"].get(path.split("?")[0].replace("acme", "{plan}"),
+                               {}).get(method.lower())
+        wrong = []
+        if body is not None:
+            asked = of["requestBody"]["content"]["application/json"]
+            wrong += errors(root, asked["schema"], body, "body")
+        kind, schema = "", {"$ref": "#/components/schemas/Error"}
+        if status == 200:
+            (kind, said), = of["responses"]["200"]["content"].items()
+            schema = said["schema"]
+        for line in text.splitlines() if "ndjson" in kind else [text]:
+            wrong += errors(root, schema, json.loads(line))
+        tap.ok(text and not wrong, f"{method} {path}: {status}, {len(text)} "
+               f"bytes as they are described {wrong[:3]}")
+
+
 def out_of_turn(tap, folder):
     node = Node(folder)
     node.start()
@@ -163,6 +213,7 @@ def out_of_turn(tap, folder):
                "and nobody waits for the gate any more")
         node.tideover("start", node.plan)
         documented(tap, node)
+        described(tap, node)
     finally:
         node.daemon.close()
     status, _, err = node.tideover("journal", "verify")

@@ -22,6 +22,7 @@ TYPES = {
     and not isinstance(v, bool),
     "integer": lambda v: isinstance(v, (int, float))
     and not isinstance(v, bool) and v == int(v),
+    "null": lambda v: v is None,
 }
 KNOWN = {
     "$schema", "$defs", "$ref", "title", "description", "type", "const",
@@ -44,8 +45,10 @@ def errors(root, schema, value, path=""):
     if "$ref" in schema:
         name = schema["$ref"].split("/")[-1]
         yield from errors(root, root["$defs"][name], value, path)
-    if "type" in schema and not TYPES[schema["type"]](value):
-        yield "%s: not of type %s" % (path, schema["type"])
+    types = schema.get("type", [])
+    types = [types] if isinstance(types, str) else types
+    if types and not any(TYPES[one](value) for one in types):
+        yield "%s: not of type %s" % (path, " or ".join(types))
         return
     if "const" in schema and not same(value, schema["const"]):
         yield "%s: not %r" % (path, schema["const"])
