@@ -113,6 +113,14 @@ static void remove_side(struct spool_space *space, const struct id *id)
 		log_warn("%s", err.text);
 }
 
+/* In memory or asleep. */
+static bool is_alive(const struct spool_space *space,
+		     const struct candidate *one)
+{
+	return queue_find(space->queue, &one->id) ||
+	       backlog_sleeps(space->backlog, one->plan, one->sequence);
+}
+
 static void indexed(void *ctx)
 {
 	struct clearing *clearing = ctx;
@@ -125,8 +133,7 @@ static void indexed(void *ctx)
 			 clearing->number);
 	for (size_t i = 0; i < clearing->count && !clearing->failed; i++)
 		if (clearing->candidates[i].side &&
-		    !queue_find(clearing->space->queue,
-				&clearing->candidates[i].id))
+		    !is_alive(clearing->space, &clearing->candidates[i]))
 			remove_side(clearing->space,
 				    &clearing->candidates[i].id);
 	over(clearing);

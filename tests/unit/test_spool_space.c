@@ -216,6 +216,26 @@ static void accepted(void *ctx, const struct spool_place *place,
 	store_attempt(&scene->store, "acme", &attempt, delivered, kept);
 }
 
+/* For its record; empty with a file of its own. */
+static struct buf body_of(struct scene *scene, const struct id *id,
+			  size_t bytes, bool side)
+{
+	struct buf body = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct spool_side *file;
+
+	buf_reserve(&body, bytes);
+	memset(body.p, 'x', bytes);
+	body.len = bytes;
+	if (!side)
+		return body;
+	file = spool_side_new(scene->store.spool, id, &err);
+	assert_non_null(file);
+	spool_side_write_take(file, &body);
+	spool_side_end(file);
+	return (struct buf)BUF_INIT;
+}
+
 static void arrive(struct scene *scene, size_t bytes, bool side)
 {
 	struct slice path = slice("a@acme.example");
@@ -231,24 +251,11 @@ static void arrive(struct scene *scene, size_t bytes, bool side)
 		.forward_paths = &path,
 		.side_file = side,
 	};
-	struct buf body = BUF_INIT;
-	struct err err = ERR_INIT;
+	struct buf body = body_of(scene, &message.id, bytes, side);
 
 	scene->open++;
 	scene->last = message.id;
 	*kept = (struct kept){ scene, message.id, message.sequence, bytes };
-	buf_reserve(&body, bytes);
-	memset(body.p, 'x', bytes);
-	body.len = bytes;
-	if (side) {
-		struct spool_side *file =
-			spool_side_new(scene->store.spool, &message.id, &err);
-
-		assert_non_null(file);
-		spool_side_write_take(file, &body);
-		spool_side_end(file);
-		body = (struct buf)BUF_INIT;
-	}
 	store_message(&scene->store, &message, &body, accepted, kept);
 }
 
@@ -270,10 +277,10 @@ static void waits(void *ctx, const struct spool_place *place,
 }
 
 /* Accepted, and waits in a line of its own. */
-static void arrive_to_wait(struct scene *scene)
+static void arrive_to_wait(struct scene *scene, bool side)
 {
 	struct waiting *waiting = mem_alloc(sizeof(*waiting));
-	struct buf body = BUF_INIT;
+	struct buf body;
 
 	waiting->scene = scene;
 	waiting->path = slice("w@acme.example");
@@ -286,9 +293,11 @@ static void arrive_to_wait(struct scene *scene)
 		.body_bytes = 1,
 		.envelope_count = 1,
 		.forward_paths = &waiting->path,
+		.side_file = side,
 	};
 	scene->open++;
-	buf_adds(&body, "x");
+	scene->last = waiting->message.id;
+	body = body_of(scene, &waiting->message.id, 1, side);
 	store_message(&scene->store, &waiting->message, &body, waits, waiting);
 }
 
@@ -350,6 +359,11 @@ static void a_short_disk_takes_copies_and_says_so_first(void **state)
 	assert_false(spool_space_can_free(scene->space));
 }
 
+static char *side_name(const struct id *id)
+{
+	return mem_printf("%s.msg", id->text);
+}
+
 static bool most_sleep(struct scene *scene)
 {
 	return scene->domain->asleep > WAITING / 2 &&
@@ -377,6 +391,7 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 {
 	struct scene *scene = *state;
 	uint64_t sequences[WAITING];
+	char *large = NULL;
 
 	scene->keeps = false;
 	spool_space_free(scene->space);
@@ -384,8 +399,13 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 	scene->backlog = backlog_new(scene->loop, scene->store.index,
 				     scene->queue, 10, &backlog_owner, scene);
 	space_begin(scene);
-	for (int i = 0; i < WAITING; i++)
-		arrive_to_wait(scene);
+	for (int i = 0; i < WAITING; i++) {
+		bool is_large = i == WAITING / 2;
+
+		arrive_to_wait(scene, is_large);
+		if (is_large)
+			large = side_name(&scene->last);
+	}
 	run_until(scene, nothing_is_open);
 	queue_defer(list_entry(scene->domain->waiting.next,
 			       struct queue_envelope, all),
@@ -394,6 +414,8 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 	run_until(scene, most_sleep);
 	fill(scene);
 	run_until(scene, first_is_gone);
+	assert_true(is_there(scene, large));
+	free(large);
 
 	scene->open = 1;
 	for (uint64_t i = 0; i < WAITING; i++)
@@ -401,11 +423,6 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 	backlog_fetch(scene->backlog, "acme", UINT64_MAX, sequences, WAITING,
 		      fetched, scene);
 	run_until(scene, nothing_is_open);
-}
-
-static char *side_name(const struct id *id)
-{
-	return mem_printf("%s.msg", id->text);
 }
 
 static struct id stray = { "00000000000000000000" };
