@@ -141,12 +141,29 @@ static void indexed(void *ctx)
 
 static void move_some(struct clearing *clearing);
 
+/* A damaged record is no candidate: what lives in it would go unseen. */
+static bool is_left_alone(struct clearing *clearing)
+{
+	uint64_t live =
+		queue_segment_live(clearing->space->queue, clearing->number)
+			.messages;
+
+	if (live > 0)
+		err_set(&clearing->err,
+			"%llu messages that live in it are damaged: it goes "
+			"once they are final",
+			(unsigned long long)live);
+	return live == 0;
+}
+
 static void maybe_moved_all(struct clearing *clearing)
 {
 	if (!clearing->failed && clearing->at < clearing->count)
 		move_some(clearing);
 	if (clearing->moving > 0)
 		return;
+	if (!clearing->failed && !is_left_alone(clearing))
+		clearing->failed = true;
 	if (clearing->failed)
 		over(clearing);
 	else

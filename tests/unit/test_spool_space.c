@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "daemon/spool_space.h"
 #include "spool/segment.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -425,6 +426,60 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 	run_until(scene, nothing_is_open);
 }
 
+/* A byte of the last one's body, in the segment that it came to. */
+static void spoil(const struct scene *scene)
+{
+	const struct queue_message *message =
+		queue_find(scene->queue, &scene->last);
+	char *path =
+		mem_printf("%s/%08u.seg", scene->spool, message->place.segment);
+	int fd = open(path, O_WRONLY);
+
+	assert_int_equal(pwrite(fd, "y", 1, (off_t)message->place.body), 1);
+	close(fd);
+	free(path);
+}
+
+static bool the_others_moved(struct scene *scene)
+{
+	return queue_segment_live(scene->queue, 1).messages == 1;
+}
+
+static void flushed(void *ctx)
+{
+	struct scene *scene = ctx;
+
+	scene->open = 0;
+}
+
+/* No evidence has it, and nothing moved it. */
+static void what_lives_and_is_damaged_keeps_its_segment(void **state)
+{
+	struct scene *scene = *state;
+	struct id damaged;
+
+	scene->keeps = false;
+	for (int i = 0; i < WAITING; i++)
+		arrive_to_wait(scene, false);
+	run_until(scene, nothing_is_open);
+	damaged = scene->last;
+	spoil(scene);
+	fill(scene);
+	run_until(scene, the_others_moved);
+
+	/* Behind the flush that the unlink waits for. */
+	scene->open = 1;
+	index_flush(scene->store.index, flushed, scene);
+	run_until(scene, nothing_is_open);
+	assert_true(is_there(scene, "00000001.seg"));
+
+	/* Somebody gives it up. */
+	queue_final(queue_find_envelope(scene->queue, &damaged, 0),
+		    ENVELOPE_DISCARDED);
+	spool_space_is_short(scene->space, true);
+	run_until(scene, first_is_gone);
+}
+
 static struct id stray = { "00000000000000000000" };
 
 static bool stray_is_gone(struct scene *scene)
@@ -517,6 +572,7 @@ int main(void)
 		scene_test(delivered_mail_stays_while_it_is_kept),
 		scene_test(a_short_disk_takes_copies_and_says_so_first),
 		scene_test(what_sleeps_in_a_segment_moves_like_the_rest),
+		scene_test(what_lives_and_is_damaged_keeps_its_segment),
 		scene_test(a_side_file_is_kept_as_long_as_its_copy),
 		scene_test(a_side_file_on_its_way_in_is_nobodys_to_remove),
 	};
