@@ -35,6 +35,14 @@ struct acceptance {
 	void (*recipient)(void *ctx, const struct smtp_path *path,
 			  struct slice address, const char *plan, uint64_t size,
 			  struct acceptance_answer *answer);
+	/* A transaction of the plan begins, or is over.  In between the plan is
+	 * not removed. */
+	void (*enter)(void *ctx, const char *plan);
+	void (*leave)(void *ctx, const char *plan);
+	/* At the end of a message: its plan may have come to an end meanwhile.
+	 * 250 or a 4xx. */
+	void (*still)(void *ctx, const char *plan,
+		      struct acceptance_answer *answer);
 	/* Next acceptance sequence number. */
 	uint64_t (*sequence)(void *ctx);
 	/* A durable message joins the queue (before its 250 leaves). */

@@ -2,14 +2,21 @@
 #include "base/clock.h"
 #include <stdlib.h>
 
+/* The record of one envelope. */
+struct one {
+	struct act *act;
+	struct queue_envelope *envelope;
+};
+
 struct act {
-	struct queue_envelope **envelopes;
-	size_t count, open; /* records that are not durable yet */
+	size_t open; /* records that are under way */
+	size_t done;
 	enum envelope_state state;
-	act_done_fn *done;
+	act_done_fn *told;
 	void *ctx;
 	bool cancelled;
 	struct err err;
+	struct one all[];
 };
 
 bool act_is_possible(const struct queue_envelope *envelope,
@@ -33,27 +40,27 @@ static void apply(struct queue_envelope *envelope, enum envelope_state state)
 
 static void act_end(struct act *act)
 {
-	bool failed = err_is_set(&act->err);
-
-	for (size_t i = 0; i < act->count && !act->cancelled; i++) {
-		if (failed)
-			act->envelopes[i]->acting = false;
-		else
-			apply(act->envelopes[i], act->state);
-	}
 	if (!act->cancelled)
-		act->done(act->ctx, failed ? &act->err : NULL);
-	free(act->envelopes);
+		act->told(act->ctx, act->done,
+			  err_is_set(&act->err) ? &act->err : NULL);
 	free(act);
 }
 
+/* Records of one act may share no batch: one is kept, another is not. */
 static void stored(void *ctx, const struct spool_place *place,
 		   const struct err *err)
 {
-	struct act *act = ctx;
+	struct one *one = ctx;
+	struct act *act = one->act;
 
 	if (err)
 		act->err = *err;
+	if (!err && !act->cancelled) {
+		apply(one->envelope, act->state);
+		act->done++;
+	} else if (!act->cancelled) {
+		one->envelope->acting = false;
+	}
 	if (--act->open == 0)
 		act_end(act);
 }
@@ -63,15 +70,12 @@ struct act *act_begin(struct store *store,
 		      enum envelope_state state, const char *by,
 		      const char *reason, act_done_fn *done, void *ctx)
 {
-	struct act *act = mem_alloc(sizeof(*act));
+	struct act *act = mem_alloc(sizeof(*act) + count * sizeof(*act->all));
 	int64_t now = clock_wall_ms();
 
-	act->envelopes = mem_alloc(count * sizeof(struct queue_envelope *));
-	memcpy(act->envelopes, envelopes,
-	       count * sizeof(struct queue_envelope *));
-	act->count = act->open = count;
+	act->open = count;
 	act->state = state;
-	act->done = done;
+	act->told = done;
 	act->ctx = ctx;
 	for (size_t i = 0; i < count; i++) {
 		struct queue_envelope *envelope = envelopes[i];
@@ -86,11 +90,12 @@ struct act *act_begin(struct store *store,
 			.reason = slice(reason),
 		};
 
+		act->all[i] = (struct one){ act, envelope };
 		envelope->acting = true;
 		if (state != ENVELOPE_WAITING && !envelope->held)
 			queue_hold(envelope, false);
 		store_state(store, envelope->mailbox->domain->plan, &record,
-			    stored, act);
+			    stored, &act->all[i]);
 	}
 	return act;
 }

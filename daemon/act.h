@@ -14,8 +14,8 @@
 
 struct act;
 
-/* err NULL: every record is durable, and done. */
-typedef void act_done_fn(void *ctx, const struct err *err);
+/* `done` of them are durable, and done.  err: why the others are not. */
+typedef void act_done_fn(void *ctx, size_t done, const struct err *err);
 
 /* Whether an operator may turn it into `state` now: it is in another one, no
  * attempt is under way, and nobody else acts on it. */

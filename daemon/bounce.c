@@ -87,7 +87,7 @@ static void note(struct bounce *bounce, const char *event, const char *error)
 
 /* Nothing was promised to anybody: it stays held, and says why. */
 
-static void gave_back(void *ctx, const struct err *err)
+static void gave_back(void *ctx, size_t done, const struct err *err)
 {
 	struct bounce *bounce = ctx;
 
@@ -110,7 +110,7 @@ static void give_back(struct bounce *bounce, const char *error)
 
 /* 3. The relay took it: bounced. */
 
-static void is_bounced(void *ctx, const struct err *err)
+static void is_bounced(void *ctx, size_t done, const struct err *err)
 {
 	struct bounce *bounce = ctx;
 
@@ -209,7 +209,7 @@ static void header_came(void *ctx, struct slice bytes, const struct err *err)
 	courier_carry(bounce->courier, &parcel, carried, bounce);
 }
 
-static void is_held(void *ctx, const struct err *err)
+static void is_held(void *ctx, size_t done, const struct err *err)
 {
 	struct bounce *bounce = ctx;
 

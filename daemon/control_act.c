@@ -585,9 +585,9 @@ static void next_of_lines(struct work *work)
 }
 
 /* Those of this page are done, durably. */
-static void page_is_done(struct work *work)
+static void page_is_done(struct work *work, size_t done)
 {
-	work->done += work->count;
+	work->done += done;
 	next_of_lines(work);
 }
 
@@ -618,15 +618,17 @@ static void begin(void *ctx, const struct err *failed)
 
 /* The verbs. */
 
-static void acted(void *ctx, const struct err *err)
+static void acted(void *ctx, size_t done, const struct err *err)
 {
 	struct work *work = ctx;
 
 	work->act = NULL;
-	if (err)
-		work_fail(work, 500, err->text);
-	else
-		page_is_done(work);
+	if (!err) {
+		page_is_done(work, done);
+		return;
+	}
+	work->done += done;
+	work_fail(work, 500, err->text);
 }
 
 static void run_act(struct work *work)
@@ -650,7 +652,7 @@ static void run_retry(struct work *work)
 		queue_retry(work->envelopes[i]);
 	for (size_t i = 0; i < work->call->cutover->target_count; i++)
 		replay_kick(work->call->cutover->targets[i]->replay);
-	page_is_done(work);
+	page_is_done(work, work->count);
 }
 
 static void bounced(void *ctx, size_t count, const struct json *failed)
@@ -660,7 +662,7 @@ static void bounced(void *ctx, size_t count, const struct json *failed)
 	work->bounce = NULL;
 	json_put_number(work->answer, "bounced", (double)count);
 	json_put(work->answer, "failed", json_copy(failed));
-	page_is_done(work);
+	page_is_done(work, work->count);
 }
 
 static struct bounce_spec bounce_spec(const struct call *call)

@@ -36,7 +36,7 @@ struct courier {
 	courier_done_fn *done;
 	void *ctx;
 	bool carrying; /* no outcome yet */
-	bool in_transaction;
+	bool in_transaction, body_wanted;
 	struct smtp_reply refusal; /* of the recipient */
 	struct spool_read *read;
 	uint64_t body_at;
@@ -73,7 +73,7 @@ static void outcome(struct courier *c, enum smtp_stage stage,
 {
 	if (!c->carrying)
 		return;
-	c->carrying = c->in_transaction = false;
+	c->carrying = c->in_transaction = c->body_wanted = false;
 	spool_read_cancel(&c->read);
 	c->stage = stage;
 	c->reply = *reply;
@@ -175,6 +175,7 @@ static void begin(struct courier *c)
 
 static void body_end(struct courier *c)
 {
+	c->body_wanted = false;
 	smtp_client_body_end(c->client);
 	flush(c);
 	stream_deadline(c->stream, c->spec.data_reply_ms);
@@ -213,6 +214,7 @@ static void on_body(void *ctx)
 	struct courier *c = ctx;
 
 	if (!c->parcel.text) {
+		c->body_wanted = true;
 		body_read(c);
 		return;
 	}
@@ -305,8 +307,8 @@ static void on_drained(void *ctx)
 {
 	struct courier *c = ctx;
 
-	if (c->in_transaction && !c->read && !c->drop &&
-	    c->body_at < c->parcel.bytes)
+	/* It may be what was left of the parcel before that has drained. */
+	if (c->body_wanted && !c->read && !c->drop)
 		body_read(c);
 }
 

@@ -113,6 +113,7 @@ struct cutover {
 	struct journal *journal;
 	enum phase phase;
 	int64_t since_ms;
+	unsigned coming;	    /* transactions that bring it mail */
 	char *paused;		    /* an operator's reason, or NULL */
 	struct cutover_stop *stops; /* a domain each */
 	size_t stop_count;

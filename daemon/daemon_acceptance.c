@@ -83,6 +83,34 @@ static bool utf8(void *ctx)
 	return daemon->cutover_count > 0;
 }
 
+static void not_accepting(struct acceptance_answer *to)
+{
+	answer(to, 451,
+	       "4.3.2 not accepting for this domain now, ask DNS again");
+}
+
+static void enter(void *ctx, const char *plan)
+{
+	daemon_find(ctx, plan)->coming++;
+}
+
+static void leave(void *ctx, const char *plan)
+{
+	struct cutover *cutover = daemon_find(ctx, plan);
+
+	/* As all ends, the plans go before the records under way. */
+	if (cutover)
+		cutover->coming--;
+}
+
+static void still(void *ctx, const char *plan, struct acceptance_answer *to)
+{
+	if (phase_accepts(daemon_find(ctx, plan)->phase))
+		answer(to, 250, "");
+	else
+		not_accepting(to);
+}
+
 static void recipient(void *ctx, const struct smtp_path *path,
 		      struct slice address, const char *plan, uint64_t size,
 		      struct acceptance_answer *to)
@@ -115,9 +143,7 @@ static void recipient(void *ctx, const struct smtp_path *path,
 		return;
 	}
 	if (!phase_accepts(cutover->phase)) {
-		answer(to, 451,
-		       "4.3.2 not accepting for this domain now, "
-		       "ask DNS again");
+		not_accepting(to);
 		return;
 	}
 	if (cutover_sends_on(cutover, slice(domain))) {
@@ -238,6 +264,9 @@ void daemon_acceptance_init(struct daemon *daemon)
 		.admit = admit,
 		.room = room,
 		.recipient = recipient,
+		.enter = enter,
+		.leave = leave,
+		.still = still,
 		.sequence = sequence,
 		.accepted = accepted,
 		.max_bytes = max_bytes,

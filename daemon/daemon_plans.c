@@ -292,12 +292,18 @@ static void remove_plan_file(const char *dir)
 	free(path);
 }
 
+static bool key_is_held(struct daemon *daemon, const char *plan)
+{
+	struct data_key *key = keyring_find(daemon->store.keyring, plan);
+
+	return key && data_key_holds(key) > 0;
+}
+
 int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 		  struct err *err)
 {
 	const struct plan *plan = cutover->plan;
 	const struct job *job;
-	struct data_key *key;
 	char *dir;
 
 	if (cutover->phase != PHASE_FINISHED && cutover->phase != PHASE_PLANNED)
@@ -317,8 +323,7 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 	if (job)
 		return err_set(err, "%s of plan '%s' is under way", job->what,
 			       plan->name);
-	key = keyring_find(daemon->store.keyring, plan->name);
-	if (key && data_key_holds(key) > 0)
+	if (cutover->coming > 0 || key_is_held(daemon, plan->name))
 		return err_set(err,
 			       "mail of plan '%s' is on its way in: try again "
 			       "in a moment",

@@ -325,6 +325,8 @@ static void kept(void *ctx, const struct id *id, const struct err *err)
 static void on_data_end(void *ctx, const char *bad)
 {
 	struct session *session = ctx;
+	struct acceptance *acceptance = session->acceptance;
+	struct acceptance_answer answer;
 	const char *why;
 
 	session->in_message = false;
@@ -335,6 +337,12 @@ static void on_data_end(void *ctx, const char *bad)
 	if (!smtp_hops_are_few(session_data_hops(session->data), &why)) {
 		log_info("%s: message refused: %s", session->peer, why);
 		smtp_server_answer(session->server, 554, why);
+		return;
+	}
+	acceptance->still(acceptance->ctx, session_data_plan(session->data),
+			  &answer);
+	if (answer.code != 250) {
+		smtp_server_answer(session->server, answer.code, answer.text);
 		return;
 	}
 	session_data_end(session->data, kept, session);

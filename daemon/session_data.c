@@ -82,6 +82,8 @@ void session_data_free(struct session_data *data)
 	}
 	if (data->side)
 		spool_side_abort(data->side);
+	if (data->plan)
+		data->acceptance->leave(data->acceptance->ctx, data->plan);
 	for (size_t i = 0; i < data->path_count; i++)
 		free((char *)(uintptr_t)data->paths[i].p);
 	free(data->paths);
@@ -103,8 +105,10 @@ void session_data_recipient(struct session_data *data, const char *plan,
 	for (size_t i = 0; i < data->path_count; i++)
 		if (slice_equal(address, data->paths[i]))
 			return;
-	if (!data->plan)
+	if (!data->plan) {
 		data->plan = mem_dup(plan);
+		data->acceptance->enter(data->acceptance->ctx, plan);
+	}
 	data->paths = mem_grow(data->paths,
 			       (data->path_count + 1) * sizeof(*data->paths));
 	data->paths[data->path_count++] =

@@ -113,6 +113,14 @@ static void remove_side(struct spool_space *space, const struct id *id)
 		log_warn("%s", err.text);
 }
 
+/* In memory or asleep. */
+static bool is_alive(const struct spool_space *space,
+		     const struct candidate *one)
+{
+	return queue_find(space->queue, &one->id) ||
+	       backlog_sleeps(space->backlog, one->plan, one->sequence);
+}
+
 static void indexed(void *ctx)
 {
 	struct clearing *clearing = ctx;
@@ -125,8 +133,7 @@ static void indexed(void *ctx)
 			 clearing->number);
 	for (size_t i = 0; i < clearing->count && !clearing->failed; i++)
 		if (clearing->candidates[i].side &&
-		    !queue_find(clearing->space->queue,
-				&clearing->candidates[i].id))
+		    !is_alive(clearing->space, &clearing->candidates[i]))
 			remove_side(clearing->space,
 				    &clearing->candidates[i].id);
 	over(clearing);
@@ -134,12 +141,29 @@ static void indexed(void *ctx)
 
 static void move_some(struct clearing *clearing);
 
+/* A damaged record is no candidate: what lives in it would go unseen. */
+static bool is_left_alone(struct clearing *clearing)
+{
+	uint64_t live =
+		queue_segment_live(clearing->space->queue, clearing->number)
+			.messages;
+
+	if (live > 0)
+		err_set(&clearing->err,
+			"%llu messages that live in it are damaged: it goes "
+			"once they are final",
+			(unsigned long long)live);
+	return live == 0;
+}
+
 static void maybe_moved_all(struct clearing *clearing)
 {
 	if (!clearing->failed && clearing->at < clearing->count)
 		move_some(clearing);
 	if (clearing->moving > 0)
 		return;
+	if (!clearing->failed && !is_left_alone(clearing))
+		clearing->failed = true;
 	if (clearing->failed)
 		over(clearing);
 	else

@@ -450,7 +450,8 @@ static void take_rset(struct smtp_client *client,
 		if (client->stale == 0 && !client->rset_sent)
 			begin_rset(client, 0);
 	} else if (reply->code / 100 != 2) {
-		fail(client, reply, "RSET is refused");
+		/* It says nothing of the transaction that waits for it. */
+		fail_garbage(client, "RSET is refused");
 	} else {
 		become_ready(client);
 	}

@@ -16,7 +16,7 @@ import time
 
 import peers
 from cutover import DOMAIN, ROOT, VARIANT, Client, Later, Tap
-from node import Node, small_disk
+from node import Node, Session, small_disk
 from peers import wait_for
 
 BODY = b"Subject: hello\r\n\r\ntext\r\n"
@@ -194,6 +194,31 @@ def bad_plans(tap, folder):
     tap.ok(status == 4 and one_sentence(err), f"no daemon: {err.strip()}")
 
 
+def plan_ends_meanwhile(tap, folder):
+    """A message that was on its way in when the plan stopped taking mail."""
+    node = Node(folder)
+    node.start()
+    try:
+        peer = Session(node.port)
+        said = [peer.say(line) for line in (
+            "EHLO a.example", "MAIL FROM:<a@b.example>",
+            f"RCPT TO:<box1@{DOMAIN}>", "DATA")]
+        assert said[-1][:3] == "354", said
+        status, _, err = node.tideover("start", "--abort", node.plan)
+        assert status == 0, err
+        status, _, err = node.tideover("remove", "acme")
+        tap.ok(status == 1 and "on its way in" in err and one_sentence(err),
+               f"the plan is not removed under it: {err.strip()}")
+        said = peer.say("Subject: x\r\n\r\nx\r\n.")
+        tap.ok(said[:9] == "451 4.3.2", "a plan that takes no mail any more "
+               f"takes none that was begun before: {said}")
+        status, _, err = node.tideover("remove", "acme")
+        tap.ok(status == 0, f"and then it can be removed: {err.strip()}")
+        peer.close()
+    finally:
+        node.tideover("stop")
+
+
 def damaged(tap, folder):
     """Flipped bytes in the last record, and a lost index."""
     node = Node(folder)
@@ -364,6 +389,7 @@ def main():
     port_taken(tap, sub("port"))
     other_version(tap, sub("version"))
     bad_plans(tap, sub("plans"))
+    plan_ends_meanwhile(tap, sub("ends"))
     damaged(tap, sub("damaged"))
     half_a_list(tap, sub("list"))
     full_disk(tap, sub("disk"))

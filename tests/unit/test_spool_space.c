@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "daemon/spool_space.h"
 #include "spool/segment.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -216,6 +217,26 @@ static void accepted(void *ctx, const struct spool_place *place,
 	store_attempt(&scene->store, "acme", &attempt, delivered, kept);
 }
 
+/* For its record; empty with a file of its own. */
+static struct buf body_of(struct scene *scene, const struct id *id,
+			  size_t bytes, bool side)
+{
+	struct buf body = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct spool_side *file;
+
+	buf_reserve(&body, bytes);
+	memset(body.p, 'x', bytes);
+	body.len = bytes;
+	if (!side)
+		return body;
+	file = spool_side_new(scene->store.spool, id, &err);
+	assert_non_null(file);
+	spool_side_write_take(file, &body);
+	spool_side_end(file);
+	return (struct buf)BUF_INIT;
+}
+
 static void arrive(struct scene *scene, size_t bytes, bool side)
 {
 	struct slice path = slice("a@acme.example");
@@ -231,24 +252,11 @@ static void arrive(struct scene *scene, size_t bytes, bool side)
 		.forward_paths = &path,
 		.side_file = side,
 	};
-	struct buf body = BUF_INIT;
-	struct err err = ERR_INIT;
+	struct buf body = body_of(scene, &message.id, bytes, side);
 
 	scene->open++;
 	scene->last = message.id;
 	*kept = (struct kept){ scene, message.id, message.sequence, bytes };
-	buf_reserve(&body, bytes);
-	memset(body.p, 'x', bytes);
-	body.len = bytes;
-	if (side) {
-		struct spool_side *file =
-			spool_side_new(scene->store.spool, &message.id, &err);
-
-		assert_non_null(file);
-		spool_side_write_take(file, &body);
-		spool_side_end(file);
-		body = (struct buf)BUF_INIT;
-	}
 	store_message(&scene->store, &message, &body, accepted, kept);
 }
 
@@ -270,10 +278,10 @@ static void waits(void *ctx, const struct spool_place *place,
 }
 
 /* Accepted, and waits in a line of its own. */
-static void arrive_to_wait(struct scene *scene)
+static void arrive_to_wait(struct scene *scene, bool side)
 {
 	struct waiting *waiting = mem_alloc(sizeof(*waiting));
-	struct buf body = BUF_INIT;
+	struct buf body;
 
 	waiting->scene = scene;
 	waiting->path = slice("w@acme.example");
@@ -286,9 +294,11 @@ static void arrive_to_wait(struct scene *scene)
 		.body_bytes = 1,
 		.envelope_count = 1,
 		.forward_paths = &waiting->path,
+		.side_file = side,
 	};
 	scene->open++;
-	buf_adds(&body, "x");
+	scene->last = waiting->message.id;
+	body = body_of(scene, &waiting->message.id, 1, side);
 	store_message(&scene->store, &waiting->message, &body, waits, waiting);
 }
 
@@ -350,6 +360,11 @@ static void a_short_disk_takes_copies_and_says_so_first(void **state)
 	assert_false(spool_space_can_free(scene->space));
 }
 
+static char *side_name(const struct id *id)
+{
+	return mem_printf("%s.msg", id->text);
+}
+
 static bool most_sleep(struct scene *scene)
 {
 	return scene->domain->asleep > WAITING / 2 &&
@@ -377,6 +392,7 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 {
 	struct scene *scene = *state;
 	uint64_t sequences[WAITING];
+	char *large = NULL;
 
 	scene->keeps = false;
 	spool_space_free(scene->space);
@@ -384,8 +400,13 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 	scene->backlog = backlog_new(scene->loop, scene->store.index,
 				     scene->queue, 10, &backlog_owner, scene);
 	space_begin(scene);
-	for (int i = 0; i < WAITING; i++)
-		arrive_to_wait(scene);
+	for (int i = 0; i < WAITING; i++) {
+		bool is_large = i == WAITING / 2;
+
+		arrive_to_wait(scene, is_large);
+		if (is_large)
+			large = side_name(&scene->last);
+	}
 	run_until(scene, nothing_is_open);
 	queue_defer(list_entry(scene->domain->waiting.next,
 			       struct queue_envelope, all),
@@ -394,6 +415,8 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 	run_until(scene, most_sleep);
 	fill(scene);
 	run_until(scene, first_is_gone);
+	assert_true(is_there(scene, large));
+	free(large);
 
 	scene->open = 1;
 	for (uint64_t i = 0; i < WAITING; i++)
@@ -403,9 +426,58 @@ static void what_sleeps_in_a_segment_moves_like_the_rest(void **state)
 	run_until(scene, nothing_is_open);
 }
 
-static char *side_name(const struct id *id)
+/* A byte of the last one's body, in the segment that it came to. */
+static void spoil(const struct scene *scene)
 {
-	return mem_printf("%s.msg", id->text);
+	const struct queue_message *message =
+		queue_find(scene->queue, &scene->last);
+	char *path =
+		mem_printf("%s/%08u.seg", scene->spool, message->place.segment);
+	int fd = open(path, O_WRONLY);
+
+	assert_int_equal(pwrite(fd, "y", 1, (off_t)message->place.body), 1);
+	close(fd);
+	free(path);
+}
+
+static bool the_others_moved(struct scene *scene)
+{
+	return queue_segment_live(scene->queue, 1).messages == 1;
+}
+
+static void flushed(void *ctx)
+{
+	struct scene *scene = ctx;
+
+	scene->open = 0;
+}
+
+/* No evidence has it, and nothing moved it. */
+static void what_lives_and_is_damaged_keeps_its_segment(void **state)
+{
+	struct scene *scene = *state;
+	struct id damaged;
+
+	scene->keeps = false;
+	for (int i = 0; i < WAITING; i++)
+		arrive_to_wait(scene, false);
+	run_until(scene, nothing_is_open);
+	damaged = scene->last;
+	spoil(scene);
+	fill(scene);
+	run_until(scene, the_others_moved);
+
+	/* Behind the flush that the unlink waits for. */
+	scene->open = 1;
+	index_flush(scene->store.index, flushed, scene);
+	run_until(scene, nothing_is_open);
+	assert_true(is_there(scene, "00000001.seg"));
+
+	/* Somebody gives it up. */
+	queue_final(queue_find_envelope(scene->queue, &damaged, 0),
+		    ENVELOPE_DISCARDED);
+	spool_space_is_short(scene->space, true);
+	run_until(scene, first_is_gone);
 }
 
 static struct id stray = { "00000000000000000000" };
@@ -500,6 +572,7 @@ int main(void)
 		scene_test(delivered_mail_stays_while_it_is_kept),
 		scene_test(a_short_disk_takes_copies_and_says_so_first),
 		scene_test(what_sleeps_in_a_segment_moves_like_the_rest),
+		scene_test(what_lives_and_is_damaged_keeps_its_segment),
 		scene_test(a_side_file_is_kept_as_long_as_its_copy),
 		scene_test(a_side_file_on_its_way_in_is_nobodys_to_remove),
 	};
