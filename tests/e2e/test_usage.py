@@ -137,6 +137,16 @@ def out_of_turn(tap, folder):
                          '--attest --by NAME --reason "what was seen, when"$',
                          said, re.M),
                "a command of a remedy stands on one line, to be copied")
+        with open("/dev/full", "w", encoding="ascii") as full:
+            for words in (["check", "--json"], ["journal"], ["status"]):
+                done = subprocess.run(
+                    [f"{node.build}/tideover", *words, "--state", node.state],
+                    stdout=full, stderr=subprocess.PIPE, text=True,
+                    check=False, timeout=60)
+                tap.ok(done.returncode == 1 and
+                       "could not be written" in done.stderr,
+                       f"tideover {words[0]} onto a full disk fails: "
+                       f"{done.returncode} {done.stderr.strip()}")
         said = node.tideover("status", text=True)[1]
         tap.ok("blocked by" in said and "warn " not in said,
                "the status has what blocked, and no warnings")
