@@ -579,7 +579,12 @@ static void judge_type(struct judge *judge)
 	else if (strcmp(type, "Authoritative") == 0) {
 		size_t missing = check_missing(facts, NULL, NULL);
 
-		if (check_whose_recipients(facts) == WHOSE_OLD)
+		if (check_recipients_are_stale(facts))
+			say(judge, VERDICT_UNKNOWN,
+			    "it is authoritative, and the export of recipients "
+			    "is of last week, or of a time to come",
+			    mem_printf("export Get-Recipient again"));
+		else if (check_whose_recipients(facts) == WHOSE_OLD)
 			say(judge, VERDICT_UNKNOWN,
 			    "it is authoritative, and the recipients are those "
 			    "of the old tenant",

@@ -1628,6 +1628,28 @@ static void list_empty(struct world *w)
 	w->facts->listed = &none;
 }
 
+static void export_of_last_month(struct world *w)
+{
+	list_fresh(w);
+	w->facts->tenant.at_ms[TENANT_RECIPIENT] = NOW_MS - 8 * DAY_MS;
+}
+
+static void list_of_another_domain(struct world *w)
+{
+	static struct map other;
+
+	list_fresh(w);
+	map_put(&other, slice("anna@other.example"), w);
+	w->facts->listed = &other;
+}
+
+static void list_changed_and_broken(struct world *w)
+{
+	list_fresh(w);
+	snprintf(w->facts->listed_why, sizeof(w->facts->listed_why),
+		 "recipients file 'r.csv': it lists nobody");
+}
+
 static void list_unread(struct world *w)
 {
 	list_of(w, HOUR_MS);
@@ -1644,6 +1666,12 @@ static void authoritative_missing(struct world *w)
 {
 	authoritative(w);
 	list_differs(w);
+}
+
+static void authoritative_of_last_month(struct world *w)
+{
+	authoritative(w);
+	export_of_last_month(w);
 }
 
 static void refuses_unknown(struct world *w)
@@ -2381,6 +2409,12 @@ static const struct {
 	  "time to come" },
 	{ "recipients", PARK, S, list_empty, VERDICT_FAIL, "empty" },
 	{ "recipients", PARK, P, list_unread, VERDICT_UNKNOWN, NULL },
+	{ "recipients", PARK, S, list_of_another_domain, VERDICT_FAIL,
+	  "nobody of acme.example is listed" },
+	{ "recipients", PARK, S, export_of_last_month, VERDICT_UNKNOWN,
+	  "last week" },
+	{ "recipients", PARK, S, list_changed_and_broken, VERDICT_UNKNOWN,
+	  "it lists nobody" },
 
 	{ "recipients-proven", PARK, S, nothing, VERDICT_PASS, NULL },
 	{ "recipients-proven", PARK, S, list_fresh, VERDICT_PASS, NULL },
@@ -2564,6 +2598,8 @@ static const struct {
 	{ "accepted-type", PARK, F, to_workspace, VERDICT_PASS, NULL },
 	{ "accepted-type", PARK, F, authoritative, VERDICT_WARN,
 	  "InternalRelay" },
+	{ "accepted-type", PARK, F, authoritative_of_last_month,
+	  VERDICT_UNKNOWN, "last week" },
 	{ "accepted-type", PARK, F, authoritative_missing, VERDICT_FAIL,
 	  "missing" },
 	{ "accepted-type", PARK, F, external, VERDICT_FAIL, "neither" },
