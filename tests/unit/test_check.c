@@ -1314,6 +1314,12 @@ static void connector_elsewhere(struct world *w)
 	sealer(w);
 }
 
+static void connector_for_a_partner(struct world *w)
+{
+	connector(w, "smtp:*;1", "smtp:partner.example;1");
+	sealer(w);
+}
+
 static void connector_off(struct world *w)
 {
 	connector(w, "\"Enabled\":true", "\"Enabled\":false");
@@ -2539,6 +2545,8 @@ static const struct {
 	  "some users" },
 	{ "target-trust", PARK, S, connector_elsewhere, VERDICT_FAIL,
 	  "192.0.2.9" },
+	{ "target-trust", PARK, S, connector_for_a_partner, VERDICT_FAIL,
+	  "some senders alone" },
 	{ "target-trust", PARK, S, connector_off, VERDICT_FAIL, "no enabled" },
 	{ "target-trust", PARK, S, connector_on_premises, VERDICT_FAIL,
 	  "Partner" },
