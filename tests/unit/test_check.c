@@ -2040,6 +2040,20 @@ static void cert_untrusted(struct world *w)
 		 "self-signed certificate");
 }
 
+/* It listed all of them: who holds it wants their certificates all the same. */
+static void cert_untrusted_and_sts_taken_away(struct world *w)
+{
+	sts_whole(w);
+	sts_kept_release(&w->domain->sts.kept);
+	sts_kept_see(&w->domain->sts.kept, w->domain->sts.policy, "1",
+		     NOW_MS - HOUR_MS);
+	sts_kept_see(&w->domain->sts.kept, NULL, "", NOW_MS);
+	free(w->domain->sts.policy);
+	w->domain->sts.policy = NULL;
+	w->domain->sts.records = 0;
+	cert_untrusted(w);
+}
+
 static void cert_has_ended(struct world *w)
 {
 	cert_untrusted(w);
@@ -2381,6 +2395,8 @@ static const struct {
 	{ "queue-cert", PARK, S, no_starttls, VERDICT_WARN, "STARTTLS" },
 	{ "queue-cert", PARK, S, cert_untrusted_enforced, VERDICT_FAIL,
 	  "MTA-STS enforces" },
+	{ "queue-cert", PARK, S, cert_untrusted_and_sts_taken_away,
+	  VERDICT_FAIL, "enforces it" },
 	{ "queue-cert", PARK, S, no_starttls_enforced, VERDICT_FAIL, NULL },
 	{ "queue-cert", PARK, S, cert_untrusted_unasked, VERDICT_UNKNOWN,
 	  "not known" },
