@@ -29,7 +29,7 @@ static int load(struct command_call *call, const struct plan *plan)
 	return result == CONTROL_OK ? EXIT_DONE : refused(call, result, &err);
 }
 
-static int report(struct command_call *call, const struct plan *plan,
+static int report(struct command_call *call, const char *plan,
 		  const struct json *answer)
 {
 	const struct json *gate = json_get(answer, "gate");
@@ -46,11 +46,11 @@ static int report(struct command_call *call, const struct plan *plan,
 		json_free(document);
 	} else if (!judged && !call->value[OPT_ABORT]) {
 		printf("plan %s is under way already: %s; nothing changed\n",
-		       plan->name, phase);
+		       plan, phase);
 	} else {
 		if (judged)
 			output_gate(gate, SHOWN_WANTING);
-		printf("plan %s: %s\n", plan->name, phase);
+		printf("plan %s: %s\n", plan, phase);
 	}
 	if (!open)
 		fprintf(stderr,
@@ -60,9 +60,9 @@ static int report(struct command_call *call, const struct plan *plan,
 	return open ? EXIT_DONE : EXIT_BLOCKED;
 }
 
-static int start(struct command_call *call, const struct plan *plan)
+static int start(struct command_call *call, const char *plan)
 {
-	char *path = mem_printf("/v1/plans/%s/%s", plan->name,
+	char *path = mem_printf("/v1/plans/%s/%s", plan,
 				call->value[OPT_ABORT] ? "abort" : "start");
 	struct json *body = json_object(), *answer = NULL;
 	struct err err = ERR_INIT;
@@ -78,17 +78,31 @@ static int start(struct command_call *call, const struct plan *plan)
 	json_free(body);
 	free(path);
 	if (status == EXIT_DONE && call->value[OPT_WAIT])
-		status = follow_phase(call, plan->name, call->value[OPT_WAIT],
-				      NULL);
+		status = follow_phase(call, plan, call->value[OPT_WAIT], NULL);
+	return status;
+}
+
+/* Of what is under way, whatever the file says by now. */
+static int abort_start(struct command_call *call)
+{
+	int status = EXIT_FAILED;
+	char *plan = output_plan_name(call, call->arguments[0], &status);
+
+	if (plan)
+		status = start(call, plan);
+	free(plan);
 	return status;
 }
 
 int cmd_start(struct command_call *call)
 {
 	struct err err = ERR_INIT;
-	struct plan *plan = plan_load(call->arguments[0], &err);
+	struct plan *plan;
 	int status;
 
+	if (call->value[OPT_ABORT])
+		return abort_start(call);
+	plan = plan_load(call->arguments[0], &err);
 	if (!plan)
 		return output_error(call, EXIT_USAGE, "%s", err.text);
 	output_idle(plan);
@@ -97,7 +111,7 @@ int cmd_start(struct command_call *call)
 	else
 		status = load(call, plan);
 	if (status == EXIT_DONE)
-		status = start(call, plan);
+		status = start(call, plan->name);
 	plan_free(plan);
 	return status;
 }

@@ -39,7 +39,8 @@ const struct option_row option_rows[OPT_COUNT] = {
 	[OPT_STRICT] = { "strict", NULL, "exit 3 when something would block",
 			 NULL },
 	[OPT_ABORT] = { "abort", NULL,
-			"go back to planned, if no mail was accepted yet",
+			"go back to planned, if no mail was accepted yet "
+			"(FILE, or the plan's name)",
 			NULL },
 	[OPT_NOW] = { "now", NULL, "end without the gate close", NULL },
 	[OPT_ATTEST] = { "attest", NULL,

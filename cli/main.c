@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static bool command_takes(const struct command *command, enum option_id id)
 {
@@ -95,6 +97,20 @@ static int check_values(struct command_call *call)
 	return 0;
 }
 
+/* Also when what was printed before the end could not be written.  Whoever closed
+ * a pipe has seen enough, and is told nothing. */
+static int end_output(int status)
+{
+	struct stat is;
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	if (fstat(STDOUT_FILENO, &is) < 0 || !S_ISFIFO(is.st_mode))
+		fputs("tideover: what it said could not be written to stdout\n",
+		      stderr);
+	return EXIT_FAILED;
+}
+
 static int run(struct command_call *call)
 {
 	int status;
@@ -104,7 +120,7 @@ static int run(struct command_call *call)
 	status = call->command->run(call);
 	free(call->state_dir);
 	free(call->socket);
-	return fflush(stdout) == 0 ? status : EXIT_FAILED;
+	return end_output(status);
 }
 
 static int bad_option(const struct command_call *call, int id, const char *word)

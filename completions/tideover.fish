@@ -32,7 +32,7 @@ complete -c tideover -n '__fish_seen_subcommand_from plan' -l help -d 'this text
 complete -c tideover -n '__fish_seen_subcommand_from start' -l by -r -d 'who does this, for the journal (default\: the login name)'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l wait -r -f -a 'opening holding releasing trailing returning returned standing finished' -d 'wait until the plan reaches PHASE'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l timeout -r -d 'give up after so long (exit status 5)\: 90s, 15m, 2h'
-complete -c tideover -n '__fish_seen_subcommand_from start' -l abort -d 'go back to planned, if no mail was accepted yet'
+complete -c tideover -n '__fish_seen_subcommand_from start' -l abort -d 'go back to planned, if no mail was accepted yet (FILE, or the plan'\''s name)'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l master-key -r -d 'the key that opens the plans'\'' data keys'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l state -r -d 'where the daemon keeps everything (or TIDEOVER_STATE)'
 complete -c tideover -n '__fish_seen_subcommand_from start' -l json -d 'one JSON document on stdout'

@@ -460,6 +460,37 @@ static void survey_done(void *ctx)
 	cutover_look(cutover);
 }
 
+/*
+ * Last week's hires are missing in every list: whoever adds them waits for
+ * nobody.  What was not taken over is a finding, and is said once.
+ */
+static void renew_recipients(struct cutover *cutover)
+{
+	const struct plan *plan = cutover->plan;
+	struct facts *facts = cutover->facts;
+	struct err why = ERR_INIT, err = ERR_INIT;
+	struct json *data;
+	int renewed;
+
+	if (!plan->recipients.listed)
+		return;
+	renewed = recipients_renew(&cutover->recipients, plan->recipients.file,
+				   &why);
+	if (renewed == 0)
+		return;
+	if (renewed < 0)
+		log_error("plan %s: %s", plan->name, why.text);
+	snprintf(facts->listed_why, sizeof(facts->listed_why), "%.255s",
+		 why.text);
+	data = json_object();
+	json_put_bool(data, "taken", renewed > 0);
+	json_put_number(data, "listed",
+			(double)cutover->recipients.known.count);
+	json_put_text(data, "reason", renewed < 0 ? why.text : NULL);
+	if (journal_add(cutover->journal, "recipients", data, &err) < 0)
+		log_error("journal: %s", err.text);
+}
+
 static bool survey_begin(struct cutover *cutover, unsigned what)
 {
 	struct err err = ERR_INIT;
@@ -468,6 +499,7 @@ static bool survey_begin(struct cutover *cutover, unsigned what)
 		what &= ~(unsigned)SURVEY_NEW;
 	cutover->surveyed = cutover->gates;
 	cutover->gates = NULL;
+	renew_recipients(cutover);
 	dns_now(&cutover->facts->now);
 	cutover->facts->phase = cutover->phase;
 	cutover->survey = survey_start(cutover->env.loop, cutover->facts, what,

@@ -184,11 +184,30 @@ static int check_conflicts(struct daemon *daemon, const struct plan *plan,
 	return 0;
 }
 
+/* What comes before the plan can be another. */
+static char *way_out(const struct cutover *cutover)
+{
+	const char *name = cutover->plan->name;
+
+	switch (cutover->phase) {
+	case PHASE_PLANNED:
+	case PHASE_FINISHED:
+		return mem_printf("tideover remove %s", name);
+	case PHASE_OPENING:
+		return mem_printf("tideover start %s --abort, then tideover "
+				  "remove %s",
+				  name, name);
+	default:
+		return mem_dup("finish it");
+	}
+}
+
 static struct cutover *load_again(struct cutover *cutover,
 				  const struct plan *plan, bool *known,
 				  int *status, struct err *err)
 {
 	struct buf diff = BUF_INIT;
+	char *out;
 
 	plan_diff(cutover->plan, plan, &diff);
 	if (diff.len == 0) {
@@ -200,10 +219,12 @@ static struct cutover *load_again(struct cutover *cutover,
 	for (size_t i = 0; i < diff.len; i++)
 		if (diff.p[i] == '\n')
 			diff.p[i] = ';';
+	out = way_out(cutover);
 	err_set(err,
 		"plan '%s' is %s with other contents (%s): keep the plan "
-		"as it was started, or finish it first",
-		plan->name, phase_name(cutover->phase), buf_text(&diff));
+		"as it was started, or first %s",
+		plan->name, phase_name(cutover->phase), buf_text(&diff), out);
+	free(out);
 	buf_release(&diff);
 	*status = 409;
 	return NULL;
@@ -306,6 +327,11 @@ int daemon_remove(struct daemon *daemon, struct cutover *cutover,
 	const struct job *job;
 	char *dir;
 
+	if (cutover->phase == PHASE_OPENING)
+		return err_set(err,
+			       "plan '%s' is opening: tideover start %s "
+			       "--abort first",
+			       plan->name, plan->name);
 	if (cutover->phase != PHASE_FINISHED && cutover->phase != PHASE_PLANNED)
 		return err_set(err, "plan '%s' is %s: finish it first",
 			       plan->name, phase_name(cutover->phase));

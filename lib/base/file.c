@@ -141,6 +141,17 @@ bool file_exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
+void file_state(const char *path, struct buf *out)
+{
+	struct stat is;
+
+	if (stat(path, &is) < 0)
+		is = (struct stat){ 0 };
+	buf_addf(out, "%llu %lld %lld.%09ld\n", (unsigned long long)is.st_ino,
+		 (long long)is.st_size, (long long)is.st_mtim.tv_sec,
+		 is.st_mtim.tv_nsec);
+}
+
 int file_space(const char *path, struct file_space *space, struct err *err)
 {
 	struct statvfs fs;

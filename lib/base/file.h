@@ -29,6 +29,9 @@ int file_sync_dir(const char *path, struct err *err);
 /* All of it or -1 (EINTR and short writes handled). */
 int file_write_all(int fd, struct slice bytes, struct err *err);
 bool file_exists(const char *path);
+/* Appends a line that is another once the file is: which one it is, its size and
+ * time; zeros for none. */
+void file_state(const char *path, struct buf *out);
 
 struct file_space {
 	uint64_t free_bytes; /* for us, not for root */

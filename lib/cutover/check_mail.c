@@ -167,7 +167,7 @@ static bool has_text(const struct record_answer *answer, const char *wanted)
 	const char *text;
 
 	for (size_t i = 0; (text = record_text(answer, i)); i++)
-		if (slice_is_nocase(slice(wanted), text))
+		if (strcmp(wanted, text) == 0)
 			return true;
 	return false;
 }
@@ -240,6 +240,7 @@ struct spf_walk {
 	struct tally *tally;
 	const char *old_include, *new_include;
 	bool has_old, has_new, unknown;
+	unsigned denied; /* includes around this one that let nobody send */
 	unsigned lookups, voids;
 	char *wrong; /* why it is a permerror */
 };
@@ -279,8 +280,8 @@ static void walk_name(struct spf_walk *walk, struct slice domain,
 	}
 	walk->has_old |=
 		walk->old_include && strcmp(name, walk->old_include) == 0;
-	walk->has_new |=
-		walk->new_include && strcmp(name, walk->new_include) == 0;
+	walk->has_new |= walk->new_include && walk->denied == 0 &&
+			 strcmp(name, walk->new_include) == 0;
 	answer = records_get(walk->facts->records, name, DNS_TXT);
 	json_add(walk->tally->evidence, record_json(answer, name, DNS_TXT));
 	answer = end_of(walk->facts, answer, walk->tally);
@@ -336,6 +337,7 @@ static void walk_record(struct spf_walk *walk, const char *name,
 		const struct spf_term *term = &record.terms[i];
 		bool calls = term->kind == SPF_INCLUDE ||
 			     (term->kind == SPF_REDIRECT && !record.has_all);
+		bool denies;
 
 		/* Mechanisms behind it are ignored: RFC 7208 section 5.1. */
 		if (term->kind == SPF_ALL)
@@ -343,10 +345,13 @@ static void walk_record(struct spf_walk *walk, const char *name,
 		if (term->kind == SPF_REDIRECT && record.has_all)
 			continue;
 		walk->lookups += term->looks_up;
+		denies = term->kind == SPF_INCLUDE && term->qualifier != '+';
+		walk->denied += denies;
 		look_up(walk, name, term);
 		if (calls && !term->macro && walk->lookups <= SPF_LOOKUPS_MAX &&
 		    depth < SPF_LOOKUPS_MAX)
 			walk_name(walk, term->domain, depth);
+		walk->denied -= denies;
 	}
 }
 
@@ -470,6 +475,13 @@ static void judge_spf(struct spf_walk *walk, const char *domain,
 			  mem_printf("publish %s. TXT \"%s\"", domain, want));
 		free(want);
 	}
+	if (!walk->new_include)
+		tally_add(tally, VERDICT_WARN,
+			  mem_printf("%s: what in its SPF record lets the new "
+				     "system send is not known",
+				     domain),
+			  mem_dup("write it into new.spf_include of the plan, "
+				  "or see that the record has its addresses"));
 	if (gate == GATE_CLOSE && walk->has_old)
 		tally_add(tally, VERDICT_WARN,
 			  mem_printf("the SPF record of %s still has "
@@ -666,9 +678,18 @@ void check_dkim(const struct facts *facts, enum gate gate,
 		for (size_t s = 0; selectors[s]; s++)
 			judge_selector(facts, domain, selectors[s], s == 0,
 				       &tally);
+		if (!selectors[0])
+			tally_add(&tally, VERDICT_UNKNOWN,
+				  mem_printf("%s: with which selectors the new "
+					     "system signs is not known",
+					     domain->name),
+				  mem_dup("write them into new.dkim_selectors "
+					  "of the plan; or look at a message "
+					  "from there, and attest"));
 	}
 	tally_end(&tally, finding,
 		  "the selectors that the new system signs with have its keys");
+	check_excuse(facts, finding);
 }
 
 /* autodiscover */

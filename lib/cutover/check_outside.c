@@ -148,11 +148,13 @@ static void judge_recipient(struct seen *seen, const char *text)
 	seen->unknown |= !listed && code >= 400;
 	if (listed && code >= 500)
 		say(seen, VERDICT_FAIL, "it refuses a listed recipient",
-		    "load the recipients: tideover recipients");
+		    "see who answers there: the queue refuses nobody on its "
+		    "list");
 	else if (!listed && code / 100 == 2)
 		say(seen, VERDICT_FAIL,
 		    "it takes mail for somebody who is not listed",
-		    "load the recipients, and see who answers there");
+		    "see who answers there: the queue takes those on its list "
+		    "alone");
 }
 
 static void judge_seen(struct seen *seen)

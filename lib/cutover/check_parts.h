@@ -118,6 +118,8 @@ enum check_whose {
 	WHOSE_NEITHER
 };
 enum check_whose check_whose_recipients(const struct facts *facts);
+/* That export is older than 7 days, or of a time to come: it counts for nothing. */
+bool check_recipients_are_stale(const struct facts *facts);
 /* Evidence of the old system's trace. */
 struct json *check_trace_json(const struct trace *trace);
 /*

@@ -12,6 +12,14 @@
 
 /* The queue's certificate, as its listeners show it. */
 
+/* One that was published before: until then somebody may enforce it. */
+static int64_t held_until_ms(const struct sts_kept *kept)
+{
+	return kept->before && kept->before->mode == MTA_STS_ENFORCE ?
+		       kept->before_ms + kept->before->max_age_s * SECOND_MS :
+		       0;
+}
+
 static bool is_enforced(const struct facts *facts, bool *known)
 {
 	bool enforced = false;
@@ -24,6 +32,7 @@ static bool is_enforced(const struct facts *facts, bool *known)
 			*known = false;
 		else if (sts->policy && sts->policy->mode == MTA_STS_ENFORCE)
 			enforced = true;
+		enforced |= held_until_ms(&sts->kept) > facts->now.wall_ms;
 	}
 	return enforced;
 }
@@ -184,14 +193,13 @@ static void judge_before(const struct facts *facts, size_t at,
 	const struct mta_sts *before = kept->before;
 	const char *name = facts->plan->domains[at].name;
 	struct buf names = BUF_INIT;
-	int64_t until_ms;
+	int64_t until_ms = held_until_ms(kept);
 	char when[CLOCK_TEXT];
 
-	if (!before || before->mode != MTA_STS_ENFORCE)
+	if (until_ms <= facts->now.wall_ms)
 		return;
-	until_ms = kept->before_ms + before->max_age_s * SECOND_MS;
 	unlisted(facts, at, before, &names);
-	if (names.len > 0 && until_ms > facts->now.wall_ms)
+	if (names.len > 0)
 		tally_add(
 			tally, VERDICT_FAIL,
 			mem_printf("%s: senders may hold the policy of before, "

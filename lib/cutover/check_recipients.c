@@ -107,6 +107,16 @@ static void whose_is_unclear(const struct facts *facts, struct finding *finding)
 				"addresses in its initial domain tell");
 }
 
+bool check_recipients_are_stale(const struct facts *facts)
+{
+	const struct tenant *tenant = &facts->tenant;
+	int64_t age_ms = facts->now.wall_ms - tenant->at_ms[TENANT_RECIPIENT];
+
+	/* An hour is what clocks and their zones are wrong by. */
+	return tenant->of[TENANT_RECIPIENT] &&
+	       (age_ms > 7 * DAY_MS || age_ms < -HOUR_MS);
+}
+
 static struct json *list_json(const struct facts *facts)
 {
 	struct json *json = json_object();
@@ -124,19 +134,62 @@ static struct json *list_json(const struct facts *facts)
 			facts->listed ? (double)facts->listed->count : 0);
 	json_put_number(json, "in_the_new_tenant",
 			(double)facts->tenant.addresses.count);
+	json_put_time(json, "exported", facts->tenant.at_ms[TENANT_RECIPIENT]);
 	return json;
 }
 
-static void judge_list(const struct facts *facts, struct finding *finding)
+/* Which domains of the plan the list has anybody of. */
+struct listing {
+	const struct plan *plan;
+	bool *any; /* a domain each */
+};
+
+static void mark_domain(void *ctx, struct slice key, void *value)
+{
+	struct listing *listing = ctx;
+	const struct plan *plan = listing->plan;
+	ptrdiff_t at = slice_rfind(key, '@');
+	const struct plan_domain *domain =
+		at < 0 ? NULL : plan_domain(plan, slice_from(key, at + 1));
+
+	if (domain)
+		listing->any[domain - plan->domains] = true;
+}
+
+/* "acme.example, acme.net": nobody of them is listed. */
+static void name_unlisted(const struct facts *facts, struct buf *names)
+{
+	const struct plan *plan = facts->plan;
+	struct listing listing = {
+		.plan = plan,
+		.any = mem_alloc(plan->domain_count * sizeof(bool)),
+	};
+
+	map_each(facts->listed, mark_domain, &listing);
+	for (size_t i = 0; i < plan->domain_count; i++)
+		if (!listing.any[i])
+			buf_addf(names, "%s%s", names->len ? ", " : "",
+				 plan->domains[i].name);
+	free(listing.any);
+}
+
+/* Whether it is whole, and of these days. */
+static bool judge_list(const struct facts *facts, struct finding *finding)
 {
 	int64_t age_ms = facts->now.wall_ms - facts->listed_at_ms;
-	struct buf names = BUF_INIT;
-	size_t missing = check_missing(facts, &names, finding->evidence);
+	struct buf unlisted = BUF_INIT;
 
+	name_unlisted(facts, &unlisted);
 	if (facts->listed->count == 0) {
 		finding_set(finding, VERDICT_FAIL,
 			    "the list of recipients is empty");
 		finding_remedy(finding, "export it from the old system");
+	} else if (unlisted.len > 0) {
+		finding_set(finding, VERDICT_FAIL,
+			    "nobody of %s is listed, so none of its mail would "
+			    "be taken",
+			    buf_text(&unlisted));
+		finding_remedy(finding, "add its recipients to the list");
 	} else if (age_ms < -HOUR_MS) {
 		finding_set(finding, VERDICT_UNKNOWN,
 			    "the list of recipients is of a time to come");
@@ -146,6 +199,23 @@ static void judge_list(const struct facts *facts, struct finding *finding)
 		finding_set(finding, VERDICT_FAIL,
 			    "the list of recipients is older than 7 days");
 		finding_remedy(finding, "export it again");
+	}
+	buf_release(&unlisted);
+	return finding->verdict == VERDICT_PASS;
+}
+
+/* Against what the new tenant has. */
+static void compare_list(const struct facts *facts, struct finding *finding)
+{
+	int64_t age_ms = facts->now.wall_ms - facts->listed_at_ms;
+	struct buf names = BUF_INIT;
+	size_t missing = check_missing(facts, &names, finding->evidence);
+
+	if (check_recipients_are_stale(facts)) {
+		check_not_known(facts, finding,
+				"the recipients under \"evidence\" are of last "
+				"week, or of a time to come");
+		finding_remedy(finding, "export Get-Recipient again");
 	} else if (check_whose_recipients(facts) == WHOSE_OLD) {
 		check_not_known(facts, finding,
 				"the recipients under \"evidence\" are those "
@@ -200,8 +270,13 @@ void check_recipients(const struct facts *facts, enum gate gate,
 				       facts->listed_why :
 				       "the daemon reads it: tideover check "
 				       "PLAN --gate start");
-	} else {
-		judge_list(facts, finding);
+	} else if (facts->listed_why[0]) {
+		check_not_known(facts, finding,
+				"the list of recipients was changed, and not "
+				"taken over");
+		finding_remedy(finding, "%s", facts->listed_why);
+	} else if (judge_list(facts, finding)) {
+		compare_list(facts, finding);
 	}
 }
 

@@ -62,24 +62,53 @@ static char *how_to_see(const struct facts *facts)
 				       "not at all");
 }
 
+/*
+ * What a trace shows up to is its last entry, whatever its file's time: nothing
+ * may be missing between that and now, nor between two files.
+ */
+static bool is_fresh(const struct trace_span *span, int64_t now_ms)
+{
+	return span->first_ms > 0 && span->last_ms >= now_ms - FRESH_MS &&
+	       span->last_ms <= now_ms + FRESH_MS;
+}
+
+/*
+ * Since when nothing may have come: one TTL before the end of the trace, as what
+ * came after it nobody has seen.  False: no trace shows a whole TTL.
+ */
+static bool quiet_from(const struct facts *facts, int64_t *from_ms)
+{
+	const struct trace *trace = &facts->tenant.trace;
+	int64_t now_ms = facts->now.wall_ms, ttl_ms = old_ttl_ms(facts);
+	bool covered = false;
+
+	*from_ms = now_ms - ttl_ms;
+	for (size_t i = 0; i < trace->span_count; i++) {
+		const struct trace_span *span = &trace->spans[i];
+		int64_t end_ms =
+			span->last_ms < now_ms ? span->last_ms : now_ms;
+
+		if (!is_fresh(span, now_ms) || span->first_ms > end_ms - ttl_ms)
+			continue;
+		if (!covered || end_ms - ttl_ms > *from_ms)
+			*from_ms = end_ms - ttl_ms;
+		covered = true;
+	}
+	return covered;
+}
+
 /* Seen by the watch, after none were: whatever still goes there may bounce. */
-static void judge_arrivals(const struct facts *facts, size_t at, enum gate gate,
-			   struct tally *tally)
+static bool judge_arrivals(const struct facts *facts, size_t at,
+			   int64_t from_ms, enum gate gate, struct tally *tally)
 {
 	bool watched = gate == (enum gate)GATE_WATCHED;
-	const struct trace *trace = &facts->tenant.trace;
 	const char *name = facts->plan->domains[at].name;
-	int64_t from_ms = facts->now.wall_ms - old_ttl_ms(facts), last_ms;
-	size_t count = trace_arrivals(trace, name, from_ms, &last_ms);
+	int64_t last_ms;
+	size_t count =
+		trace_arrivals(&facts->tenant.trace, name, from_ms, &last_ms);
 	char when[CLOCK_TEXT];
 
-	if (!map_get(&trace->domains, slice(name)))
-		tally_add(tally, VERDICT_UNKNOWN,
-			  mem_printf("%s: the trace has no mail for it at all: "
-				     "it may be of another system",
-				     name),
-			  mem_dup("let it begin before the MX set changed"));
-	else if (count > 0)
+	if (count > 0)
 		tally_add(
 			tally, watched ? VERDICT_FAIL : VERDICT_WARN,
 			mem_printf("%s: %zu messages from outside came to the "
@@ -89,31 +118,30 @@ static void judge_arrivals(const struct facts *facts, size_t at, enum gate gate,
 				   "last of them (%s), and find out who "
 				   "sends there",
 				   check_time(last_ms, when)));
+	return count > 0;
 }
 
-/*
- * What a trace shows up to is its last entry, whatever its file's time: nothing
- * may be missing between that and now, nor between two files.
- */
-static bool covers(const struct trace_span *span, int64_t from_ms,
-		   int64_t now_ms)
-{
-	return span->first_ms > 0 && span->first_ms <= from_ms &&
-	       span->last_ms >= now_ms - FRESH_MS &&
-	       span->last_ms <= now_ms + FRESH_MS;
-}
-
-static void judge_cover(const struct facts *facts, struct tally *tally)
+/* Whether the silence of the trace means anything. */
+static void judge_silence(const struct facts *facts, bool covered,
+			  struct tally *tally)
 {
 	const struct trace *trace = &facts->tenant.trace;
-	int64_t now_ms = facts->now.wall_ms;
-	bool covered = false, dated = true;
+	bool dated = true;
 
-	for (size_t i = 0; i < trace->span_count; i++) {
-		covered |= covers(&trace->spans[i], now_ms - old_ttl_ms(facts),
-				  now_ms);
-		dated &= trace->spans[i].undated == 0;
+	for (size_t i = 0; i < facts->plan->domain_count; i++) {
+		const char *name = facts->plan->domains[i].name;
+
+		if (!map_get(&trace->domains, slice(name)))
+			tally_add(tally, VERDICT_UNKNOWN,
+				  mem_printf("%s: the trace has no mail for it "
+					     "at all: it may be of another "
+					     "system",
+					     name),
+				  mem_dup("let it begin before the MX set "
+					  "changed"));
 	}
+	for (size_t i = 0; i < trace->span_count; i++)
+		dated &= trace->spans[i].undated == 0;
 	if (!dated)
 		tally_add(tally, VERDICT_UNKNOWN,
 			  mem_dup("entries of the trace have no time that can "
@@ -130,27 +158,40 @@ static void judge_cover(const struct facts *facts, struct tally *tally)
 				     (long long)(old_ttl_ms(facts) / 1000)));
 }
 
+/* What has come is known, so that nobody attests that it has not: what else is
+ * not known does not hide it. */
+static void judge_trace(const struct facts *facts, enum gate gate,
+			struct tally *tally)
+{
+	const struct tenant *tenant = &facts->tenant;
+	bool came = false, covered;
+	int64_t from_ms;
+
+	covered = quiet_from(facts, &from_ms);
+	for (size_t i = 0; i < facts->plan->domain_count; i++)
+		came |= judge_arrivals(facts, i, from_ms, gate, tally);
+	if (came)
+		return;
+	if (tenant->trace.read && !tenant->error[0])
+		judge_silence(facts, covered, tally);
+	else
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_dup("what still arrives at the old system cannot "
+				  "be asked from here"),
+			  tenant->error[0] ? mem_dup(tenant->error) : NULL);
+}
+
 void check_straggler_rate(const struct facts *facts, enum gate gate,
 			  struct finding *finding)
 {
-	const struct tenant *tenant = &facts->tenant;
 	struct buf blocks = BUF_INIT;
 	struct tally tally;
 	char *seen;
 
 	tally_init(&tally);
 	json_add(tally.evidence, check_arrivals_json(facts));
-	json_add(tally.evidence, check_trace_json(&tenant->trace));
-	if (!tenant->trace.read || tenant->error[0]) {
-		tally_add(&tally, VERDICT_UNKNOWN,
-			  mem_dup("what still arrives at the old system cannot "
-				  "be asked from here"),
-			  tenant->error[0] ? mem_dup(tenant->error) : NULL);
-	} else {
-		for (size_t i = 0; i < facts->plan->domain_count; i++)
-			judge_arrivals(facts, i, gate, &tally);
-		judge_cover(facts, &tally);
-	}
+	json_add(tally.evidence, check_trace_json(&facts->tenant.trace));
+	judge_trace(facts, gate, &tally);
 	tally_end(&tally, finding,
 		  "the old system's trace has no mail from outside for one "
 		  "TTL");

@@ -250,6 +250,23 @@ static bool restricts(const struct json *connector)
 		flag(connector, "RestrictDomainsToCertificate"));
 }
 
+static bool is_ours(const struct judge *judge, const struct json *connector)
+{
+	return is_by_ip(judge, connector) ||
+	       is_by_certificate(judge, connector);
+}
+
+/* A partner's: mail of every other sender does not come by it. */
+static void judge_senders(struct judge *judge, const struct json *connector)
+{
+	if (json_count(tenant_get(connector, "SenderDomains")) > 0 &&
+	    !is_for_all(connector))
+		say(judge, VERDICT_FAIL,
+		    "the connector for the queue is for some senders alone",
+		    mem_printf("Set-InboundConnector -SenderDomains *: the "
+			       "queue brings mail of everybody"));
+}
+
 static void judge_skip_list(struct judge *judge, const struct json *connector)
 {
 	const struct json *users = tenant_get(connector, "EFUsers");
@@ -362,8 +379,8 @@ static void judge_connectors(struct judge *judge)
 			continue;
 		if (restricts(it))
 			others = true;
-		if (!ours &&
-		    (is_by_ip(judge, it) || is_by_certificate(judge, it)))
+		if (is_ours(judge, it) &&
+		    (!ours || (is_for_all(it) && !is_for_all(ours))))
 			ours = it;
 	}
 	if (others)
@@ -391,6 +408,7 @@ static void judge_connectors(struct judge *judge)
 	}
 	if (is_by_ip(judge, ours))
 		judge_addresses(judge, tenant_get(ours, "SenderIPAddresses"));
+	judge_senders(judge, ours);
 	judge_skip_list(judge, ours);
 	judge_age(judge, ours);
 	judge_sealer(judge);
@@ -579,7 +597,12 @@ static void judge_type(struct judge *judge)
 	else if (strcmp(type, "Authoritative") == 0) {
 		size_t missing = check_missing(facts, NULL, NULL);
 
-		if (check_whose_recipients(facts) == WHOSE_OLD)
+		if (check_recipients_are_stale(facts))
+			say(judge, VERDICT_UNKNOWN,
+			    "it is authoritative, and the export of recipients "
+			    "is of last week, or of a time to come",
+			    mem_printf("export Get-Recipient again"));
+		else if (check_whose_recipients(facts) == WHOSE_OLD)
 			say(judge, VERDICT_UNKNOWN,
 			    "it is authoritative, and the recipients are those "
 			    "of the old tenant",

@@ -3,7 +3,6 @@
 #include "dns/dns_validator.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 struct facts *facts_new(const struct plan *plan)
 {
@@ -65,24 +64,18 @@ void facts_read_certificate(struct facts *facts)
 	snprintf(kept->error, sizeof(kept->error), "%.255s", err.text);
 }
 
-static void add_state(const struct plan_strings *files, struct buf *text)
+static void add_states(const struct plan_strings *files, struct buf *text)
 {
-	for (size_t i = 0; i < files->count; i++) {
-		struct stat is = { 0 };
-
-		stat(files->at[i], &is);
-		buf_addf(text, "%llu %lld %lld.%09ld\n",
-			 (unsigned long long)is.st_ino, (long long)is.st_size,
-			 (long long)is.st_mtim.tv_sec, is.st_mtim.tv_nsec);
-	}
+	for (size_t i = 0; i < files->count; i++)
+		file_state(files->at[i], text);
 }
 
 static char *evidence_state(const struct plan *plan)
 {
 	struct buf text = BUF_INIT;
 
-	add_state(&plan->evidence, &text);
-	add_state(&plan->old_evidence, &text);
+	add_states(&plan->evidence, &text);
+	add_states(&plan->old_evidence, &text);
 	return buf_take(&text);
 }
 

@@ -179,7 +179,7 @@ struct facts {
 	/* The list of the plan; `listed` is borrowed, NULL: not read. */
 	const struct map *listed; /* by mailbox key */
 	int64_t listed_at_ms;	  /* wall, its last change */
-	char listed_why[256];	  /* why it was not read, or "" */
+	char listed_why[256];	  /* why it was not read, or not again; "" */
 
 	/* What the plan's evidence files say: facts_read_evidence(). */
 	struct tenant tenant, old_tenant;

@@ -212,6 +212,35 @@ static void check_sides(struct check *c, size_t domain)
 	    "of its own");
 }
 
+static bool has_name(const struct plan_strings *names, const char *name)
+{
+	for (size_t i = 0; i < names->count; i++)
+		if (strcmp(names->at[i], name) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * An MX name of Exchange Online is made of the domain's, and leads to whichever
+ * tenant has the domain: what one tenant is asked, the other one answers.
+ */
+static void check_follows_domain(struct check *c, size_t domain, int id)
+{
+	const struct plan_system *systems = c->plan->domains[domain].systems;
+	const char *host = systems[id].deliver_host;
+	char path[PATH_MAX_BYTES];
+
+	if (!host || strcmp(systems[0].provider->name, "m365") != 0 ||
+	    strcmp(systems[1].provider->name, "m365") != 0)
+		return;
+	place(c, domain, id, "deliver_to", path);
+	if (has_name(&systems[0].mx, host) || has_name(&systems[1].mx, host))
+		say(c, path,
+		    "is an MX of the domain, and leads to whichever tenant has "
+		    "that: name the host of the %s tenant's initial domain",
+		    side_name(c, id));
+}
+
 static void check_domains(struct check *c)
 {
 	const struct plan *plan = c->plan;
@@ -231,8 +260,11 @@ static void check_domains(struct check *c)
 			check_mx(c, i, id);
 			check_deliver_to(c, i, id);
 		}
-		if (!plan->plain)
+		if (!plan->plain) {
 			check_sides(c, i);
+			check_follows_domain(c, i, SYSTEM_OLD);
+			check_follows_domain(c, i, SYSTEM_NEW);
+		}
 	}
 }
 

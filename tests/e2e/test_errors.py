@@ -50,6 +50,8 @@ def changed_plan(tap, node):
     status, _, err = node.tideover("start", node.plan)
     tap.ok(status == 2 and "retention" in err and one_sentence(err),
            f"a changed plan is refused and says what changed: {err.strip()}")
+    tap.ok("--abort, then tideover remove acme" in err,
+           "and what comes before another one can be started")
     node.document.pop("retention")
     node.write()
 

@@ -7,7 +7,10 @@ import sys
 import time
 
 import peers
-from cutover import DOMAIN, QUEUE, Tap, World, findings
+from cutover import (DOMAIN, QUEUE, Client, Refused, Tap, World,
+                     findings)
+from node import get
+from peers import wait_for
 
 DAY = 24 * 3600
 LIST, TRACE = "recipients.csv", "trace.csv"
@@ -102,9 +105,7 @@ def the_others_are_refused(tap, world):
 
 
 def a_long_list_is_sampled(tap, world):
-    world.must(0, "stop")
     write_list(world, 500)
-    world.start_daemon()
     before = len(world.old.events())
     found = proven(world)
     boxes = {e["address"] for e in world.old.events()[before:]
@@ -113,6 +114,38 @@ def a_long_list_is_sampled(tap, world):
     tap.ok(found["verdict"] == "pass" and "64 of 500" in found["summary"] and
            asked["listed"] == 500 and asked["sampled"] == 64 ==
            asked["accepted"] == len(boxes), found["summary"])
+
+
+def answers(world, box):
+    client = Client(world.port, False)
+    client.command(b"MAIL FROM:<sender@b.example>", 250)
+    try:
+        client.command(b"RCPT TO:<%s@%s>" % (box, DOMAIN.encode()), 250)
+    except Refused:
+        return "refused"
+    finally:
+        client.close()
+    return "taken"
+
+
+def a_list_is_renewed(tap, world):
+    """The daemon looks at the file as often as at DNS."""
+    tap.ok(answers(world, b"box510") == "refused", "who is not listed is "
+           "refused")
+    write_list(world, 600)
+    wait_for("who was added is taken",
+             lambda: answers(world, b"box510") == "taken")
+    tap.ok(True, "who is added is taken, by the tideoverd that runs")
+    write_list(world, 400)
+    wait_for("the watch has seen the file", lambda: "more than a fifth" in
+             open(world.daemon.log.name, encoding="utf-8").read())
+    tap.ok(answers(world, b"box510") == "taken",
+           "a list that lost a third is not taken over")
+    acts = [(a["taken"], a["listed"]) for a in
+            get(world.state, "/v1/plans/acme/report")["operator_actions"]
+            if a["event"] == "recipients"]
+    tap.ok(acts == [(True, 500), (True, 600), (False, 600)],
+           f"and the report says what became of each: {acts}")
 
 
 def main():
@@ -129,6 +162,7 @@ def main():
         world.must(0, "start", world.plan)
         the_others_are_refused(tap, world)
         a_long_list_is_sampled(tap, world)
+        a_list_is_renewed(tap, world)
         world.must(0, "stop")
     finally:
         world.close()

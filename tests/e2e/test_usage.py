@@ -187,6 +187,16 @@ def out_of_turn(tap, folder):
                          '--attest --by NAME --reason "what was seen, when"$',
                          said, re.M),
                "a command of a remedy stands on one line, to be copied")
+        with open("/dev/full", "w", encoding="ascii") as full:
+            for words in (["check", "--json"], ["journal"], ["status"]):
+                done = subprocess.run(
+                    [f"{node.build}/tideover", *words, "--state", node.state],
+                    stdout=full, stderr=subprocess.PIPE, text=True,
+                    check=False, timeout=60)
+                tap.ok(done.returncode == 1 and
+                       "could not be written" in done.stderr,
+                       f"tideover {words[0]} onto a full disk fails: "
+                       f"{done.returncode} {done.stderr.strip()}")
         said = node.tideover("status", text=True)[1]
         tap.ok("blocked by" in said and "warn " not in said,
                "the status has what blocked, and no warnings")
@@ -211,6 +221,28 @@ def out_of_turn(tap, folder):
                    f"{turn}: planned")
         tap.ok(node.get("/v1/plans/acme/status")["gate_waited_for"] is None,
                "and nobody waits for the gate any more")
+        node.write(retention="9d")
+        status, _, err = node.tideover("start", node.plan)
+        tap.ok(status == 2 and "or first tideover remove acme" in err,
+               f"another plan of that name: {err.strip()}")
+        node.document.pop("retention")
+        node.write()
+        node.tideover("start", node.plan)
+        node.write(retention="9d")
+        for words, want, why in (
+                (["remove", "acme"], 1, "tideover start acme --abort first"),
+                (["start", node.plan, "--abort"], 0, ""),
+                (["start", "acme", "--abort"], 0, ""),
+                (["remove", "acme"], 0, ""),
+                (["start", node.plan], 3, "still opening"),
+                (["start", node.plan, "--abort"], 0, ""),
+                (["remove", "acme"], 0, "")):
+            status, _, err = node.tideover(*words, text=True)
+            tap.ok(status == want and why in err,
+                   "a plan that was wrong when it was started becomes "
+                   f"another: {words[0]}: {status} {err.strip()}")
+        node.document.pop("retention")
+        node.write()
         node.tideover("start", node.plan)
         documented(tap, node)
         described(tap, node)

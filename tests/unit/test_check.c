@@ -1314,6 +1314,12 @@ static void connector_elsewhere(struct world *w)
 	sealer(w);
 }
 
+static void connector_for_a_partner(struct world *w)
+{
+	connector(w, "smtp:*;1", "smtp:partner.example;1");
+	sealer(w);
+}
+
 static void connector_off(struct world *w)
 {
 	connector(w, "\"Enabled\":true", "\"Enabled\":false");
@@ -1628,6 +1634,28 @@ static void list_empty(struct world *w)
 	w->facts->listed = &none;
 }
 
+static void export_of_last_month(struct world *w)
+{
+	list_fresh(w);
+	w->facts->tenant.at_ms[TENANT_RECIPIENT] = NOW_MS - 8 * DAY_MS;
+}
+
+static void list_of_another_domain(struct world *w)
+{
+	static struct map other;
+
+	list_fresh(w);
+	map_put(&other, slice("anna@other.example"), w);
+	w->facts->listed = &other;
+}
+
+static void list_changed_and_broken(struct world *w)
+{
+	list_fresh(w);
+	snprintf(w->facts->listed_why, sizeof(w->facts->listed_why),
+		 "recipients file 'r.csv': it lists nobody");
+}
+
 static void list_unread(struct world *w)
 {
 	list_of(w, HOUR_MS);
@@ -1644,6 +1672,12 @@ static void authoritative_missing(struct world *w)
 {
 	authoritative(w);
 	list_differs(w);
+}
+
+static void authoritative_of_last_month(struct world *w)
+{
+	authoritative(w);
+	export_of_last_month(w);
 }
 
 static void refuses_unknown(struct world *w)
@@ -2006,6 +2040,20 @@ static void cert_untrusted(struct world *w)
 		 "self-signed certificate");
 }
 
+/* It listed all of them: who holds it wants their certificates all the same. */
+static void cert_untrusted_and_sts_taken_away(struct world *w)
+{
+	sts_whole(w);
+	sts_kept_release(&w->domain->sts.kept);
+	sts_kept_see(&w->domain->sts.kept, w->domain->sts.policy, "1",
+		     NOW_MS - HOUR_MS);
+	sts_kept_see(&w->domain->sts.kept, NULL, "", NOW_MS);
+	free(w->domain->sts.policy);
+	w->domain->sts.policy = NULL;
+	w->domain->sts.records = 0;
+	cert_untrusted(w);
+}
+
 static void cert_has_ended(struct world *w)
 {
 	cert_untrusted(w);
@@ -2347,6 +2395,8 @@ static const struct {
 	{ "queue-cert", PARK, S, no_starttls, VERDICT_WARN, "STARTTLS" },
 	{ "queue-cert", PARK, S, cert_untrusted_enforced, VERDICT_FAIL,
 	  "MTA-STS enforces" },
+	{ "queue-cert", PARK, S, cert_untrusted_and_sts_taken_away,
+	  VERDICT_FAIL, "enforces it" },
 	{ "queue-cert", PARK, S, no_starttls_enforced, VERDICT_FAIL, NULL },
 	{ "queue-cert", PARK, S, cert_untrusted_unasked, VERDICT_UNKNOWN,
 	  "not known" },
@@ -2381,6 +2431,12 @@ static const struct {
 	  "time to come" },
 	{ "recipients", PARK, S, list_empty, VERDICT_FAIL, "empty" },
 	{ "recipients", PARK, P, list_unread, VERDICT_UNKNOWN, NULL },
+	{ "recipients", PARK, S, list_of_another_domain, VERDICT_FAIL,
+	  "nobody of acme.example is listed" },
+	{ "recipients", PARK, S, export_of_last_month, VERDICT_UNKNOWN,
+	  "last week" },
+	{ "recipients", PARK, S, list_changed_and_broken, VERDICT_UNKNOWN,
+	  "it lists nobody" },
 
 	{ "recipients-proven", PARK, S, nothing, VERDICT_PASS, NULL },
 	{ "recipients-proven", PARK, S, list_fresh, VERDICT_PASS, NULL },
@@ -2505,6 +2561,8 @@ static const struct {
 	  "some users" },
 	{ "target-trust", PARK, S, connector_elsewhere, VERDICT_FAIL,
 	  "192.0.2.9" },
+	{ "target-trust", PARK, S, connector_for_a_partner, VERDICT_FAIL,
+	  "some senders alone" },
 	{ "target-trust", PARK, S, connector_off, VERDICT_FAIL, "no enabled" },
 	{ "target-trust", PARK, S, connector_on_premises, VERDICT_FAIL,
 	  "Partner" },
@@ -2564,6 +2622,8 @@ static const struct {
 	{ "accepted-type", PARK, F, to_workspace, VERDICT_PASS, NULL },
 	{ "accepted-type", PARK, F, authoritative, VERDICT_WARN,
 	  "InternalRelay" },
+	{ "accepted-type", PARK, F, authoritative_of_last_month,
+	  VERDICT_UNKNOWN, "last week" },
 	{ "accepted-type", PARK, F, authoritative_missing, VERDICT_FAIL,
 	  "missing" },
 	{ "accepted-type", PARK, F, external, VERDICT_FAIL, "neither" },

@@ -101,6 +101,10 @@ static const struct {
 	{ "spf", GATE_CLOSE, GOOGLE_TO_M365,
 	  OWN "include:_spf.google.com ~all\n" GOOGLE, VERDICT_FAIL,
 	  "lacks include:spf.protection.outlook.com" },
+	/* It says who may not. */
+	{ "spf", GATE_CLOSE, GOOGLE_TO_M365,
+	  OWN "-include:spf.protection.outlook.com mx -all\n" OUTLOOK,
+	  VERDICT_FAIL, "lacks include:spf.protection.outlook.com" },
 	/* Nobody reads on behind "all" (5.1): neither what is wanted there, */
 	{ "spf", GATE_CLOSE, GOOGLE_TO_M365,
 	  OWN "mx -all include:spf.protection.outlook.com\n" OUTLOOK,
@@ -109,7 +113,7 @@ static const struct {
 	{ "spf", GATE_PLAN, OWN_TO_OWN,
 	  OWN "-all a a a a a a a a a a a include:gone.example\n"
 	      "gone.example TXT\n",
-	  VERDICT_PASS, NULL },
+	  VERDICT_WARN, "new.spf_include" },
 	/* and what is published goes before it. */
 	{ "spf", GATE_CLOSE, GOOGLE_TO_M365, OWN "mx -all exp=why.example\n",
 	  VERDICT_FAIL,
@@ -122,7 +126,7 @@ static const struct {
 	  OWN "include:a.example -all\n"
 	      "a.example TXT ->b.example\nb.example TXT ->c.example\n"
 	      "c.example TXT v=spf1 ip4:192.0.2.1 -all\n",
-	  VERDICT_PASS, NULL },
+	  VERDICT_WARN, "new.spf_include" },
 	{ "spf", GATE_PLAN, OWN_TO_OWN,
 	  OWN "include:a.example -all\n"
 	      "a.example TXT ->b.example\nb.example TXT !timeout\n",
@@ -153,7 +157,7 @@ static const struct {
 	{ "spf", GATE_PLAN, OWN_TO_OWN,
 	  OWN "a mx ptr exists:%{i}.x a:b.c include:x1.example "
 	      "include:x2.example a:d.e a:f.g a:h.i -all\n" ONE(1) ONE(2),
-	  VERDICT_PASS, NULL },
+	  VERDICT_WARN, "new.spf_include" },
 	{ "spf", GATE_PLAN, OWN_TO_OWN,
 	  OWN "a mx ptr exists:%{i}.x a:b.c include:x1.example "
 	      "include:x2.example a:d.e a:f.g a:h.i a:j.k -all\n" ONE(1) ONE(2),
@@ -163,12 +167,12 @@ static const struct {
 	  VERDICT_FAIL, "more than 10 lookups" },
 	/* Other texts that begin so are none. */
 	{ "spf", GATE_PLAN, OWN_TO_OWN, OWN "-all\nacme.example TXT v=spf10\n",
-	  VERDICT_PASS, NULL },
+	  VERDICT_WARN, "new.spf_include" },
 	/* What finds nothing: two at most. */
 	{ "spf", GATE_PLAN, OWN_TO_OWN,
 	  OWN "a:g.example a:h.example mx -all\ng.example A\nh.example A\n"
 	      "acme.example MX 10 mx.example\n",
-	  VERDICT_PASS, NULL },
+	  VERDICT_WARN, "new.spf_include" },
 	{ "spf", GATE_PLAN, OWN_TO_OWN,
 	  OWN "a:g.example a:h.example mx -all\ng.example A\nh.example A\n"
 	      "acme.example MX\n",
@@ -237,7 +241,8 @@ static const struct {
 	{ "dkim", GATE_CLOSE, M365_TO_GOOGLE,
 	  "google._domainkey.acme.example TXT v=DKIM1; n=old p=x; p=\n",
 	  VERDICT_FAIL, "no key" },
-	{ "dkim", GATE_CLOSE, OWN_TO_OWN, "", VERDICT_PASS, NULL },
+	{ "dkim", GATE_CLOSE, OWN_TO_OWN, "", VERDICT_UNKNOWN,
+	  "new.dkim_selectors" },
 	/* dmarc */
 	{ "dmarc", GATE_PLAN, OWN_TO_OWN,
 	  "_dmarc.acme.example TXT v=DMARC1; p=quarantine; rua=mailto:a@b.c\n"

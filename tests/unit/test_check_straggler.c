@@ -56,20 +56,20 @@ static const struct {
 	{ "who brought it is not among the columns: it may be anybody",
 	  { "RecipientAddress,Received\n"
 	    "anna@acme.example,2026-05-27T20:00:00Z\n"
-	    "anna@acme.example,2026-05-28T20:00:00Z\n" },
+	    "anna@acme.example,2026-05-28T20:10:00Z\n" },
 	  VERDICT_WARN,
 	  "1 messages" },
 	{ "Google says which way it went",
 	  { "Start date,Direction,Recipient address\n"
 	    "2026/05/27 20:00:00 UTC,Received,anna@acme.example\n"
-	    "2026/05/28 20:00:00 UTC,Mixed,anna@acme.example\n"
-	    "2026/05/28 20:00:00 UTC,Sent,x@other.example\n" },
+	    "2026/05/28 20:10:00 UTC,Mixed,anna@acme.example\n"
+	    "2026/05/28 20:10:00 UTC,Sent,x@other.example\n" },
 	  VERDICT_PASS,
 	  NULL },
 	{ "Google, from outside",
 	  { "Start date,Direction,Recipient address\n"
 	    "2026/05/27 20:00:00 UTC,Received,anna@acme.example\n"
-	    "2026/05/28 20:00:00 UTC,Received,anna@acme.example\n" },
+	    "2026/05/28 20:10:00 UTC,Received,anna@acme.example\n" },
 	  VERDICT_WARN,
 	  "1 messages" },
 	{ "it ends hours ago",
@@ -77,9 +77,18 @@ static const struct {
 	  VERDICT_UNKNOWN,
 	  "to now" },
 	{ "it begins this morning",
-	  { HEAD ANNA "28T04:00:00Z\n" NOISE },
+	  { HEAD INNER "28T04:00:00Z\n" NOISE },
 	  VERDICT_UNKNOWN,
 	  "from one TTL ago" },
+	{ "its last half hour is not known yet, and the day before had one",
+	  { HEAD ANNA "27T18:00:00Z\n" ANNA "27T20:10:00Z\n" OTHER
+		      "28T20:00:00Z\n" },
+	  VERDICT_WARN,
+	  "1 messages from outside" },
+	{ "it begins this morning, and somebody still sends",
+	  { HEAD ANNA "28T04:00:00Z\n" ANNA "28T19:00:00Z\n" NOISE },
+	  VERDICT_WARN,
+	  "2 messages from outside" },
 	{ "two files, and nobody knows what was between them",
 	  { HEAD ANNA "20T20:00:00Z\n" ANNA "26T20:00:00Z\n",
 	    HEAD OTHER "28T20:00:00Z\n" NOISE },
