@@ -148,6 +148,7 @@ class Target:
         self.starttls = True
         self.pair = None
         self.mails, self.sessions = [], 0
+        self.given_up = 0  # sessions whose client did not like what it saw
         self.live = set()  # sessions; those of probes are short
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
@@ -180,7 +181,9 @@ class Target:
         try:
             with sock:
                 self.talk(sock, seen)
-        except (OSError, ssl.SSLError):
+        except ssl.SSLError:
+            self.given_up += 1
+        except OSError:
             pass
         self.live.discard(id(seen))
 
@@ -409,7 +412,9 @@ class Moving(Dane):
 
 
 def refuses(tap, world, what, *words):
-    """The message stays, nothing is held, no connection brought mail."""
+    """Once a probe has found out: the message stays, nothing is held, no
+    connection brings mail."""
+    world.refused(*words)
     mails = len(world.target.mails)
     world.send()
     reason = world.refused(*words)
@@ -697,10 +702,8 @@ def shared_cases(tap, world, server):
     target.pair = world.self_signed
     world.start()
     world.zones.sts("s1")
-    wait_for("the resolver has the record", lambda: peers.answers(
-        world.resolver.port, f"_mta-sts.{DOMAIN}", "TXT"))
-    world.post(DOMAIN, SHOP, DOMAIN, SHOP)
     reason = world.refused("certificate", f"MTA-STS of {DOMAIN}")
+    world.post(DOMAIN, SHOP, DOMAIN, SHOP)
     wait_for("the other domain's mail goes",
              lambda: world.states()[SHOP][1] == 2)
     states = world.states()
