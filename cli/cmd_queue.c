@@ -419,6 +419,16 @@ struct resending {
 	bool complete, bad;
 };
 
+static void tell_unsent(const struct json *end)
+{
+	for (const struct json *one = json_first(json_get(end, "unsent")); one;
+	     one = json_next(one))
+		fprintf(stderr, "tideover: %s: %.0f not sent: %s\n",
+			json_get_text(one, "domain"),
+			json_get_number(one, "count", 0),
+			json_get_text(one, "error"));
+}
+
 static void tell_end(struct resending *resending, const struct json *end)
 {
 	const char *error = json_get_text(end, "error");
@@ -436,6 +446,7 @@ static void tell_end(struct resending *resending, const struct json *end)
 		       json_get_number(end, "refused", 0),
 		       json_get_number(end, "gone", 0),
 		       json_get_number(end, "left", 0));
+	tell_unsent(end);
 	if (error)
 		fprintf(stderr, "tideover: %s\n", error);
 }
@@ -448,6 +459,7 @@ static int resend_row(void *ctx, const struct json *row)
 		resending->complete = true;
 		resending->bad = json_get_number(row, "refused", 0) > 0 ||
 				 json_get_number(row, "gone", 0) > 0 ||
+				 json_count(json_get(row, "unsent")) > 0 ||
 				 json_get_text(row, "error");
 	}
 	if (resending->call->json)

@@ -241,7 +241,9 @@ const struct command commands[] = {
 	  "notification.  Both need --by and --reason, and ask first on a "
 	  "terminal.  resend sends kept copies of what the other system took "
 	  "since TIME, beside the queue; it changes no ledger, and the journal "
-	  "has each attempt.  shred destroys the data key of an encrypted "
+	  "has each attempt.  What cannot go, because its system is not there "
+	  "or lacks the TLS that is demanded, is named per domain at the end.  "
+	  "shred destroys the data key of an encrypted "
 	  "plan, once it accepts no mail and every envelope is final: what "
 	  "it kept cannot be read again.  It needs --by and --reason.",
 	  { OPT_IN_STATE, OPT_RECIPIENT, OPT_SENDER, OPT_DOMAIN, OPT_OLDER,

@@ -26,7 +26,7 @@ struct courier {
 	struct token *token; /* a resolve under way */
 	struct stream *stream;
 	struct smtp_client *client;
-	bool ready, unreachable, lacks_tls;
+	bool ready, unreachable, lacks_tls, domain_alone;
 	struct tls_terms *terms;  /* of the parcel, or NULL */
 	struct tls_info tls_info; /* all zero in clear text */
 	struct trust_waiter waiter;
@@ -109,6 +109,8 @@ static void lost(struct courier *c, enum smtp_stage stage,
 		return;
 	}
 	c->unreachable = !c->ready;
+	c->domain_alone = c->unreachable && stage == SMTP_STAGE_STARTTLS &&
+			  c->terms && c->terms->verified;
 	c->ready = false;
 	if (reply && reply->code)
 		outcome(c, stage, reply);
@@ -373,6 +375,7 @@ static bool find_terms(struct courier *c)
 	} else if (answer.state != TRUST_KNOWN) {
 		c->unreachable = true;
 		c->lacks_tls = answer.state == TRUST_REFUSED;
+		c->domain_alone = answer.of_domain;
 		outcome_none(c,
 			     c->lacks_tls ? SMTP_STAGE_STARTTLS :
 					    SMTP_STAGE_CONNECT,
@@ -513,7 +516,7 @@ void courier_carry(struct courier *c, const struct courier_parcel *parcel,
 	c->done = done;
 	c->ctx = ctx;
 	c->carrying = true;
-	c->unreachable = c->lacks_tls = false;
+	c->unreachable = c->lacks_tls = c->domain_alone = false;
 	if (c->drop)
 		session_free(c);
 	if (c->ready && look_at_terms(c).state == TRUST_KNOWN &&
@@ -559,4 +562,9 @@ bool courier_is_unreachable(const struct courier *c)
 bool courier_lacks_tls(const struct courier *c)
 {
 	return c->lacks_tls;
+}
+
+bool courier_fails_domain_alone(const struct courier *c)
+{
+	return c->domain_alone;
 }

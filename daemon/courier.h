@@ -62,6 +62,9 @@ bool courier_is_unreachable(const struct courier *courier);
 /* The last parcel failed on the host's TLS: it is not what the plan, its TLSA
  * records or a policy demand.  DNS that gives no answer is another matter. */
 bool courier_lacks_tls(const struct courier *courier);
+/* The last parcel failed on what a policy demands for its domain: the host may
+ * take another domain's. */
+bool courier_fails_domain_alone(const struct courier *courier);
 /* Of the last parcel, as tls_terms_describe() has it; "" in clear text. */
 const char *courier_tls(const struct courier *courier);
 /* The address that was connected to last; "" if none was. */

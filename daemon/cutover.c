@@ -307,6 +307,7 @@ void cutover_free(struct cutover *cutover)
 	for (size_t i = 0; i < cutover->target_count; i++) {
 		replay_free(cutover->targets[i]->replay);
 		trust_free(cutover->targets[i]->trust);
+		free(cutover->targets[i]->refused);
 		target_release(&cutover->targets[i]->target);
 		free(cutover->targets[i]);
 	}
@@ -315,7 +316,8 @@ void cutover_free(struct cutover *cutover)
 	     i++) {
 		free(cutover->domains[i].breaker);
 		free(cutover->domains[i].unknown);
-		free(cutover->domains[i].untrusted);
+		free(cutover->domains[i].proofs[SYSTEM_OLD].refused);
+		free(cutover->domains[i].proofs[SYSTEM_NEW].refused);
 	}
 	free(cutover->domains);
 	for (size_t i = 0; i < cutover->waiver_count; i++) {

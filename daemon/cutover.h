@@ -11,7 +11,8 @@
  *   cutover_past.c    what the journal and the index say of earlier starts
  *   cutover_wish.c    what an operator asks for that needs a gate, or waives one
  *   cutover_stop.c    what keeps valves closed: pauses, windows, breakers
- *   cutover_watch.c   surveys, health, observations, gates
+ *   cutover_watch.c   surveys, observations, gates
+ *   cutover_health.c  whether the systems are well, and for which domains
  *   cutover_release.c valves, ramp, breaker, drained
  *   cutover_status.c  the status and report documents
  *
@@ -56,7 +57,16 @@ struct cutover_target {
 	struct cutover *cutover;
 	struct target target;
 	struct trust *trust;
+	char *refused; /* why no session with it would do (DANE), or NULL */
 	struct replay *replay;
+};
+
+/* What a system must prove for one domain's mail, and whether it does. */
+struct cutover_proof {
+	bool known;    /* what that is was found out once */
+	bool fresh;    /* so it was for the last probe */
+	char *refused; /* why it could not, whatever it shows; or NULL */
+	struct health health;
 };
 
 struct cutover_domain {
@@ -68,8 +78,7 @@ struct cutover_domain {
 	int64_t valve_since_ms;
 	char *breaker; /* why it closed, or NULL */
 	char *unknown; /* what a standby's target says of the domain, or NULL */
-	char *untrusted; /* what it cannot prove to the domain, or NULL */
-	int64_t untrusted_until_ms; /* mono: then it is tried again */
+	struct cutover_proof proofs[2]; /* of a standby plan's systems */
 	/* The ramp of this release. */
 	size_t ramp_stage; /* stages begun */
 	size_t ramp_size;  /* mailboxes of this stage */
@@ -271,6 +280,15 @@ void cutover_stop_clear_breaker(struct cutover_domain *domain);
 void cutover_watch_init(struct cutover *cutover);
 void cutover_watch_free(struct cutover *cutover);
 void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms);
+/* Before probes: on what terms they are made. */
+void cutover_health_ask(struct cutover *cutover);
+/* After them. */
+void cutover_health_probed(struct cutover *cutover, unsigned asked);
+void cutover_health_tick(struct cutover *cutover);
+/* A session of the replay could not prove what the domain demands. */
+void cutover_health_untrusted(struct cutover_domain *domain, const char *why);
+/* Of a system, as this domain's mail would find it. */
+const struct health *cutover_health(const struct cutover_domain *domain, int s);
 void cutover_release_begin(struct cutover *cutover);
 void cutover_release_tick(struct cutover *cutover);
 void cutover_count_cancel(struct cutover *cutover);

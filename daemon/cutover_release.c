@@ -95,7 +95,8 @@ static void decide_valve(struct cutover_domain *domain)
 {
 	struct cutover *cutover = domain->cutover;
 	const struct plan *plan = cutover->plan;
-	const struct target *target = &cutover_target(domain)->target;
+	const struct health *now =
+		cutover_health(domain, (int)phase_target(cutover->phase, plan));
 	int64_t mono = clock_mono_ms();
 	const struct window *window;
 	struct valve valve;
@@ -106,18 +107,13 @@ static void decide_valve(struct cutover_domain *domain)
 		free(domain->unknown);
 		domain->unknown = NULL;
 	}
-	if (domain->untrusted && mono >= domain->untrusted_until_ms) {
-		free(domain->untrusted);
-		domain->untrusted = NULL;
-	}
-	if (domain->untrusted)
-		snprintf(health, sizeof(health), "%s", domain->untrusted);
-	else if (domain->unknown)
+	if (domain->unknown)
 		snprintf(health, sizeof(health), "it refuses the domain: %s",
 			 domain->unknown);
 	else
-		target_describe(target, plan->timing.recover_after, mono,
-				health, sizeof(health));
+		health_describe(now, cutover_target(domain)->target.name,
+				plan->timing.recover_after, mono, health,
+				sizeof(health));
 	window = windows_active(&cutover->windows, clock_wall_ms(), &until);
 	if (window)
 		snprintf(active, sizeof(active), "window %u until %s",
@@ -132,8 +128,8 @@ static void decide_valve(struct cutover_domain *domain)
 			.paused = cutover_paused(domain),
 			.breaker = domain->breaker,
 			.window = window ? active : NULL,
-			.healthy = !domain->unknown && !domain->untrusted &&
-				   target_recovered(target,
+			.healthy = !domain->unknown &&
+				   health_recovered(now,
 						    plan->timing.recover_after,
 						    mono),
 			.health = health,
@@ -375,7 +371,7 @@ static void stand_by(struct cutover_domain *domain, bool is_known,
 		     const char *reason)
 {
 	if (is_known)
-		target_seen(&cutover_target(domain)->target, false, reason,
+		health_seen(&cutover_target(domain)->target.health, reason,
 			    clock_wall_ms(), clock_mono_ms());
 	else if (!domain->unknown)
 		domain->unknown = mem_dup(reason);
@@ -414,9 +410,7 @@ static void on_untrusted(void *ctx, struct replay *replay,
 		close_breaker(domain, reason);
 		return;
 	}
-	mem_replace(&domain->untrusted, reason);
-	domain->untrusted_until_ms =
-		clock_mono_ms() + cutover->plan->timing.recover_after;
+	cutover_health_untrusted(domain, reason);
 	decide_valve(domain);
 }
 
@@ -426,7 +420,7 @@ static void on_health(void *ctx, struct replay *replay, bool healthy,
 	struct cutover_target *target = ctx;
 
 	/* One good connection does not make a recovery: probes do. */
-	if (!healthy && target_seen(&target->target, false, error,
+	if (!healthy && health_seen(&target->target.health, error,
 				    clock_wall_ms(), clock_mono_ms()))
 		cutover_look(target->cutover);
 }

@@ -118,15 +118,13 @@ static struct json *domain_json(struct cutover *cutover, size_t at)
 	json_put_text(json, "paused", cutover_paused(domain));
 	json_put(json, "vantages", vantages_json(cutover, at));
 	json_put(json, "horizon", horizon_json(cutover, at));
-	if (cutover->plan->plain) {
-		json_put(health, "primary",
-			 target_json(&domain->targets[0]->target));
-	} else {
-		json_put(health, "old",
-			 target_json(&domain->targets[0]->target));
-		json_put(health, "new",
-			 target_json(&domain->targets[1]->target));
-	}
+	for (int s = SYSTEM_OLD; s <= (cutover->plan->plain ? 0 : 1); s++)
+		json_put(health,
+			 cutover->plan->plain ? "primary" :
+			 s == SYSTEM_OLD      ? "old" :
+						"new",
+			 health_json(cutover_health(domain, s),
+				     domain->targets[s]->target.name));
 	json_put(json, "health", health);
 	json_put(json, "ledger", ledger_json(&domain->queue->ledger));
 	return json;

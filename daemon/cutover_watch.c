@@ -156,61 +156,6 @@ static void observe(struct cutover *cutover)
 	save_horizons(cutover);
 }
 
-static void note_health(struct cutover *cutover, struct target *target)
-{
-	struct err err = ERR_INIT;
-
-	log_info("%s is %s%s%s", target->name, health_name(target->health),
-		 target->health == HEALTH_UNHEALTHY ? ": " : "",
-		 target->health == HEALTH_UNHEALTHY ? target->error : "");
-	if (journal_add(cutover->journal, "health", target_json(target), &err) <
-	    0)
-		log_error("journal: %s", err.text);
-}
-
-/*
- * Why no delivery would go to a system that answers well, or NULL.  Else a valve
- * would open and shut again and again.  What DANE and a policy of the target's
- * demand, the delivery finds out.
- */
-static const char *lacks_tls(const struct plan *plan,
-			     const struct probe_result *probe)
-{
-	if (plan->replay.tls == PLAN_TLS_OPPORTUNISTIC ||
-	    plan->replay.tls == PLAN_TLS_DANE)
-		return NULL;
-	if (!probe->tls.active)
-		return "it does not offer STARTTLS, which replay.tls requires";
-	if (plan->replay.tls == PLAN_TLS_VERIFIED && !probe->tls.trusted)
-		return "its certificate is not trusted, which replay.tls "
-		       "requires";
-	return NULL;
-}
-
-/* A finished, plain or parked plan may not need both systems. */
-static void take_probes(struct cutover *cutover, unsigned asked)
-{
-	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
-		for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++) {
-			const struct probe_result *probe =
-				&cutover->facts->domains[i].systems[s].probe;
-			struct target *target =
-				&cutover->domains[i].targets[s]->target;
-
-			const char *lacks = lacks_tls(cutover->plan, probe);
-
-			if (!(asked & (s ? SURVEY_NEW : SURVEY_OLD)) ||
-			    !cutover->facts->domains[i].systems[s].probed)
-				continue;
-			if (target_seen(target, probe->healthy && !lacks,
-					probe->healthy && lacks ? lacks :
-								  probe->error,
-					probe->at_ms, clock_mono_ms()))
-				note_health(cutover, target);
-		}
-	}
-}
-
 static void fill_release(const struct cutover_domain *domain,
 			 struct facts_domain *facts)
 {
@@ -447,7 +392,7 @@ static void survey_done(void *ctx)
 	if (asked & SURVEY_DNS)
 		observe(cutover);
 	if (asked & (SURVEY_OLD | SURVEY_NEW))
-		take_probes(cutover, asked);
+		cutover_health_probed(cutover, asked);
 	/* All of it was asked: what is not asked now may not look as if. */
 	if ((asked & SURVEY_DNS) && (asked & SURVEY_QUEUE))
 		look_at_watched(cutover);
@@ -502,6 +447,8 @@ static bool survey_begin(struct cutover *cutover, unsigned what)
 	renew_recipients(cutover);
 	dns_now(&cutover->facts->now);
 	cutover->facts->phase = cutover->phase;
+	if (what & (SURVEY_OLD | SURVEY_NEW))
+		cutover_health_ask(cutover);
 	cutover->survey = survey_start(cutover->env.loop, cutover->facts, what,
 				       survey_done, cutover, &err);
 	cutover->surveying = what;
@@ -592,6 +539,7 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 	sample(cutover, mono_ms);
 	if (is_under_way(cutover)) {
 		journal_ledger(cutover, mono_ms);
+		cutover_health_tick(cutover);
 		if (mono_ms >= cutover->next_dns_ms)
 			what |= SURVEY_DNS | SURVEY_QUEUE;
 		if (mono_ms >= cutover->next_probe_ms)

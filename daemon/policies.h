@@ -2,9 +2,9 @@
  * policies.h - the MTA-STS policies that deliveries keep to (RFC 8461)
  *
  * One store per plan.  A domain's TXT record is asked for when its TTL has
- * passed and somebody wants to deliver; its policy is fetched when there is
- * another id, when none is kept, and at half of its max_age or after a day
- * (section 10.2: before it ends).  A kept policy counts until its max_age has
+ * passed and somebody wants to deliver or to probe; its policy is fetched when
+ * there is another id, when none is kept, and at half of its max_age or after a
+ * day (section 10.2: before it ends).  A kept policy counts until its max_age has
  * passed, whatever DNS or the web server say meanwhile (section 5.1), also
  * after a restart.  What cannot be found out for a domain without a kept one is
  * as if it had none (section 5); a fetch that failed is tried again after five

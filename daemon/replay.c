@@ -821,12 +821,13 @@ static void leave_behind(struct replay *replay)
 {
 	const struct target *target = replay->spec.target;
 
-	if (target->health != HEALTH_HEALTHY)
+	if (target->health.state != HEALTH_HEALTHY)
 		return;
 	list_each (it, next, &replay->links) {
 		struct link *link = list_entry(it, struct link, link);
 
-		if (!link->ready && link->begun_ms < target->since_mono_ms)
+		if (!link->ready &&
+		    link->begun_ms < target->health.since_mono_ms)
 			link_free(link);
 	}
 }

@@ -12,6 +12,12 @@ struct copy {
 	char *reverse_path, *forward_path, *domain;
 };
 
+/* Of a domain. */
+struct unsent {
+	char *why; /* its copies cannot go, or NULL */
+	size_t count;
+};
+
 /* The index is asked how many they are. */
 struct counting {
 	struct resend *resend; /* NULL: it is gone */
@@ -30,8 +36,9 @@ struct resend {
 	struct copy *copies;
 	size_t count, room, at;
 	bool more;
-	size_t good; /* with a copy: those that were tried, or would be */
+	size_t good; /* with a copy: sent, refused, unsent, or would be tried */
 	size_t sent, refused, gone;
+	struct unsent *unsent; /* per domain of the plan */
 	struct courier *courier;
 	const struct cutover_target *target; /* the courier's */
 	struct loop_timer *next;
@@ -57,6 +64,9 @@ void resend_free(struct resend *resend)
 	selection_walk_free(resend->walk);
 	forget_page(resend);
 	free(resend->copies);
+	for (size_t i = 0; i < resend->spec.cutover->plan->domain_count; i++)
+		free(resend->unsent[i].why);
+	free(resend->unsent);
 	courier_free(resend->courier);
 	loop_timer_free(resend->next);
 	free(resend->by);
@@ -103,13 +113,25 @@ static bool is_kept(const struct resend *resend, const struct copy *copy)
 	return spool_space_has(resend->spec.space, &copy->id, &copy->place);
 }
 
+static struct cutover_domain *domain_of(const struct resend *resend,
+					const struct copy *copy)
+{
+	return cutover_domain(resend->spec.cutover, slice(copy->domain));
+}
+
 static const struct cutover_target *target_of(const struct resend *resend,
 					      const struct copy *copy)
 {
-	struct cutover_domain *domain =
-		cutover_domain(resend->spec.cutover, slice(copy->domain));
+	const struct cutover_domain *domain = domain_of(resend, copy);
 
 	return domain ? domain->targets[resend->spec.to] : NULL;
+}
+
+static struct unsent *unsent_of(const struct resend *resend,
+				const struct copy *copy)
+{
+	return &resend->unsent[domain_of(resend, copy) -
+			       resend->spec.cutover->domains];
 }
 
 static struct json *copy_json(const struct resend *resend,
@@ -127,6 +149,29 @@ static struct json *copy_json(const struct resend *resend,
 	return row;
 }
 
+static struct json *unsent_json(const struct resend *resend)
+{
+	const struct cutover *cutover = resend->spec.cutover;
+	struct json *all = json_array();
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct unsent *unsent = &resend->unsent[i];
+		const struct cutover_domain *domain = &cutover->domains[i];
+		struct json *one;
+
+		if (unsent->count == 0)
+			continue;
+		one = json_object();
+		json_put_text(one, "domain", domain->plan->name);
+		json_put_text(one, "target",
+			      domain->targets[resend->spec.to]->target.name);
+		json_put_number(one, "count", (double)unsent->count);
+		json_put_text(one, "error", unsent->why);
+		json_add(all, one);
+	}
+	return all;
+}
+
 static void end(struct resend *resend)
 {
 	struct json *result = json_object(), *data;
@@ -136,13 +181,16 @@ static void end(struct resend *resend)
 	/* What was counted and did not come has no copy any more. */
 	if (resend->over && resend->total > resend->good)
 		resend->gone = resend->total - resend->good;
-	done = resend->spec.dry_run ? 0 : resend->good + resend->gone;
+	done = resend->spec.dry_run ?
+		       0 :
+		       resend->sent + resend->refused + resend->gone;
 	json_put_number(result, "sent", (double)resend->sent);
 	json_put_number(result, "refused", (double)resend->refused);
 	json_put_number(result, "gone", (double)resend->gone);
 	json_put_number(result, "left",
 			resend->total > done ? (double)(resend->total - done) :
 					       0);
+	json_put(result, "unsent", unsent_json(resend));
 	json_put_text(result, "error", resend->error[0] ? resend->error : NULL);
 	if (!resend->spec.dry_run) {
 		data = json_copy(result);
@@ -182,6 +230,28 @@ static bool tell(struct resend *resend, const struct copy *copy,
 	return result == 0;
 }
 
+/* Nor will the next ones go: of this domain, or of all that go there. */
+static void give_up(struct resend *resend, const struct copy *copy,
+		    const struct smtp_reply *reply)
+{
+	const struct cutover *cutover = resend->spec.cutover;
+	const struct cutover_domain *domain = domain_of(resend, copy);
+	bool alone = courier_fails_domain_alone(resend->courier);
+	char *why = mem_printf("no session with %s: %.0d%s%s",
+			       resend->target->target.name, reply->code,
+			       reply->code ? " " : "", reply->text);
+
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		const struct cutover_domain *other = &cutover->domains[i];
+
+		if (other == domain ||
+		    (!alone &&
+		     other->targets[resend->spec.to] == resend->target))
+			mem_replace(&resend->unsent[i].why, why);
+	}
+	free(why);
+}
+
 static void carried(void *ctx, enum smtp_stage stage,
 		    const struct smtp_reply *reply)
 {
@@ -190,20 +260,18 @@ static void carried(void *ctx, enum smtp_stage stage,
 	bool sent = reply->code / 100 == 2;
 
 	resend->good++;
-	if (sent)
+	if (sent) {
 		resend->sent++;
-	else
+	} else if (courier_is_unreachable(resend->courier)) {
+		give_up(resend, copy, reply);
+		unsent_of(resend, copy)->count++;
+	} else {
 		resend->refused++;
-	if (courier_is_unreachable(resend->courier))
-		snprintf(resend->error, sizeof(resend->error),
-			 "no session with %s: %.0d%s%.400s",
-			 resend->target->target.name, reply->code,
-			 reply->code ? " " : "", reply->text);
-	if (!tell(resend, copy, smtp_stage_name(stage), reply, sent) ||
-	    resend->error[0])
-		end(resend);
-	else
+	}
+	if (tell(resend, copy, smtp_stage_name(stage), reply, sent))
 		loop_timer_arm(resend->next, 0);
+	else
+		end(resend);
 }
 
 /* The system's policy is that of the replay; pace is one at a time. */
@@ -243,6 +311,20 @@ static void page_is_over(struct resend *resend)
 	end(resend);
 }
 
+/* Past those that cannot go. */
+static void leave_unsent(struct resend *resend)
+{
+	for (; resend->at < resend->count; resend->at++) {
+		const struct copy *copy = &resend->copies[resend->at];
+
+		if (!target_of(resend, copy) || !is_kept(resend, copy) ||
+		    !unsent_of(resend, copy)->why)
+			return;
+		resend->good++;
+		unsent_of(resend, copy)->count++;
+	}
+}
+
 static void send_next(void *ctx)
 {
 	struct resend *resend = ctx;
@@ -254,6 +336,7 @@ static void send_next(void *ctx)
 		end(resend);
 		return;
 	}
+	leave_unsent(resend);
 	if (resend->at == resend->count) {
 		page_is_over(resend);
 		return;
@@ -348,6 +431,8 @@ struct resend *resend_begin(const struct resend_spec *spec,
 	resend->by = mem_dup(spec->by);
 	resend->owner = owner;
 	resend->ctx = ctx;
+	resend->unsent = mem_alloc(spec->cutover->plan->domain_count *
+				   sizeof(*resend->unsent));
 	resend->next = loop_timer_new(spec->store->loop, send_next, resend);
 	resend->walk =
 		selection_walk_new(index, spec->selection, SELECTION_COPIES);

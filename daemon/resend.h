@@ -7,6 +7,10 @@
  * not change.  Every attempt is journalled with its reply before the next one
  * begins; without its line none is made.
  *
+ * Where no session with a system comes up, its other copies are not tried; nor
+ * are a domain's, where that is for a demand of the domain alone (trust.h).  The
+ * other copies go.
+ *
  * They may be a million: they are taken a page at a time.  What is delivered
  * meanwhile is not among them.
  */
@@ -39,7 +43,9 @@ struct resend_owner {
 	void (*on_attempt)(void *ctx, const struct json *attempt);
 	/* Asked before each: the rest is left. */
 	bool (*is_wanted)(void *ctx);
-	/* Once, last: {"sent","refused","gone","left","error"}; borrowed. */
+	/* Once, last: {"sent","refused","gone","left","unsent","error"};
+	 * borrowed.  "unsent": of what is left, per domain what could not go:
+	 * {"domain","target","count","error"}. */
 	void (*on_end)(void *ctx, const struct json *result);
 };
 

@@ -27,6 +27,8 @@ void facts_free(struct facts *facts)
 		free(facts->domains[i].sts.policy);
 		sts_kept_release(&facts->domains[i].sts.kept);
 		free(facts->domains[i].dnssec);
+		tls_terms_free(facts->domains[i].systems[SYSTEM_OLD].terms);
+		tls_terms_free(facts->domains[i].systems[SYSTEM_NEW].terms);
 	}
 	tenant_release(&facts->tenant);
 	tenant_release(&facts->old_tenant);

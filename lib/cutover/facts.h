@@ -89,6 +89,9 @@ struct facts_domain {
 	struct {
 		bool probed; /* probe holds a result */
 		struct probe_result probe;
+		/* What the TLSA of its host or a policy demand of a session, for
+		 * the next probe; a share, or NULL: nothing that is known. */
+		struct tls_terms *terms;
 		/* first and last of the unbroken row of good rcpt probes, by
 		 * the wall clock and by CLOCK_BOOTTIME, which nobody sets */
 		int64_t good_since_ms, good_last_ms;

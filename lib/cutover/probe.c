@@ -19,6 +19,7 @@ struct probe {
 	char *host, *helo, *tls_name;
 	int port;
 	struct tls_client *tls;
+	struct tls_terms *terms;
 	struct dns_desk *desk; /* for names */
 	struct dns_desk_host *finding;
 	struct addr addresses[ADDRESSES_MAX];
@@ -49,6 +50,7 @@ static void probe_free(struct probe *probe)
 	free(probe->host);
 	free(probe->helo);
 	free(probe->tls_name);
+	tls_terms_free(probe->terms);
 	free(probe);
 }
 
@@ -139,7 +141,7 @@ static void on_starttls(void *ctx)
 	flush(probe);
 	stream_starttls_client(probe->stream, probe->tls,
 			       probe->tls_name ? probe->tls_name : probe->host,
-			       NULL);
+			       probe->terms);
 }
 
 static void on_rcpt(void *ctx, size_t index, const struct smtp_reply *reply)
@@ -390,6 +392,7 @@ struct probe *probe_start(struct loop *loop, const struct probe_spec *spec,
 	probe->helo = mem_dup(spec->helo);
 	probe->tls = spec->tls;
 	probe->tls_name = mem_dup(spec->tls_name);
+	probe->terms = tls_terms_share(spec->terms);
 	probe->desk = spec->desk;
 	probe->started_mono_ms = clock_mono_ms();
 	snprintf(probe->result.target, sizeof(probe->result.target), "%s:%d",

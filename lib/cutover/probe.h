@@ -14,6 +14,7 @@
 #include "dns/dns_desk.h"
 #include "net/tls.h"
 #include "net/tls_chain.h"
+#include "net/tls_terms.h"
 #include "smtp/smtp_client.h"
 
 #define PROBE_RCPT_MAX 8
@@ -56,6 +57,9 @@ struct probe_spec {
 	const char *random_domain; /* NULL: no random address */
 	struct tls_client *tls;	   /* NULL: no STARTTLS */
 	const char *tls_name;	   /* its certificate's; NULL: `host` */
+	/* TLS is asked for as these want it, and the result has what it gave
+	 * (tls_terms_met); or NULL.  `tls` is of TLS_PROBING. */
+	struct tls_terms *terms;
 	/* Asked for names, and outlives the probe; NULL: only IP addresses can
 	 * be probed. */
 	struct dns_desk *desk;

@@ -345,6 +345,9 @@ static void start_system(struct survey *survey, struct job *job)
 		.recipients = recipients,
 		.random_domain = domain->name,
 		.tls = survey->facts->probe_tls,
+		.terms = survey->facts->domains[job->at]
+				 .systems[job->system]
+				 .terms,
 		.desk = survey->desk,
 		.timeout_ms = PROBE_MS,
 	};
@@ -510,11 +513,11 @@ static int make_trust(struct facts *facts, struct err *err)
 	if (certificate && !key)
 		key = plan->queue_mx.key_file;
 	if (certificate)
-		facts->probe_tls = tls_client_new(TLS_OPPORTUNISTIC, NULL,
+		facts->probe_tls = tls_client_new(TLS_PROBING, NULL,
 						  certificate, key, NULL);
 	if (!facts->probe_tls)
-		facts->probe_tls = tls_client_new(TLS_OPPORTUNISTIC, NULL, NULL,
-						  NULL, err);
+		facts->probe_tls =
+			tls_client_new(TLS_PROBING, NULL, NULL, NULL, err);
 	return facts->probe_tls ? 0 : -1;
 }
 

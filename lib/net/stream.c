@@ -630,6 +630,8 @@ static void begin_tls(struct stream *stream)
 		abort();
 	if (!server)
 		tls_terms_apply(stream->terms, stream->server_name, ssl);
+	if (!server && tls_client_policy(stream->tls_client) == TLS_PROBING)
+		SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
 	/* Whatever came in clear text dies here. */
 	detach(stream);
 	buf_release(&stream->in);

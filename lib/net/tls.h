@@ -54,6 +54,9 @@ enum tls_policy {
 	TLS_OPPORTUNISTIC, /* use it when offered, take any certificate */
 	TLS_REQUIRED,	   /* must be used, take any certificate */
 	TLS_VERIFIED,	   /* must be used, must be trusted and match */
+	/* As opportunistic, and a session's terms (tls_terms.h) do not end it
+	 * either: whoever asked holds them against what it gave. */
+	TLS_PROBING,
 };
 /* `ca_file` NULL: the system's store.  Certificate and key may be NULL. */
 struct tls_client *tls_client_new(enum tls_policy policy, const char *ca_file,

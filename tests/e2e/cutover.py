@@ -409,6 +409,17 @@ def listed(world, *args):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def journal(world, event):
+    """The data of its lines about this, each with when it was written."""
+    done = subprocess.run(
+        [f"{ROOT}/build/{VARIANT}/tideover", "journal", "--json", "--state",
+         world.state, "show", "acme"], capture_output=True, text=True,
+        check=True, timeout=60)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [line["data"] | {"at": line["at"]} for line in lines
+            if line["event"] == event]
+
+
 def findings(document):
     """Of a gate document, or of an answer that holds one."""
     gate = document["gate"]

@@ -12,7 +12,7 @@ import time
 
 import cutover
 import peers
-from cutover import DOMAIN, ROOT, Client, Tap, World
+from cutover import DOMAIN, ROOT, Client, Tap, World, journal
 from peers import wait_for
 
 MANY = int(os.environ.get("MANY", "60000"))
@@ -212,15 +212,6 @@ def acting(tap, world):
            journal(world, "hold")[-1]["in_parts"],
            "the journal has the order before, and the end behind it")
     return held
-
-
-def journal(world, event):
-    done = subprocess.run(
-        [f"{ROOT}/build/release/tideover", "journal", "--json", "--state",
-         world.state, "show", "acme"], capture_output=True, text=True,
-        check=True, timeout=60)
-    lines = [peers.json.loads(line) for line in done.stdout.splitlines()]
-    return [line["data"] for line in lines if line["event"] == event]
 
 
 def killed(tap, world, held):

@@ -16,7 +16,7 @@ import time
 
 import peers
 from cutover import (DOMAIN, OLD, QUEUE, ROOT, VARIANT, Client, Tap,
-                     World, listed, on_a_terminal)
+                     World, journal, listed, on_a_terminal)
 from peers import wait_for
 
 GONE = b"550 5.1.1 no such user here"
@@ -131,15 +131,6 @@ def send(world, box, subject, sender=b"sender@b.example", more=""):
 def rows(world, *args):
     return sorted(r["forward_path"].split("@")[0]
                   for r in listed(world, *args))
-
-
-def journal(world, event):
-    done = subprocess.run(
-        [f"{ROOT}/build/{VARIANT}/tideover", "journal", "--json", "--state",
-         world.state, "show", "acme"], capture_output=True, text=True,
-        check=True, timeout=60)
-    lines = [peers.json.loads(line) for line in done.stdout.splitlines()]
-    return [line["data"] for line in lines if line["event"] == event]
 
 
 def fill(world):

@@ -245,8 +245,8 @@ static void until(struct run *run, const char *word)
 }
 
 static void probe_with(struct run *run, const struct line *script,
-		       struct tls_client *tls, int64_t timeout_ms,
-		       const char *last_word)
+		       struct tls_client *tls, struct tls_terms *terms,
+		       int64_t timeout_ms, const char *last_word)
 {
 	static const char *const recipients[] = { "anna@acme.example" };
 	struct probe_spec spec = {
@@ -256,6 +256,7 @@ static void probe_with(struct run *run, const struct line *script,
 		.recipient_count = 1,
 		.random_domain = "acme.example",
 		.tls = tls,
+		.terms = terms,
 		.timeout_ms = timeout_ms,
 	};
 
@@ -309,7 +310,7 @@ static void a_probe_tells_what_the_server_answered(void **state)
 		struct run run;
 		const struct probe_result *result = &run.result;
 
-		probe_with(&run, dialogues[i].script, NULL, 5000, NULL);
+		probe_with(&run, dialogues[i].script, NULL, NULL, 5000, NULL);
 		if (result->healthy != dialogues[i].healthy ||
 		    result->stage != dialogues[i].stage ||
 		    !strstr(result->error, dialogues[i].error))
@@ -334,7 +335,7 @@ static void a_probe_sends_no_mail_and_says_goodbye(void **state)
 	struct run run;
 	const char *said;
 
-	probe_with(&run, good, NULL, 5000, "QUIT");
+	probe_with(&run, good, NULL, NULL, 5000, "QUIT");
 	said = buf_text(&run.server.said);
 	assert_ptr_equal(strstr(said, "EHLO hold.example|MAIL FROM:<>|"
 				      "RCPT TO:<anna@acme.example>|"
@@ -350,8 +351,8 @@ static void a_random_address_is_another_one_each_time(void **state)
 {
 	struct run first, second;
 
-	probe_with(&first, good, NULL, 5000, NULL);
-	probe_with(&second, good, NULL, 5000, NULL);
+	probe_with(&first, good, NULL, NULL, 5000, NULL);
+	probe_with(&second, good, NULL, NULL, 5000, NULL);
 	assert_string_not_equal(first.result.rcpt[1].address,
 				second.result.rcpt[1].address);
 	run_end(&first);
@@ -360,26 +361,27 @@ static void a_random_address_is_another_one_each_time(void **state)
 	loop_free(second.loop);
 }
 
+static const struct line with_tls[] = {
+	HELLO,
+	{ "EHLO", "250-mx.example\r\n250 STARTTLS\r\n", false },
+	{ "STARTTLS", "220 go\r\n", true },
+	MAIL,
+	YES,
+	NO,
+	RSET,
+	QUIT,
+	END
+};
+
 static void starttls_is_used_and_its_verdict_kept(void **state)
 {
-	static const struct line script[] = {
-		HELLO,
-		{ "EHLO", "250-mx.example\r\n250 STARTTLS\r\n", false },
-		{ "STARTTLS", "220 go\r\n", true },
-		MAIL,
-		YES,
-		NO,
-		RSET,
-		QUIT,
-		END
-	};
 	struct tls_client *tls =
-		tls_client_new(TLS_OPPORTUNISTIC, NULL, NULL, NULL, NULL);
+		tls_client_new(TLS_PROBING, NULL, NULL, NULL, NULL);
 	struct run run;
 	struct json *json;
 
 	assert_non_null(tls);
-	probe_with(&run, script, tls, 5000, "QUIT");
+	probe_with(&run, with_tls, tls, NULL, 5000, "QUIT");
 	assert_true(run.result.healthy);
 	assert_true(run.result.tls.active);
 	assert_false(run.result.tls.trusted);
@@ -401,11 +403,43 @@ static void starttls_is_used_and_its_verdict_kept(void **state)
 	tls_client_free(tls);
 }
 
+/* A system that cannot prove what is demanded is asked all the same. */
+static void terms_are_judged_and_end_no_probe(void **state)
+{
+	static const char digest[32];
+	struct tls_client *tls =
+		tls_client_new(TLS_PROBING, NULL, NULL, NULL, NULL);
+
+	for (int with_tlsa = 0; with_tlsa < 2; with_tlsa++) {
+		struct tls_terms *terms = tls_terms_new("x");
+		struct run run;
+
+		terms->verified = !with_tlsa;
+		if (with_tlsa) {
+			terms->base = mem_dup("mx.example");
+			tls_terms_add(terms, TLSA_DANE_EE, 1, 1,
+				      slice_of(digest, sizeof(digest)));
+		}
+		probe_with(&run, with_tls, tls, terms, 5000, "QUIT");
+		assert_true(run.result.healthy);
+		assert_int_equal(run.result.rcpt[1].reply.code, 550);
+		assert_false(tls_terms_met(terms, &run.result.tls));
+		assert_string_equal(run.result.tls.sni,
+				    with_tlsa ? "mx.example" : "");
+		assert_int_equal(strstr(run.result.tls.verdict, "TLSA") != NULL,
+				 with_tlsa);
+		run_end(&run);
+		loop_free(run.loop);
+		tls_terms_free(terms);
+	}
+	tls_client_free(tls);
+}
+
 static void a_silent_server_ends_with_the_deadline(void **state)
 {
 	struct run run;
 
-	probe_with(&run, silent, NULL, 50, NULL);
+	probe_with(&run, silent, NULL, NULL, 50, NULL);
 	assert_false(run.result.healthy);
 	assert_true(run.result.connected);
 	assert_int_equal(run.result.stage, SMTP_STAGE_GREETING);
@@ -592,6 +626,7 @@ int main(void)
 		cmocka_unit_test(a_probe_sends_no_mail_and_says_goodbye),
 		cmocka_unit_test(a_random_address_is_another_one_each_time),
 		cmocka_unit_test(starttls_is_used_and_its_verdict_kept),
+		cmocka_unit_test(terms_are_judged_and_end_no_probe),
 		cmocka_unit_test(a_silent_server_ends_with_the_deadline),
 		cmocka_unit_test(a_closed_port_is_an_error_not_a_refusal),
 		cmocka_unit_test(a_name_without_a_resolver_is_not_probed),
