@@ -80,8 +80,10 @@ static void end_reply(struct probe *probe, enum smtp_stage stage,
 	if (!probe->ended)
 		probe->result.ended = *reply;
 	if (reply->code > 0)
-		snprintf(text, sizeof(text), "%s was answered %d %s",
-			 smtp_stage_name(stage), reply->code, reply->text);
+		snprintf(text, sizeof(text), "%s was answered %d%s%s %s",
+			 smtp_stage_name(stage), reply->code,
+			 reply->enhanced[0] ? " " : "", reply->enhanced,
+			 reply->text);
 	else
 		snprintf(text, sizeof(text), "%s: %s", smtp_stage_name(stage),
 			 why ? why : reply->text);

@@ -234,7 +234,7 @@ static void came(void *ctx, const struct probe_result *result)
 
 static void until(struct run *run, const char *word)
 {
-	int64_t deadline = clock_mono_ms() + 5000;
+	int64_t deadline = clock_mono_ms() + 60000;
 
 	loop_run(run->loop);
 	while (word && !strstr(buf_text(&run->server.said), word) &&
@@ -295,9 +295,10 @@ static const struct {
 	{ leaves, true, SMTP_STAGE_RCPT, 220, 250, 550, "" },
 	{ greets_no, false, SMTP_STAGE_GREETING, 554, 0, 0,
 	  "greeting was answered 554" },
-	{ mail_no, false, SMTP_STAGE_MAIL, 220, 0, 0, "MAIL was answered 451" },
+	{ mail_no, false, SMTP_STAGE_MAIL, 220, 0, 0,
+	  "MAIL was answered 451 4.3.2 not now" },
 	{ closes, false, SMTP_STAGE_RCPT, 220, 421, 0,
-	  "RCPT was answered 421" },
+	  "RCPT was answered 421 4.3.2 shutting" },
 	{ hangs_up, false, SMTP_STAGE_EHLO, 220, 0, 0, "EHLO: " },
 	{ garbage, false, SMTP_STAGE_GREETING, 0, 0, 0, "greeting: " },
 };
