@@ -143,6 +143,8 @@ def stopped_meanwhile(tap, folder):
         node.daemon = peers.Child(folder, "tideoverd",
                                   f"{node.build}/tideoverd", "--state",
                                   node.state)
+        wait_for("tideoverd answers",
+                 lambda: node.tideover("status")[0] != 4)
         with subprocess.Popen(
                 [f"{node.build}/tideover", "start", "--json", "--state",
                  node.state, node.plan], stdout=subprocess.PIPE) as start:
