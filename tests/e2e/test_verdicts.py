@@ -152,6 +152,7 @@ class Play:
 
     def server(self, name, rest):
         knot = self.world.knots[name]
+        self.world.unseen = True
         if rest in ("is silent", "is down", "answers SERVFAIL"):
             self.world.publish()
             knot.out_of_order = True
@@ -206,6 +207,7 @@ class Play:
 
     def resolver(self, name, rest):
         self.world.publish()
+        self.world.unseen = True
         resolver = self.world.resolvers[name]
         words = rest.split()
         if words[0] == "asks":
@@ -333,6 +335,7 @@ class Play:
     def looked(self):
         """The daemon watches; it has seen what is so now."""
         since = self.world.now()
+        self.world.unseen = False
 
         def has():
             seen = [v["asked"] for d in self.world.status()["domains"]
@@ -467,7 +470,11 @@ class Play:
     # What is said of it.
 
     def attest(self, gate, but=()):
-        """What only people can say, by name, as they would."""
+        """What only people can say, by name, as they would: of what the daemon
+        shows them.  When it sees something new of the old MX set, what was
+        said before lapses."""
+        if self.world.unseen and gate == "detach":
+            self.looked()
         for check in self.world.usual["attested"].get(gate, ()):
             if check in but:
                 continue

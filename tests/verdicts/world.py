@@ -489,6 +489,7 @@ class World:
         for system in self.systems.values():
             system.start()
         self.daemon = None
+        self.unseen = False  # changes of DNS that the daemon may not know
 
     # One situation.
 
@@ -586,6 +587,7 @@ class World:
                for key in self.zones):
             return
         self.serial += 10
+        self.unseen = True
         # One serial for both authorities: a change here is one of all.
         for server in ("ns1", "ns2", "ns8"):
             self.served.pop((server, DOMAIN), None)
