@@ -57,7 +57,7 @@ def free_port():
         return port
 
 
-def wait_for(what, condition, seconds=60):
+def wait_for(what, condition, seconds=120):
     """Until the condition holds; an error that names it if it never does."""
     end = time.monotonic() + seconds
     while True:
