@@ -137,7 +137,7 @@ class Round:
             if daemon.poll() is not None or silent > 0:
                 break
             try:
-                client = client or Client(self.node.port, False, 30)
+                client = client or Client(self.node.port, False, 10)
                 said = client.send([f"box{number % 5}"],
                                    LARGE if number % 6 == 5 else SMALL)
                 self.kept.add(re.search(rb"kept as (\w+)", said).group(1)
