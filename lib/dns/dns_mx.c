@@ -129,6 +129,8 @@ static int judge(struct dns_vantage *vantage, const char *domain,
 {
 	if (!answer)
 		return err_set(err, "%s", why);
+	vantage->came_ms = answer->came_ms;
+	vantage->took_ms = answer->took_ms;
 	vantage->rcode = answer->rcode;
 	vantage->aa = answer->aa;
 	vantage->ad = answer->ad;

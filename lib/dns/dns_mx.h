@@ -48,7 +48,8 @@ struct dns_vantage {
 	bool has_serial;
 	uint32_t serial, soa_minimum, soa_ttl;
 	struct dns_mx_set mx;
-	int64_t asked_ms; /* wall */
+	int64_t asked_ms;	  /* wall */
+	int64_t came_ms, took_ms; /* of the MX answer, as in dns_record.h */
 };
 
 struct dns_host {

@@ -180,36 +180,39 @@ static void stamp(struct dns_horizon *horizon, const struct dns_now *now,
 		 now->boot_id);
 }
 
-static void sight_until(struct dns_horizon *horizon, const struct dns_now *now,
-			int64_t ago_ms, int64_t rounded_ms)
+/* Between these two; known is a sighting that is not before the first. */
+static void sight_between(struct dns_horizon *horizon,
+			  const struct dns_now *now, int64_t first_ago_ms,
+			  int64_t last_ago_ms)
 {
 	if (horizon->old_seen_ms &&
 	    elapsed_ms(horizon->old_seen_ms, horizon->old_seen_boot_ms,
-		       horizon->boot_id, now) < ago_ms)
+		       horizon->boot_id, now) < first_ago_ms)
 		return;
-	ago_ms -= rounded_ms;
-	horizon->old_seen_ms = now->wall_ms - ago_ms;
-	stamp(horizon, now, ago_ms);
+	horizon->old_seen_ms = now->wall_ms - last_ago_ms;
+	stamp(horizon, now, last_ago_ms);
 }
 
 static void sight(struct dns_horizon *horizon, const struct dns_now *now)
 {
-	sight_until(horizon, now, 0, 0);
+	sight_between(horizon, now, 0, 0);
 }
 
 /*
  * A resolver drops the old set when its remaining TTL has run down, as if it
- * had been seen at the authority that much earlier.  A TTL is in whole seconds:
- * the same entry, asked again, would seem up to one later, and a trace that
+ * had been seen at the authority that much earlier.  When that was is known no
+ * better than a second, as a TTL is in whole ones, and the time that the answer
+ * took: the same entry, asked again, would seem a bit later, and a trace that
  * was read in between would no longer count.  So the latest that it can have
- * been is kept.
+ * been is kept, until an entry cannot but be a later one.
  */
 static void sight_cached(struct dns_horizon *horizon, const struct dns_now *now,
-			 uint32_t left_s)
+			 const struct dns_vantage *at)
 {
-	sight_until(horizon, now,
-		    ((int64_t)horizon->max_ttl - left_s) * SECOND_MS,
-		    SECOND_MS);
+	int64_t ago_ms = ((int64_t)horizon->max_ttl - at->mx.ttl) * SECOND_MS +
+			 now->boot_ms - at->came_ms;
+
+	sight_between(horizon, now, ago_ms + at->took_ms, ago_ms - SECOND_MS);
 }
 
 static const struct dns_vantage *authority_at(const struct dns_domain *domain,
@@ -294,7 +297,7 @@ void dns_horizon_observe(struct dns_horizon *horizon,
 		if (at->error[0] || !sights_old(&at->mx, wanted))
 			continue;
 		if (!at->authority) {
-			sight_cached(horizon, now, at->mx.ttl);
+			sight_cached(horizon, now, at);
 			continue;
 		}
 		/* An authority hands the old set out for a whole TTL more. */

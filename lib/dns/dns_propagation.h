@@ -14,11 +14,11 @@
  * Horizon TTL = the largest of dns.old_ttl, every authority TTL on record and
  * every remaining TTL that a resolver showed.  Seeing the old set again
  * restarts it; a resolver's entry that counts down is one sighting, placed a
- * second late, since TTLs are rounded.  An authority that had it and then was
- * not looked at, or was silent, may have served it until the answer that first
- * has another.  Elapsed time is the lesser of what the wall clock and
- * CLOCK_BOOTTIME say, so a stepped clock cannot open anything early; over a
- * restart with another boot only the wall clock counts.
+ * second after what its answer says, since TTLs are rounded.  An authority that
+ * had it and then was not looked at, or was silent, may have served it until the
+ * answer that first has another.  Elapsed time is the lesser of what the wall
+ * clock and CLOCK_BOOTTIME say, so a stepped clock cannot open anything early;
+ * over a restart with another boot only the wall clock counts.
  */
 #ifndef DNS_DNS_PROPAGATION_H
 #define DNS_DNS_PROPAGATION_H

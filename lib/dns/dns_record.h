@@ -62,6 +62,9 @@ struct dns_answer {
 	size_t answer_count;
 	struct dns_record *authority; /* the authority section */
 	size_t authority_count;
+	/* Of dns_resolver.h, 0 for a packet alone: when it came (boot), and how
+	 * long before that it was asked. */
+	int64_t came_ms, took_ms;
 };
 
 int dns_answer_parse(struct slice packet, struct dns_answer *answer,

@@ -1,4 +1,5 @@
 #include "dns/dns_resolver.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/id.h"
 #include "base/list.h"
@@ -22,9 +23,10 @@ struct question {
 	struct dns_resolver *resolver;
 	char name[DNS_NAME];
 	unsigned type;
-	unsigned how; /* DNS_ASK_... */
-	bool plain;   /* without OPT, after a FORMERR */
-	bool again;   /* to be sent once more, not delivered */
+	unsigned how;	 /* DNS_ASK_... */
+	bool plain;	 /* without OPT, after a FORMERR */
+	bool again;	 /* to be sent once more, not delivered */
+	int64_t sent_ms; /* boot */
 	dns_done_fn *done;
 	void *ctx;
 	bool answered;
@@ -195,6 +197,9 @@ static void on_answer(void *ctx, int status, int timeouts,
 		question->again = true;
 	} else {
 		question->answered = true;
+		question->answer.came_ms = clock_boot_ms();
+		question->answer.took_ms =
+			question->answer.came_ms - question->sent_ms;
 	}
 	make_ready(question);
 }
@@ -225,6 +230,7 @@ static void send_question(struct question *question)
 	if ((question->how & DNS_ASK_SIGNED) && !question->plain)
 		packet[size - 4] |= DO;
 	resolver->sent++;
+	question->sent_ms = clock_boot_ms();
 	ares_send(resolver->channel, packet, size, on_answer, question);
 	ares_free_string(packet);
 	arm_timeout(resolver);

@@ -315,8 +315,9 @@ class World:
         return peer
 
     def mx(self, index):
-        """Where a sender goes: what its resolver says."""
-        answer = peers.answers(self.resolvers[index].port, self.domain, "MX")
+        """Where a sender goes: what its resolver says, once it does."""
+        answer = wait_for("a resolver has the MX set", lambda: peers.answers(
+            self.resolvers[index].port, self.domain, "MX"))
         hosts = sorted((int(line.split()[0]), line.split()[1][:-1])
                        for line in answer)
         host = hosts[0][1]

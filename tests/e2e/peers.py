@@ -7,6 +7,7 @@ instances of these programs.
 import glob
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -26,22 +27,37 @@ def missing(*programs):
     return [p for p in programs if not shutil.which(p)]
 
 
-def free_port(kinds=(socket.SOCK_STREAM, socket.SOCK_DGRAM)):
-    """A port that is free for each kind of socket now."""
+def own_ports():
+    """Those that the kernel gives to nobody who asks for any."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range",
+              encoding="ascii") as both:
+        lowest = int(both.read().split()[0])
+    return range(lowest // 2, lowest)
+
+
+RESERVED = []  # sockets whose names say which ports are ours until we end
+
+
+def free_port():
+    """A port that is free for TCP and UDP, and stays so whether somebody
+    listens or not: no connection gets it by chance, and no other test beside
+    us."""
     while True:
-        with socket.socket(socket.AF_INET, kinds[0]) as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                for kind in kinds[1:]:
-                    with socket.socket(socket.AF_INET, kind) as other:
-                        other.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        port = random.choice(own_ports())
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0tideover-test-port-{port}")
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as sock:
+                    sock.bind(("127.0.0.1", port))
+        except OSError:
+            name.close()
+            continue
+        RESERVED.append(name)
+        return port
 
 
-def wait_for(what, condition, seconds=60):
+def wait_for(what, condition, seconds=120):
     """Until the condition holds; an error that names it if it never does."""
     end = time.monotonic() + seconds
     while True:
@@ -590,9 +606,9 @@ class Lab:
         self.script = f"{self.folder}/script"
         self.out = f"{self.folder}/lab.log"
         self.write("")
-        self.start(port)
+        self.start(port or free_port())
 
-    def start(self, port=0):
+    def start(self, port):
         self.child = Child(self.folder, "lab", LAB, self.host, str(port),
                            self.script)
         line = wait_for(f"{self.host} listens",

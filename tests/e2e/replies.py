@@ -45,8 +45,8 @@ class Scene:
         body = peers.NUMBER + b"%d\r\nSubject: %d\r\n\r\n" % (
             self.number, self.number)
         body += b"x" * 70 * (size > 0) + b"\r\n"
-        while len(body) < size:
-            body += b"y" * 70 + b"\r\n"
+        line = b"y" * 70 + b"\r\n"
+        body += line * -(-max(size - len(body), 0) // len(line))
         own = client or Client(self.world.port, False)
         own.send(list(boxes), body, sender)
         if not client:

@@ -96,11 +96,20 @@ class Round:
                 self.send(daemon, messages)
             if self.ends_well and env:
                 daemon.terminate()
-                daemon.wait(30)
+                daemon.wait(60)
+            elif env and self.call:
+                self.await_fault(daemon)
         finally:
             daemon.kill()
             daemon.wait()
             self.stop_another()
+
+    def await_fault(self, daemon):
+        """What is called beside the mail may come after it."""
+        deadline = time.monotonic() + 60
+        while not self.hit() and daemon.poll() is None and \
+                time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def stop_another(self):
         """If ours died before `start` asked, that began one of its own."""
@@ -111,7 +120,7 @@ class Round:
         self.node.tideover("stop")
 
     def answers(self, daemon):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while daemon.poll() is None and time.monotonic() < deadline:
             try:
                 if self.node.control(b"GET /v1/daemon HTTP/1.0\r\n\r\n"):

@@ -27,7 +27,7 @@ import time
 import cutover
 import node
 import peers
-from cutover import QUEUE, ROOT, Client, Later, Tap
+from cutover import ROOT, Client, Later, Tap
 from peers import wait_for
 
 cutover.VARIANT = "release"
@@ -240,37 +240,19 @@ def judge(tap, kills):
            f"counts: {len(sequences)}, {len(said['messages'])}")
 
 
-def own_port(world):
-    """Nobody may take it while no daemon listens: not one that the kernel
-    gives to whom asks for any."""
-    with open("/proc/sys/net/ipv4/ip_local_port_range",
-              encoding="ascii") as both:
-        lowest = int(both.read().split()[0])
-    while True:
-        port = random.randrange(lowest // 2, lowest)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        world.port = world.ports[QUEUE] = port
-        return port
-
-
-class OwnPort(Parked):
-    """No ramp, and a port of its own."""
+class Draining(Parked):
+    """No ramp, and nothing is kept of what was delivered."""
 
     def __init__(self):
-        def change(world, plan):
+        def change(_, plan):
             plan["replay"]["ramp"] = []
             plan["keep_copies"] = "0s"
-            plan["queue_mx"]["listen"] = [f"127.0.0.1:{own_port(world)}"]
             return plan
         Scene.__init__(self, change, "new")
 
 
 def run(tap):
-    scene = OwnPort()
+    scene = Draining()
     try:
         scene.start()
         scene.gate_opens()

@@ -155,8 +155,10 @@ def late(tap, folder):
         node.daemon.process.send_signal(signal.SIGCONT)
         wait_for("it is over", lambda: "overload: answers are quick again"
                  in node.log())
-        tap.ok("overload: an answer takes" in node.log() and
-               Session(node.port, "127.0.1.1", False).reply()[:3] == "220",
+        # A busy machine may make it late once more.
+        wait_for("sessions are taken", lambda: Session(
+            node.port, "127.0.1.1", False).reply()[:3] == "220")
+        tap.ok("overload: an answer takes" in node.log(),
                "a loop that was late is an overload, and it ends")
     finally:
         node.daemon.close()

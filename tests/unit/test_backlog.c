@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 enum {
-	GIVE_UP_MS = 60000,
+	GIVE_UP_MS = 300000,
 	MOST = 24, /* a page is of 3, and 5 that move are enough */
 	PAGE = 3,
 	BOXES = 6,

@@ -17,7 +17,7 @@
  */
 
 enum {
-	GIVE_UP_MS = 60000,
+	GIVE_UP_MS = 300000,
 	PLANS = 2,
 	DOMAINS = 3, /* of each plan */
 	STATES = 5,

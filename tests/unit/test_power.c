@@ -28,7 +28,7 @@ enum {
 	CUTS = 400,
 	OPS_MAX = 4 * APPENDS,
 	FILLER = 3000, /* the longest record */
-	GIVE_UP_MS = 60000
+	GIVE_UP_MS = 300000
 };
 
 struct op {

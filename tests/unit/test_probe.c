@@ -234,7 +234,7 @@ static void came(void *ctx, const struct probe_result *result)
 
 static void until(struct run *run, const char *word)
 {
-	int64_t deadline = clock_mono_ms() + 5000;
+	int64_t deadline = clock_mono_ms() + 60000;
 
 	loop_run(run->loop);
 	while (word && !strstr(buf_text(&run->server.said), word) &&

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum {
-	GIVE_UP_MS = 30000,
+	GIVE_UP_MS = 300000,
 	POLL_MS = 10,
 	BODY = 250 * 1000,
 	/* More than one segment, less than two. */
