@@ -140,6 +140,7 @@ struct cutover {
 	struct gate_run *surveyed; /* that it answers; those after it: gates */
 	int64_t next_dns_ms, next_probe_ms; /* mono */
 	struct loop_timer *tick;
+	int64_t ahead_ms; /* the wall clock, of the monotonic, at the last */
 	struct cutover_recall *recall; /* under way, or NULL */
 	struct cutover_count *count;   /* the same */
 	struct list wishes;	       /* that wait for a gate */

@@ -258,6 +258,16 @@ static void hold_behind(struct daemon *daemon, struct queue_envelope *envelope)
 	queue_hold(envelope, true);
 }
 
+/* A time that is further away than any wait is of a clock that was ahead. */
+static bool is_to_come(struct daemon *daemon, const char *plan, int64_t next_ms)
+{
+	const struct cutover *cutover = daemon_find(daemon, plan);
+
+	return next_ms > 0 &&
+	       (!cutover ||
+		next_ms - clock_wall_ms() <= cutover->plan->timing.retry_max);
+}
+
 static void on_envelope(void *ctx, struct queue_envelope *envelope,
 			const struct index_live *live)
 {
@@ -268,7 +278,9 @@ static void on_envelope(void *ctx, struct queue_envelope *envelope,
 		envelope->uncertain = live->uncertain;
 		envelope->data_deferrals = live->data_deferrals;
 		envelope->stuck_since_ms = live->stuck_since_ms;
-		if (live->next_ms > 0 && !envelope->held)
+		if (!envelope->held &&
+		    is_to_come(daemon, envelope->mailbox->domain->plan,
+			       live->next_ms))
 			queue_defer(envelope, live->next_ms);
 		if (live->begin)
 			settle_uncertain(daemon, envelope,
