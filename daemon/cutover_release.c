@@ -33,7 +33,8 @@ static void journal_valve(struct cutover_domain *domain,
 static void set_feeds(struct cutover_domain *domain)
 {
 	struct cutover_target *now = cutover_target(domain);
-	bool open = domain->valve.state != VALVE_CLOSED;
+	bool open =
+		domain->valve.state != VALVE_CLOSED && !domain->cutover->ending;
 
 	for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++)
 		if (domain->targets[s] != now)
@@ -551,6 +552,21 @@ void cutover_release_tick(struct cutover *cutover)
 	if (cutover->phase == PHASE_RELEASING ||
 	    cutover->phase == PHASE_RETURNING)
 		look_for_drained(cutover);
+}
+
+void cutover_end(struct cutover *cutover)
+{
+	cutover->ending = true;
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		set_feeds(&cutover->domains[i]);
+}
+
+bool cutover_is_sending(const struct cutover *cutover)
+{
+	for (size_t i = 0; i < cutover->target_count; i++)
+		if (replay_in_flight(cutover->targets[i]->replay) > 0)
+			return true;
+	return false;
 }
 
 bool cutover_sends_on(const struct cutover *cutover, struct slice domain)

@@ -15,7 +15,7 @@
 enum {
 	STATE_VERSION = 1,
 	STATE_SEALED = 2,   /* cutover.c: has sealed records */
-	SHUTDOWN_MS = 3000, /* for transactions under way */
+	SHUTDOWN_MS = 3000, /* for transactions under way, in and out */
 	SHUTDOWN_LOOK_MS = 50,
 	CERTIFICATE_EVERY_MS = 10000,
 };
@@ -579,6 +579,15 @@ static void tell_waiting(struct daemon *daemon)
 	jobs_cancel(&daemon->jobs); /* each answers its request */
 }
 
+/* A delivery that is cut off is uncertain afterwards. */
+static bool is_sending(const struct daemon *daemon)
+{
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		if (cutover_is_sending(daemon->cutovers[i]))
+			return true;
+	return false;
+}
+
 static void stopped(void *ctx)
 {
 	struct daemon *daemon = ctx;
@@ -587,7 +596,8 @@ static void stopped(void *ctx)
 		loop_stop(daemon->loop);
 		return;
 	}
-	if (listeners_sessions(daemon->listeners) == 0 ||
+	if ((listeners_sessions(daemon->listeners) == 0 &&
+	     !is_sending(daemon)) ||
 	    clock_mono_ms() >= daemon->stop_by_ms) {
 		/* While the loop still takes answers to their sockets. */
 		tell_waiting(daemon);
@@ -602,6 +612,8 @@ void daemon_stop(struct daemon *daemon)
 	notify_stopping(daemon->notify);
 	if (daemon->listeners)
 		listeners_shutdown(daemon->listeners);
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		cutover_end(daemon->cutovers[i]);
 	/* Replies and appends under way get a moment; nothing depends on it. */
 	loop_timer_free(daemon->space_timer);
 	daemon->space_timer = loop_timer_new(daemon->loop, stopped, daemon);
