@@ -149,6 +149,8 @@ struct cutover {
 	struct gate_run *surveyed; /* that it answers; those after it: gates */
 	int64_t next_dns_ms, next_probe_ms; /* mono */
 	struct loop_timer *tick;
+	bool ending;	  /* no delivery begins any more */
+	int64_t ahead_ms; /* the wall clock, of the monotonic, at the last */
 	struct cutover_recall *recall; /* under way, or NULL */
 	struct cutover_count *count;   /* the same */
 	struct list wishes;	       /* that wait for a gate */
@@ -256,6 +258,10 @@ struct cutover_target *cutover_target(struct cutover_domain *domain);
 /* Whether mail for the domain is not for us now: when_primary_up is defer, and
  * the valve is open. */
 bool cutover_sends_on(const struct cutover *cutover, struct slice domain);
+/* tideoverd ends: no delivery begins any more, whatever the valves say. */
+void cutover_end(struct cutover *cutover);
+/* Whether some are under way still. */
+bool cutover_is_sending(const struct cutover *cutover);
 /* Ready to look again at valves and lines (a release, a change). */
 void cutover_look(struct cutover *cutover);
 

@@ -13,6 +13,7 @@ enum {
 	BREAKER_OUTCOMES = 20, /* never judged on fewer */
 	BREAKER_SHARE = 10,    /* one mailbox in so many refused */
 	BREAKER_LATELY = 1000, /* so many outcomes count, about */
+	CLOCK_SET_MS = 60000,  /* a clock that is only trimmed moves less */
 };
 
 static void journal_valve(struct cutover_domain *domain,
@@ -32,7 +33,8 @@ static void journal_valve(struct cutover_domain *domain,
 static void set_feeds(struct cutover_domain *domain)
 {
 	struct cutover_target *now = cutover_target(domain);
-	bool open = domain->valve.state != VALVE_CLOSED;
+	bool open =
+		domain->valve.state != VALVE_CLOSED && !domain->cutover->ending;
 
 	for (int s = SYSTEM_OLD; s <= SYSTEM_NEW; s++)
 		if (domain->targets[s] != now)
@@ -513,8 +515,30 @@ static void look_for_drained(struct cutover *cutover)
 		log_error("plan %s: %s", cutover->plan->name, err.text);
 }
 
+/* Times to come are the wall's, so that they outlive a start: one that is set
+ * back would keep mail waiting for as long. */
+static void watch_clock(struct cutover *cutover)
+{
+	int64_t ahead = clock_wall_ms() - clock_mono_ms();
+	int64_t back = cutover->ahead_ms - ahead;
+
+	cutover->ahead_ms = ahead;
+	if (back < CLOCK_SET_MS)
+		return;
+	log_warn("plan %s: the clock was set back: what waits for a time is "
+		 "tried now",
+		 cutover->plan->name);
+	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
+		struct cutover_domain *domain = &cutover->domains[i];
+
+		queue_retry_now(domain->queue);
+		replay_kick(cutover_target(domain)->replay);
+	}
+}
+
 void cutover_release_tick(struct cutover *cutover)
 {
+	watch_clock(cutover);
 	for (size_t i = 0; i < cutover->plan->domain_count; i++) {
 		decide_valve(&cutover->domains[i]);
 		ramp(&cutover->domains[i]);
@@ -522,6 +546,21 @@ void cutover_release_tick(struct cutover *cutover)
 	if (cutover->phase == PHASE_RELEASING ||
 	    cutover->phase == PHASE_RETURNING)
 		look_for_drained(cutover);
+}
+
+void cutover_end(struct cutover *cutover)
+{
+	cutover->ending = true;
+	for (size_t i = 0; i < cutover->plan->domain_count; i++)
+		set_feeds(&cutover->domains[i]);
+}
+
+bool cutover_is_sending(const struct cutover *cutover)
+{
+	for (size_t i = 0; i < cutover->target_count; i++)
+		if (replay_in_flight(cutover->targets[i]->replay) > 0)
+			return true;
+	return false;
 }
 
 bool cutover_sends_on(const struct cutover *cutover, struct slice domain)

@@ -16,7 +16,7 @@
 enum {
 	STATE_VERSION = 1,
 	STATE_SEALED = 2,   /* cutover.c: has sealed records */
-	SHUTDOWN_MS = 3000, /* for transactions under way */
+	SHUTDOWN_MS = 3000, /* for transactions under way, in and out */
 	SHUTDOWN_LOOK_MS = 50,
 	CERTIFICATE_EVERY_MS = 10000,
 };
@@ -259,6 +259,16 @@ static void hold_behind(struct daemon *daemon, struct queue_envelope *envelope)
 	queue_hold(envelope, true);
 }
 
+/* A time that is further away than any wait is of a clock that was ahead. */
+static bool is_to_come(struct daemon *daemon, const char *plan, int64_t next_ms)
+{
+	const struct cutover *cutover = daemon_find(daemon, plan);
+
+	return next_ms > 0 &&
+	       (!cutover ||
+		next_ms - clock_wall_ms() <= cutover->plan->timing.retry_max);
+}
+
 static void on_envelope(void *ctx, struct queue_envelope *envelope,
 			const struct index_live *live)
 {
@@ -269,7 +279,9 @@ static void on_envelope(void *ctx, struct queue_envelope *envelope,
 		envelope->uncertain = live->uncertain;
 		envelope->data_deferrals = live->data_deferrals;
 		envelope->stuck_since_ms = live->stuck_since_ms;
-		if (live->next_ms > 0 && !envelope->held)
+		if (!envelope->held &&
+		    is_to_come(daemon, envelope->mailbox->domain->plan,
+			       live->next_ms))
 			queue_defer(envelope, live->next_ms);
 		if (live->begin)
 			settle_uncertain(daemon, envelope,
@@ -568,6 +580,15 @@ static void tell_waiting(struct daemon *daemon)
 	jobs_cancel(&daemon->jobs); /* each answers its request */
 }
 
+/* A delivery that is cut off is uncertain afterwards. */
+static bool is_sending(const struct daemon *daemon)
+{
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		if (cutover_is_sending(daemon->cutovers[i]))
+			return true;
+	return false;
+}
+
 static void stopped(void *ctx)
 {
 	struct daemon *daemon = ctx;
@@ -576,7 +597,8 @@ static void stopped(void *ctx)
 		loop_stop(daemon->loop);
 		return;
 	}
-	if (listeners_sessions(daemon->listeners) == 0 ||
+	if ((listeners_sessions(daemon->listeners) == 0 &&
+	     !is_sending(daemon)) ||
 	    clock_mono_ms() >= daemon->stop_by_ms) {
 		/* While the loop still takes answers to their sockets. */
 		tell_waiting(daemon);
@@ -591,6 +613,8 @@ void daemon_stop(struct daemon *daemon)
 	notify_stopping(daemon->notify);
 	if (daemon->listeners)
 		listeners_shutdown(daemon->listeners);
+	for (size_t i = 0; i < daemon->cutover_count; i++)
+		cutover_end(daemon->cutovers[i]);
 	/* Replies and appends under way get a moment; nothing depends on it. */
 	loop_timer_free(daemon->space_timer);
 	daemon->space_timer = loop_timer_new(daemon->loop, stopped, daemon);

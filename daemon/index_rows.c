@@ -41,7 +41,8 @@ static const char *const put_sql[PUT_COUNT] = {
 	[PUT_END] =
 		"UPDATE envelope SET begin = 0, attempts = max(attempts, ?3),"
 		" state = ?4, next = ?5, uncertain = uncertain + ?6,"
-		" ended = iif(?4 >= 2, ?7, 0) WHERE seq = ?1 AND n = ?2",
+		" ended = iif(?4 >= 2, ?7, 0), mailbox_held = ?8"
+		" WHERE seq = ?1 AND n = ?2",
 	[PUT_STATE] =
 		"UPDATE envelope SET state = ?3, mailbox_held = ?4, by = ?5,"
 		" reason = ?6, next = 0, ended = iif(?3 >= 2, ?7, 0)"
@@ -249,6 +250,7 @@ static void put_attempt(struct index_rows *rows,
 	sqlite3_bind_int64(stmt, 5, a.next_ms);
 	sqlite3_bind_int(stmt, 6, a.uncertain);
 	sqlite3_bind_int64(stmt, 7, a.at_ms);
+	sqlite3_bind_int(stmt, 8, a.mailbox);
 	step(rows, PUT_END);
 }
 

@@ -333,6 +333,7 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 		.enhanced = slice(reply->enhanced),
 		.reply = slice(reply->text),
 		.outcome = s->outcome,
+		.mailbox = s->hold_mailbox,
 		.uncertain = s->uncertain,
 		.next_ms = s->outcome == ENVELOPE_WAITING ? s->next_ms : 0,
 	};

@@ -133,12 +133,27 @@ static int failed(struct spool_writer *writer, struct err *err,
 			 writer->segment.number);
 }
 
+/* A failed open may have left a file that could not be removed either. */
+static int create_next(struct spool_writer *writer, char **path)
+{
+	for (;;) {
+		int fd;
+
+		*path = mem_printf("%s/%08u.seg", writer->dir,
+				   writer->next_number);
+		fd = open(*path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (fd >= 0 || errno != EEXIST)
+			return fd;
+		free(*path);
+		writer->next_number++;
+	}
+}
+
 static int segment_open(struct spool_writer *writer, struct err *err)
 {
 	char header[SEGMENT_HEADER];
-	char *path =
-		mem_printf("%s/%08u.seg", writer->dir, writer->next_number);
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	char *path;
+	int fd = create_next(writer, &path);
 
 	/* What a failed open left behind as its number never was a segment. */
 	if (writer->synced > 0) {

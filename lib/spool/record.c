@@ -111,7 +111,8 @@ void record_attempt_encode(const struct record_attempt *attempt,
 	add8(out, VERSION);
 	add_id(out, &attempt->id);
 	add32(out, attempt->envelope);
-	add8(out, (attempt->begin ? 1u : 0) | (attempt->uncertain ? 2u : 0));
+	add8(out, (attempt->begin ? 1u : 0) | (attempt->uncertain ? 2u : 0) |
+			  (attempt->mailbox ? 4u : 0));
 	add32(out, attempt->number);
 	add64(out, (uint64_t)attempt->at_ms);
 	add16(out, attempt->code);
@@ -261,6 +262,7 @@ int record_attempt_decode(struct slice payload, struct record_attempt *attempt,
 	flags = take8(&r);
 	a.begin = flags & 1;
 	a.uncertain = flags & 2;
+	a.mailbox = flags & 4;
 	a.number = take32(&r);
 	a.at_ms = (int64_t)take64(&r);
 	a.code = take16(&r);

@@ -80,6 +80,7 @@ struct record_attempt {
 	struct slice reply; /* text */
 	/* What it led to; a delivered END makes the envelope final. */
 	enum envelope_state outcome; /* waiting = deferred */
+	bool mailbox;		     /* of held: its mailbox with it */
 	bool uncertain;		     /* the cut came after the final dot */
 	int64_t next_ms;	     /* deferred until (wall) */
 };

@@ -86,6 +86,22 @@ def uncertain(tap, s):
                  "--reason", "it is there")
 
 
+def stopping(tap, s):
+    s.target.play("dot box30@* -> delay 1s")
+    number = s.send("box30")
+    wait_for("it is in the target's hands", lambda: any(
+        e["event"] == "rcpt" and e["address"].startswith("box30@")
+        for e in s.target.events()))
+    s.world.must(0, "stop")
+    s.world.start_daemon()
+    s.settled()
+    row = s.row("box30", number)
+    tap.ok(s.target.kept("box30") == [number] and row["uncertain"] == 0 and
+           row["attempts"] == 1, "an orderly end waits a moment for the reply "
+           f"to what is under way: {row['attempts']} attempt, "
+           f"{row['uncertain']} uncertain")
+
+
 def lines_and_sizes(tap, s):
     s.target.play("rcpt box13@* -> 550 5.2.1 first\\nsecond\\nthird")
     first, _ = s.queue_up(["box13"], ["box13"])
@@ -188,6 +204,7 @@ def run(tap):
         utf8(tap, s)
         report = s.world.report()
         tap.ok(report["balances"], f"the ledger balances: {report['total']}")
+        stopping(tap, s)
         s.world.must(0, "stop")
         with open(f"{s.world.state}/tideoverd.log", encoding="utf-8") as log:
             named = re.findall(r"\bbox\d+@\S+", log.read())

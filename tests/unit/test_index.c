@@ -245,6 +245,49 @@ static void test_a_removed_plan_leaves_no_count(void **state)
 	assert_int_equal(scene->answers, 2);
 }
 
+static void refuse(struct scene *scene, uint32_t envelope, bool mailbox)
+{
+	struct record_attempt attempt = {
+		.id = scene->messages[0].id,
+		.envelope = envelope,
+		.number = 1,
+		.at_ms = 2000,
+		.outcome = ENVELOPE_HELD,
+		.mailbox = mailbox,
+	};
+	struct buf payload = BUF_INIT;
+
+	record_attempt_encode(&attempt, &payload);
+	put(scene, RECORD_ATTEMPT, &payload);
+}
+
+static void first_holds_its_mailbox(void *ctx, const struct index_page *page,
+				    const struct err *err)
+{
+	struct scene *scene = ctx;
+
+	assert_null(err);
+	assert_int_equal(page->count, EACH);
+	for (size_t i = 0; i < EACH; i++) {
+		assert_int_equal(page->at[i].state, ENVELOPE_HELD);
+		assert_int_equal(page->at[i].mailbox_held, i == 0);
+	}
+	loop_stop(scene->loop);
+}
+
+/* The record that names the reason comes behind it, and a kill between. */
+static void test_a_refusal_alone_holds_the_mailbox(void **state)
+{
+	struct scene *scene = *state;
+
+	arrive(scene, 0);
+	refuse(scene, 0, true);
+	refuse(scene, 1, false);
+	index_page(scene->index, plan_name(scene->messages[0].plan), 0, 10,
+		   first_holds_its_mailbox, scene);
+	loop_run(scene->loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,6 +295,9 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_removed_plan_leaves_no_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_refusal_alone_holds_the_mailbox, setup,
+			teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

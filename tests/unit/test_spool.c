@@ -448,6 +448,7 @@ static void attempts_and_states_come_back_as_they_went(void **state)
 		.enhanced = slice("4.3.2"),
 		.reply = slice("later"),
 		.outcome = ENVELOPE_WAITING,
+		.mailbox = true,
 		.uncertain = true,
 		.next_ms = 12345,
 	};
@@ -467,7 +468,8 @@ static void attempts_and_states_come_back_as_they_went(void **state)
 	assert_int_equal(record_attempt_decode(buf_slice(&payload),
 					       &attempt_out, NULL),
 			 0);
-	assert_true(attempt_out.uncertain && !attempt_out.begin);
+	assert_true(attempt_out.uncertain && !attempt_out.begin &&
+		    attempt_out.mailbox);
 	assert_int_equal(attempt_out.code, 451);
 	assert_true(attempt_out.next_ms == 12345);
 	assert_true(slice_is(attempt_out.reply, "later"));

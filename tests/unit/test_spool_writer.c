@@ -371,6 +371,26 @@ static void a_second_failure_stops_acceptance(void **state)
 }
 
 /* It was acknowledged: the header of the next segment tells. */
+/* What a failed open leaves, if it cannot be removed either. */
+static void a_file_in_the_way_of_a_new_segment_is_passed(void **state)
+{
+	struct scene *scene = *state;
+	char *path = mem_printf("%s/%08u.seg", scene->dir, 2);
+
+	assert_int_equal(file_write(path, slice("x"), 0600, NULL), 0);
+	disk.error = EIO;
+	disk.fail_writes = 1;
+	append(scene, 0);
+	wait_all(scene);
+	append(scene, 1);
+	wait_all(scene);
+	assert_int_equal(scene->failed, 1);
+	assert_int_equal(scene->kept, 1);
+	assert_int_equal(scene->last.segment, 3);
+	assert_null(spool_writer_broken(scene->writer));
+	free(path);
+}
+
 static void damage_to_the_last_record_of_a_segment_is_an_alert(void **state)
 {
 	struct scene *scene = *state;
@@ -573,6 +593,7 @@ int main(void)
 		SCENE_TEST(a_second_failure_stops_acceptance),
 		SCENE_TEST(a_full_disk_passes),
 		SCENE_TEST(a_want_of_descriptors_passes),
+		SCENE_TEST(a_file_in_the_way_of_a_new_segment_is_passed),
 		SCENE_TEST(damage_to_the_last_record_of_a_segment_is_an_alert),
 		SCENE_TEST(so_is_damage_to_what_a_restart_found),
 		SCENE_TEST(an_orderly_end_vouches_for_its_last_record),
