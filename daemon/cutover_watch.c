@@ -445,6 +445,9 @@ static bool survey_begin(struct cutover *cutover, unsigned what)
 	cutover->surveyed = cutover->gates;
 	cutover->gates = NULL;
 	renew_recipients(cutover);
+	/* Whom the new tenant's export lacks nobody need ask about. */
+	if (what & SURVEY_TAKEN)
+		facts_watch_evidence(cutover->facts);
 	dns_now(&cutover->facts->now);
 	cutover->facts->phase = cutover->phase;
 	if (what & (SURVEY_OLD | SURVEY_NEW))
@@ -531,6 +534,19 @@ static int64_t probe_interval(const struct plan_timing *timing)
 							timing->probe_every;
 }
 
+/* Before the queue is released the new system knows whom the plan lists; before
+ * it refuses the others, the old one does. */
+static unsigned asks_listed(const struct plan *plan, enum gate gate)
+{
+	if (!plan->recipients.listed)
+		return 0;
+	if (gate == GATE_FINISH && !plan->plain)
+		return SURVEY_TAKEN;
+	if (gate == GATE_START && plan->recipients.unknown == UNKNOWN_REFUSE)
+		return SURVEY_LISTED;
+	return 0;
+}
+
 void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 {
 	const struct plan_timing *timing = &cutover->plan->timing;
@@ -548,12 +564,8 @@ void cutover_watch_tick(struct cutover *cutover, int64_t mono_ms)
 	if (cutover->gates)
 		what = SURVEY_DNS | SURVEY_RECORDS | SURVEY_OLD | SURVEY_NEW |
 		       SURVEY_QUEUE;
-	/* Only who refuses the others need prove whom he lists. */
 	for (const struct gate_run *run = cutover->gates; run; run = run->next)
-		if (run->gate == GATE_START &&
-		    cutover->plan->recipients.listed &&
-		    cutover->plan->recipients.unknown == UNKNOWN_REFUSE)
-			what |= SURVEY_LISTED;
+		what |= asks_listed(cutover->plan, run->gate);
 	if (!what || cutover->survey)
 		return;
 	if (what & SURVEY_DNS) {

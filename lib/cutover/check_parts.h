@@ -120,6 +120,10 @@ enum check_whose {
 enum check_whose check_whose_recipients(const struct facts *facts);
 /* That export is older than 7 days, or of a time to come: it counts for nothing. */
 bool check_recipients_are_stale(const struct facts *facts);
+/* Evidence of what a system was asked of them; whom it refuses, as a remedy has
+ * it. */
+struct json *check_listed_json(const struct facts *facts, size_t at);
+void check_listed_names(const struct facts_listed *listed, struct buf *names);
 /* Evidence of the old system's trace. */
 struct json *check_trace_json(const struct trace *trace);
 /*

@@ -282,7 +282,7 @@ void check_recipients(const struct facts *facts, enum gate gate,
 
 /* Proof for whoever refuses the others. */
 
-static struct json *listed_json(const struct facts *facts, size_t at)
+struct json *check_listed_json(const struct facts *facts, size_t at)
 {
 	const struct facts_listed *listed = &facts->domains[at].listed;
 	struct json *json = json_object();
@@ -359,6 +359,14 @@ static void judge_random(const struct facts *facts, size_t at,
 				     "again"));
 }
 
+void check_listed_names(const struct facts_listed *listed, struct buf *names)
+{
+	for (size_t i = 0; i < listed->refused && i < FACTS_NAMES_MAX; i++)
+		buf_addf(names, "%s%s", i ? ", " : "", listed->names[i]);
+	if (listed->refused > FACTS_NAMES_MAX)
+		buf_adds(names, ", ...");
+}
+
 static void judge_listed(const struct facts *facts, size_t at,
 			 struct tally *tally)
 {
@@ -366,22 +374,24 @@ static void judge_listed(const struct facts *facts, size_t at,
 	const char *name = facts->plan->domains[at].name;
 	struct buf names = BUF_INIT;
 
-	json_add(tally->evidence, listed_json(facts, at));
-	for (size_t i = 0; i < listed->refused && i < FACTS_NAMES_MAX; i++)
-		buf_addf(&names, "%s%s", i ? ", " : "", listed->names[i]);
-	if (listed->refused > 0)
+	json_add(tally->evidence, check_listed_json(facts, at));
+	check_listed_names(listed, &names);
+	if (listed->system != SYSTEM_OLD)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s: the old system was not asked about "
+				     "listed recipients",
+				     name),
+			  mem_dup("ask again"));
+	else if (listed->refused > 0)
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: the old system refuses listed "
 				     "recipients",
 				     name),
 			  mem_printf("the list is not its own: export it "
 				     "again, or use defer; of %zu asked it "
-				     "refuses %zu: %s%s",
+				     "refuses %zu: %s",
 				     listed->sampled, listed->refused,
-				     buf_text(&names),
-				     listed->refused > FACTS_NAMES_MAX ?
-					     ", ..." :
-					     ""));
+				     buf_text(&names)));
 	else if (listed->asked && listed->listed == 0)
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: nobody of it is listed, so all its "

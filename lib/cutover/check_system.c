@@ -317,6 +317,54 @@ static void judge_system(const struct facts *facts, int id, const char *way,
 	}
 }
 
+static bool took_probe(const struct facts_domain *domain)
+{
+	const struct probe_result *probe = &domain->systems[SYSTEM_NEW].probe;
+
+	for (size_t i = 0; i < probe->rcpt_count; i++)
+		if (!probe->rcpt[i].random &&
+		    probe->rcpt[i].reply.code / 100 != 2)
+			return false;
+	return domain->systems[SYSTEM_NEW].probed;
+}
+
+/*
+ * A few whom the plan lists, beside those that it names for probes, which may be
+ * the postmaster alone: every system knows that one.  Where its probe fails that
+ * says enough.
+ */
+static void judge_taken(const struct facts *facts, size_t at,
+			struct tally *tally)
+{
+	const struct facts_listed *listed = &facts->domains[at].listed;
+	const char *name = facts->plan->domains[at].name;
+	struct buf names = BUF_INIT;
+
+	if (!took_probe(&facts->domains[at]))
+		return;
+	json_add(tally->evidence, check_listed_json(facts, at));
+	check_listed_names(listed, &names);
+	if (!listed->asked || listed->system != SYSTEM_NEW ||
+	    listed->accepted + listed->refused < listed->sampled)
+		tally_add(tally, VERDICT_UNKNOWN,
+			  mem_printf("%s: the new system did not answer about "
+				     "every listed recipient that was asked",
+				     name),
+			  mem_printf("%zu of %zu were accepted: ask again",
+				     listed->accepted, listed->sampled));
+	if (listed->system == SYSTEM_NEW && listed->refused > 0)
+		tally_add(tally, VERDICT_FAIL,
+			  mem_printf("%s: the new system refuses listed "
+				     "recipients",
+				     name),
+			  mem_printf("give them their addresses there, or take "
+				     "them off the list; of %zu asked it "
+				     "refuses %zu: %s",
+				     listed->sampled, listed->refused,
+				     buf_text(&names)));
+	buf_release(&names);
+}
+
 void check_rcpt_probe(const struct facts *facts, enum gate gate,
 		      struct finding *finding)
 {
@@ -324,6 +372,12 @@ void check_rcpt_probe(const struct facts *facts, enum gate gate,
 
 	tally_init(&tally);
 	judge_system(facts, SYSTEM_NEW, "the tenant is not ready", &tally);
+	/* All along nobody is asked about so many. */
+	for (size_t i = 0;
+	     gate == GATE_FINISH && facts->plan->recipients.listed &&
+	     i < facts->plan->domain_count;
+	     i++)
+		judge_taken(facts, i, &tally);
 	tally_end(&tally, finding,
 		  "the new system accepts its recipients and "
 		  "refuses an address that nobody has");

@@ -50,6 +50,13 @@ const char *facts_zone(const struct facts *facts, size_t domain)
 	return *zone ? zone : facts->plan->domains[domain].name;
 }
 
+void facts_end_row(struct facts_domain *domain, enum plan_system_id id)
+{
+	domain->systems[id].good_count = 0;
+	domain->systems[id].good_since_ms = 0;
+	domain->systems[id].good_last_ms = 0;
+}
+
 void facts_read_certificate(struct facts *facts)
 {
 	struct facts_certificate *kept = &facts->certificate;

@@ -67,9 +67,10 @@ struct facts_signed {
 	int64_t asked_ms;	  /* wall */
 };
 
-/* What the old system says of the recipients that the plan lists. */
+/* What a system says of the recipients that the plan lists. */
 struct facts_listed {
 	bool asked;
+	enum plan_system_id system;
 	size_t listed;	/* of this domain */
 	size_t sampled; /* of them: to be asked about */
 	size_t accepted, refused;
@@ -206,6 +207,8 @@ void facts_free(struct facts *facts); /* NULL is fine */
 /* The zone that holds a domain of the plan, as its authorities say; the domain
  * where they did not. */
 const char *facts_zone(const struct facts *facts, size_t domain);
+/* The row of good probes of a system of the domain is over. */
+void facts_end_row(struct facts_domain *domain, enum plan_system_id id);
 /* Reads the plan's certificate file: for whoever has no listener to ask. */
 void facts_read_certificate(struct facts *facts);
 /* Reads the plan's evidence files again, and asks for the clock's state. */

@@ -245,9 +245,7 @@ static void keep_row(struct facts_domain *domain, int system,
 	int64_t boot_ms = clock_boot_ms();
 
 	if (!all_accepted(result)) {
-		domain->systems[system].good_count = 0;
-		domain->systems[system].good_since_ms = 0;
-		domain->systems[system].good_last_ms = 0;
+		facts_end_row(domain, (enum plan_system_id)system);
 		return;
 	}
 	if (domain->systems[system].good_count++ == 0) {
@@ -580,7 +578,8 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 	survey->deadline = loop_timer_new(loop, on_deadline, survey);
 	choose_relay(survey);
 	make_jobs(survey, what);
-	if ((survey->job_count > 0 || (what & SURVEY_LISTED)) &&
+	if ((survey->job_count > 0 ||
+	     (what & (SURVEY_LISTED | SURVEY_TAKEN))) &&
 	    make_trust(facts, err) < 0)
 		goto fail;
 	open_desk(survey);
@@ -590,7 +589,13 @@ struct survey *survey_start(struct loop *loop, struct facts *facts,
 		survey->clock = survey_clock_start(loop, facts, survey->desk,
 						   clock_came, survey);
 	if (what & SURVEY_LISTED)
+		survey->listed =
+			survey_listed_start(loop, facts, survey->desk,
+					    SYSTEM_OLD, FACTS_LISTED_MAX,
+					    listed_came, survey);
+	else if (what & SURVEY_TAKEN)
 		survey->listed = survey_listed_start(loop, facts, survey->desk,
+						     SYSTEM_NEW, PROBE_RCPT_MAX,
 						     listed_came, survey);
 	start_jobs(survey);
 	loop_timer_arm(survey->deadline, SURVEY_MS);

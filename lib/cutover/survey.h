@@ -23,6 +23,7 @@ enum {
 	SURVEY_NEW = 4,
 	SURVEY_QUEUE = 8,
 	SURVEY_LISTED = 32, /* the listed recipients, at the old system */
+	SURVEY_TAKEN = 64,  /* a few of them, at the new one; not both */
 	SURVEY_RECORDS = 16 /* TXT and their kin, then the MTA-STS policy, and
 			       the plan's clocks; with SURVEY_DNS */
 };

@@ -23,6 +23,8 @@ struct survey_listed {
 	struct loop *loop;
 	struct facts *facts;
 	struct dns_desk *desk;
+	enum plan_system_id of;
+	size_t most;	  /* of a domain */
 	struct job *jobs; /* one per domain */
 	size_t next, open;
 	struct loop_timer *tell;
@@ -62,6 +64,15 @@ static uint64_t chance(uint64_t under)
 	return number % under;
 }
 
+/* Of whom the new tenant's export lacks, `recipients` tells. */
+static bool is_known_missing(const struct survey_listed *all, struct slice key)
+{
+	const struct tenant *tenant = &all->facts->tenant;
+
+	return all->of == SYSTEM_NEW && tenant->of[TENANT_RECIPIENT] &&
+	       !map_get(&tenant->addresses, key);
+}
+
 /* Each of the list has the same chance (algorithm R). */
 static void draw(void *ctx, struct slice key, void *value)
 {
@@ -74,14 +85,14 @@ static void draw(void *ctx, struct slice key, void *value)
 	struct job *job;
 	uint64_t place;
 
-	if (!domain)
+	if (!domain || is_known_missing(all, key))
 		return;
 	job = &all->jobs[domain - plan->domains];
 	kept = &all->facts->domains[domain - plan->domains].listed;
 	place = kept->listed++;
-	if (place < FACTS_LISTED_MAX)
+	if (place < all->most)
 		job->addresses[job->count++] = slice_dup(key);
-	else if ((place = chance(kept->listed)) < FACTS_LISTED_MAX) {
+	else if ((place = chance(kept->listed)) < all->most) {
 		free(job->addresses[place]);
 		job->addresses[place] = slice_dup(key);
 	}
@@ -106,14 +117,17 @@ static void keep(struct facts_listed *kept, const struct probe_rcpt *rcpt)
 static void came(void *ctx, const struct probe_result *result)
 {
 	struct job *job = ctx;
-	struct facts_listed *kept =
-		&job->all->facts->domains[job->domain].listed;
+	struct facts_domain *domain = &job->all->facts->domains[job->domain];
+	struct facts_listed *kept = &domain->listed;
 
 	job->probe = NULL;
 	snprintf(kept->of, sizeof(kept->of), "%s", result->target);
 	kept->at_ms = result->at_ms;
 	for (size_t i = 0; i < result->rcpt_count; i++)
 		keep(kept, &result->rcpt[i]);
+	/* Another front end may have answered than the probe's. */
+	if (kept->refused > 0)
+		facts_end_row(domain, job->all->of);
 	job->next += job->session;
 	ask_next(job);
 }
@@ -122,13 +136,11 @@ static void ask_next(struct job *job)
 {
 	struct survey_listed *all = job->all;
 	const struct plan *plan = all->facts->plan;
-	const struct plan_system *old =
-		&plan->domains[job->domain].systems[SYSTEM_OLD];
+	const struct plan_system *system =
+		&plan->domains[job->domain].systems[all->of];
 	struct probe_spec spec = {
-		.host = old->deliver_host ? old->deliver_host :
-			old->mx.count	  ? old->mx.at[0] :
-					    "",
-		.port = old->deliver_port,
+		.host = plan_deliver_host(system),
+		.port = system->deliver_port,
 		.helo = plan->queue_mx.host,
 		.recipients = (const char *const *)job->addresses + job->next,
 		.tls = all->facts->probe_tls,
@@ -161,8 +173,9 @@ static void start_jobs(struct survey_listed *all)
 
 struct survey_listed *survey_listed_start(struct loop *loop,
 					  struct facts *facts,
-					  struct dns_desk *desk, loop_fn *done,
-					  void *ctx)
+					  struct dns_desk *desk,
+					  enum plan_system_id of, size_t most,
+					  loop_fn *done, void *ctx)
 {
 	struct survey_listed *all = mem_alloc(sizeof(*all));
 	size_t domains = facts->plan->domain_count;
@@ -170,6 +183,8 @@ struct survey_listed *survey_listed_start(struct loop *loop,
 	all->loop = loop;
 	all->facts = facts;
 	all->desk = desk;
+	all->of = of;
+	all->most = most;
 	all->done = done;
 	all->ctx = ctx;
 	all->tell = loop_timer_new(loop, tell, all);
@@ -178,7 +193,7 @@ struct survey_listed *survey_listed_start(struct loop *loop,
 		all->jobs[i].all = all;
 		all->jobs[i].domain = i;
 		facts->domains[i].listed =
-			(struct facts_listed){ .asked = true };
+			(struct facts_listed){ .asked = true, .system = of };
 	}
 	if (facts->listed)
 		map_each(facts->listed, draw, all);

@@ -1656,6 +1656,39 @@ static void list_changed_and_broken(struct world *w)
 		 "recipients file 'r.csv': it lists nobody");
 }
 
+static void taken(struct world *w)
+{
+	list_fresh(w);
+	w->domain->listed = (struct facts_listed){
+		.asked = true,
+		.system = SYSTEM_NEW,
+		.listed = 2,
+		.sampled = 2,
+		.accepted = 2,
+	};
+}
+
+static void one_is_not_taken(struct world *w)
+{
+	taken(w);
+	w->domain->listed.accepted = 1;
+	w->domain->listed.refused = 1;
+	snprintf(w->domain->listed.names[0], 256, "bert@acme.example");
+}
+
+static void one_is_deferred(struct world *w)
+{
+	taken(w);
+	w->domain->listed.accepted = 1;
+}
+
+/* They were, of the other system. */
+static void taken_by_the_old(struct world *w)
+{
+	taken(w);
+	w->domain->listed.system = SYSTEM_OLD;
+}
+
 static void list_unread(struct world *w)
 {
 	list_of(w, HOUR_MS);
@@ -2203,6 +2236,14 @@ static const struct {
 	{ "rcpt-probe", PARK, F, refused, VERDICT_FAIL, "edge blocking" },
 	{ "rcpt-probe", PARK, F, unlicensed, VERDICT_FAIL, "license" },
 	{ "rcpt-probe", PARK, F, greeted_no, VERDICT_FAIL, "554" },
+	{ "rcpt-probe", PARK, F, taken, VERDICT_PASS, NULL },
+	{ "rcpt-probe", PARK, F, one_is_not_taken, VERDICT_FAIL,
+	  "of 2 asked it refuses 1: bert@acme.example" },
+	{ "rcpt-probe", PARK, W, one_is_not_taken, VERDICT_PASS, NULL },
+	{ "rcpt-probe", PARK, F, one_is_deferred, VERDICT_UNKNOWN,
+	  "1 of 2 were accepted" },
+	{ "rcpt-probe", PARK, F, taken_by_the_old, VERDICT_UNKNOWN,
+	  "ask again" },
 	{ "rcpt-probe", PARK, F, tls_missing, VERDICT_FAIL, "STARTTLS" },
 	{ "rcpt-probe", PARK, F, tls_untrusted, VERDICT_FAIL, "not trusted" },
 	{ "rcpt-probe", PARK, F, policy_wants_trust, VERDICT_FAIL,
