@@ -64,7 +64,7 @@ struct cutover_target {
 /* What a system must prove for one domain's mail, and whether it does. */
 struct cutover_proof {
 	bool known;    /* what that is was found out once */
-	bool fresh;    /* so it was for the last probe */
+	bool asking;   /* it is being asked again */
 	char *refused; /* why it could not, whatever it shows; or NULL */
 	struct health health;
 };

@@ -91,8 +91,8 @@ static bool ask(struct cutover_domain *domain, int s)
 		trust_look(target->trust, domain->plan->name);
 	bool refused = answer.state != TRUST_KNOWN;
 
-	proof->fresh = answer.state != TRUST_ASKING;
-	if (!proof->fresh)
+	proof->asking = answer.state == TRUST_ASKING;
+	if (proof->asking)
 		return false;
 	if (refused && !answer.of_domain) {
 		mem_replace(&target->refused, answer.why);
@@ -116,7 +116,7 @@ void cutover_health_ask(struct cutover *cutover)
 		for (int s = 0; s < systems(cutover); s++) {
 			struct cutover_domain *domain = &cutover->domains[i];
 
-			domain->proofs[s].fresh = false;
+			domain->proofs[s].asking = true;
 			if (asked < ASKED_MAX)
 				asked += !ask(domain, s);
 		}
@@ -220,9 +220,9 @@ static void judge(struct cutover_domain *domain, int s)
 		snprintf(proof->health.error, sizeof(proof->health.error),
 			 "what it must prove for %s is being asked",
 			 domain->plan->name);
-	/* Other records than those of this probe may have come since. */
-	if (probe->healthy && proof->fresh && terms && terms->tlsa_count > 0 &&
-	    !tls_terms_met(terms, &probe->tls))
+	/* Where they were being asked for, others may have come since. */
+	if (probe->healthy && !proof->asking && terms &&
+	    terms->tlsa_count > 0 && !tls_terms_met(terms, &probe->tls))
 		trust_forget(target->trust);
 }
 
@@ -236,17 +236,20 @@ void cutover_health_probed(struct cutover *cutover, unsigned asked)
 				judge(&cutover->domains[i], s);
 }
 
-/* The answer that the last probe was judged without. */
+/* The next probe is judged by it; the last one as well, if it could not be. */
 static bool ask_again(struct cutover_domain *domain, int s)
 {
 	const struct facts_domain *facts = facts_of(domain);
+	const struct tls_terms *terms;
+	bool known = domain->proofs[s].known;
 
 	if (!ask(domain, s))
 		return false;
+	if (known || !domain->proofs[s].known || !facts->systems[s].probed)
+		return true;
 	/* TLSA are held against a session that was begun with them. */
-	if (domain->targets[s]->refused ||
-	    (facts->systems[s].terms &&
-	     facts->systems[s].terms->tlsa_count > 0))
+	terms = facts->systems[s].terms;
+	if (terms && terms->tlsa_count > 0)
 		domain->cutover->next_probe_ms = 0;
 	else if (facts->systems[s].probe.healthy)
 		judge_domain(domain, s);
@@ -263,9 +266,7 @@ void cutover_health_tick(struct cutover *cutover)
 		for (int s = 0; s < systems(cutover); s++) {
 			struct cutover_domain *domain = &cutover->domains[i];
 
-			if (cutover->facts->domains[i].systems[s].probed &&
-			    !domain->proofs[s].known &&
-			    !domain->targets[s]->refused && asked < ASKED_MAX)
+			if (domain->proofs[s].asking && asked < ASKED_MAX)
 				asked += !ask_again(domain, s);
 		}
 	}

@@ -31,7 +31,7 @@ bool health_seen(struct health *health, const char *error, int64_t wall_ms,
 bool health_recovered(const struct health *health, int64_t recover_after_ms,
 		      int64_t mono_ms);
 const char *health_name(enum health_state state);
-/* "mx:25 healthy for 12 s of 60 s", "mx:25: connection refused": why a valve
+/* "mx:25 healthy for 12s of 1m 00s", "mx:25: connection refused": why a valve
  * is shut. */
 void health_describe(const struct health *health, const char *of,
 		     int64_t recover_after_ms, int64_t mono_ms, char *text,

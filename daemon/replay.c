@@ -410,6 +410,9 @@ static enum trust_state look_at_terms(struct replay *replay, struct feed *feed)
 		trust_wait(replay->spec.trust, &replay->waiter);
 		return answer.state;
 	}
+	/* Another feed has met it already. */
+	if (!answer.of_domain && clock_mono_ms() < replay->down_until_ms)
+		return answer.state;
 	log_warn("%s: %s", replay->spec.target->name, answer.why);
 	if (answer.of_domain) {
 		replay->owner->on_untrusted(replay->ctx, replay, feed->domain,

@@ -66,8 +66,11 @@ static void tlsa_came(void *ctx, const struct dns_tlsa *found)
 	const char *of = dns_validator_name(trust->spec.validator);
 
 	trust->ask = NULL;
-	/* At least as long as it takes to tell. */
-	trust->until_ms = clock_mono_ms() + 1000 + found->ttl_s * 1000;
+	/* At least as long as it takes to tell all who wait; what is wrong may
+	 * be repaired before its TTL is over. */
+	trust->until_ms = clock_mono_ms() + 1000;
+	if (found->state == DNS_TLSA_THERE)
+		trust->until_ms += found->ttl_s * 1000;
 	set_terms(&trust->tlsa, NULL);
 	switch (found->state) {
 	case DNS_TLSA_THERE:
@@ -100,8 +103,6 @@ static void tlsa_came(void *ctx, const struct dns_tlsa *found)
 
 static enum trust_state look_at_dane(struct trust *trust)
 {
-	enum trust_state state = trust->dane;
-
 	if (!trust->spec.dane)
 		return TRUST_KNOWN;
 	if (!trust->spec.validator || trust->is_ip) {
@@ -115,11 +116,8 @@ static enum trust_state look_at_dane(struct trust *trust)
 	}
 	if (trust->ask)
 		return TRUST_ASKING;
-	if (state == TRUST_KNOWN && clock_mono_ms() < trust->until_ms)
-		return TRUST_KNOWN;
-	trust->dane = TRUST_ASKING;
-	if (state == TRUST_LATER || state == TRUST_REFUSED)
-		return state;
+	if (clock_mono_ms() < trust->until_ms)
+		return trust->dane;
 	trust->ask = dns_tlsa_ask(trust->spec.validator, trust->spec.host,
 				  trust->spec.port, tlsa_came, trust);
 	return TRUST_ASKING;

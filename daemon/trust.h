@@ -81,7 +81,7 @@ struct trust *trust_new(const struct trust_spec *spec);
 void trust_free(struct trust *trust); /* NULL is fine */
 /*
  * For mail of this domain.  Terms and texts are borrowed until the next call.
- * What is wrong with DANE is told once, the next call asks again.
+ * What is wrong with DANE holds for a second, then a call asks again.
  */
 struct trust_answer trust_look(struct trust *trust, const char *domain);
 /* Runs waiter->fn once, from the loop, when an answer has come; to cancel, take

@@ -182,6 +182,33 @@ def tlsa_case(tap):
         end(tap, world)
 
 
+class Seldom(Dane):
+    """Probed less often than the TTL of its TLSA is over."""
+
+    def plan_for(self, tls, key, cert, port):
+        plan = super().plan_for(tls, key, cert, port)
+        plan["timing"].update(recover_after="16s", probe_every="4s")
+        return plan
+
+
+def seldom_case(tap):
+    """No mail, so that probes alone ask for the records."""
+    world = Seldom("dane")
+    try:
+        target = world.target
+        target.pair = world.self_signed
+        world.zones.tlsa(target.port, ee(target.pair[1]))
+        world.start()
+        wait_for("the primary is well", lambda: "healthy for" in world.status()
+                 ["domains"][0]["valve"]["reason"])
+        world.zones.tlsa(target.port, "3 1 1 " + 64 * "0")
+        reason = world.refused("demands another certificate")
+        tap.ok(reason and world.sent == 0,
+               f"records of a short TTL are asked for again: {reason}")
+    finally:
+        end(tap, world)
+
+
 def main():
     tap = Tap()
     gone = peers.missing("knotd", "knotc", "keymgr", "kdig", "unbound")
@@ -189,6 +216,7 @@ def main():
         tap.skip("TLS terms of a primary", f"{', '.join(gone)} is not here")
         tap.end()
     tlsa_case(tap)
+    seldom_case(tap)
     if OWN:  # a policy has no use for a validator
         tap.end()
     if not POLICY_HOST:
