@@ -780,8 +780,10 @@ def resending_case(tap, world):
            f"MTA-STS of {DOMAIN}" in said["error"],
            f"of the one that does: {said['error']}")
     target.pair = world.authority.sign(HOST)
-    mails = len(target.mails)
+    mails, begun = len(target.mails), time.monotonic()
     said = world.must(0, *some)
+    # What a target must prove is asked anew when its TTL is over.
+    most = 1 + (time.monotonic() - begun) / TTL
     done = subprocess.run(
         [f"{ROOT}/build/{VARIANT}/tideover", "journal", "--json", "--state",
          world.state, "show", "acme"], capture_output=True, text=True,
@@ -789,11 +791,11 @@ def resending_case(tap, world):
     rows = [json.loads(line)["data"] for line in done.stdout.splitlines()
             if '"resend-attempt"' in line][-said["sent"]:]
     sessions = {mail["session"] for mail in target.mails[mails:]}
-    tap.ok(said["sent"] == sum(kept.values()) and len(sessions) == 1 and all(
+    tap.ok(said["sent"] == sum(kept.values()) and len(sessions) <= most and all(
         (f"demanded by MTA-STS of {DOMAIN}" in row["tls"]) ==
         row["forward_path"].endswith(DOMAIN) for row in rows),
-        f"repaired, all go in one session, each with its own evidence: {said}, "
-        f"{sessions}, {[row['tls'] for row in rows]}")
+        f"repaired, all go in one session while its proof lasts, each with its "
+        f"own evidence: {said}, sessions {sessions}")
 
 
 def postfix_case(tap):
