@@ -202,7 +202,7 @@ soak: deps-test
 bench: deps-test
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
 	@python3 tests/bench/bench.py
-	@for test in attack window; do \
+	@for test in attack survey_scale window; do \
 		BARS=1 VARIANT=release python3 tests/e2e/test_$$test.py || exit 1; \
 	done
 
