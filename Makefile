@@ -202,6 +202,9 @@ soak: deps-test
 bench: deps-test
 	@$(MAKE) --no-print-directory -s -j$(shell nproc) all benches
 	@python3 tests/bench/bench.py
+	@for test in attack survey_scale window; do \
+		BARS=1 VARIANT=release python3 tests/e2e/test_$$test.py || exit 1; \
+	done
 
 .PHONY: all unit benches labs fuzzers fuzz deps-build deps-test demo test lint clean help generate \
 	crash soak bench

@@ -71,7 +71,7 @@ class Scene:
     def ledger(self):
         return self.domain()["ledger"]
 
-    def settled(self, held=0, seconds=30):
+    def settled(self, held=0, seconds=120):
         """Nothing waits; so many are held."""
         wait_for(f"nothing waits, {held} held", lambda: (
             lambda l: l["waiting"] == 0 and l["held"] == held)(

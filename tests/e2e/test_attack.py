@@ -19,7 +19,7 @@ import threading
 import time
 
 import peers
-from cutover import DOMAIN, ROOT, Tap
+from cutover import BARS, DOMAIN, ROOT, Tap
 from node import Node
 
 HOST = "hold.hosts.example"
@@ -174,11 +174,11 @@ def with_tls(folder, limits):
     return node
 
 
-def good_sender(node):
+def good_sender(node, messages=MESSAGES):
     """Four sessions for some seconds; what they felt."""
     done = subprocess.run(
         [f"{node.build}/bench/bench_load", f"127.0.0.1:{node.port}", DOMAIN,
-         "4", str(MESSAGES), "4096", "100"],
+         "4", str(messages), "4096", "100"],
         capture_output=True, text=True, check=False, timeout=240)
     return json.loads(done.stdout)
 
@@ -186,6 +186,8 @@ def good_sender(node):
 def under_attack(tap, folder):
     node = with_tls(folder, {})
     try:
+        quiet = good_sender(node, MESSAGES // 4)
+        most_ms = 100 if BARS else max(100, 50 * quiet["p99_ms"])
         attack = Attack(node.port)
         try:
             took = good_sender(node)
@@ -193,10 +195,10 @@ def under_attack(tap, folder):
             away = said["turned_away"]
         finally:
             attack.stop()
-        tap.ok(took["failed"] == 0 and took["p99_ms"] < 100,
+        tap.ok(took["failed"] == 0 and took["p99_ms"] < most_ms,
                f"with {said['open']} sessions open and {attack.acts}, a good "
                f"sender's 250 has p50 {took['p50_ms']:.1f} and p99 "
-               f"{took['p99_ms']:.1f} ms")
+               f"{took['p99_ms']:.1f} ms; without, {quiet['p99_ms']:.1f} ms")
         tap.ok(said["open"] > IDLE and away["junk_per_session"] > 0 and
                away["recipients_per_message"] > 0,
                f"what was turned away is counted: {away}")
@@ -209,12 +211,14 @@ def deadlines(tap, folder):
     node = with_tls(folder, {"command": "2s", "data_pause": "1s",
                              "message": "4s"})
     try:
-        open_ = {}
+        open_, leading = {}, time.monotonic()
         for name, (steps, text) in STATES.items():
             session = Session(node.port, "127.0.3.1").lead(steps)
             open_[name] = (session, text, time.monotonic())
-        lasted, at = {}, 0
+        lead = time.monotonic() - leading
+        lasted, at, late = {}, 0, 0
         while len(lasted) < len(open_) and at < 40:
+            turn = time.monotonic()
             for name, (session, text, begun) in open_.items():
                 if name in lasted:
                     continue
@@ -227,10 +231,12 @@ def deadlines(tap, folder):
                 lasted[name] = round(time.monotonic() - begun, 1)
             at += 1
             time.sleep(0.3)
+            # A machine that does something else.
+            late += time.monotonic() - turn - 0.3
         limit = {name: 4 if name in ("DATA", "BDAT") else 2 for name in STATES}
         tap.ok(lasted.keys() == STATES.keys() and
-               all(limit[n] - 0.5 < lasted[n] < limit[n] + 1.5
-                   for n in STATES),
+               all(limit[n] - 0.5 - lead < lasted[n] <
+                   limit[n] + 1.5 + late + lead for n in STATES),
                f"a byte now and then moves no deadline: {lasted}")
         counted = node.get("/v1/daemon")["sessions"]["turned_away"]
         # The probes of the node itself may be slow as well.

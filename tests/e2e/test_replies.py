@@ -174,12 +174,12 @@ def slow(tap, s):
     tap.ok(s.complete(*boxes), "a greylisting target gets all, in order")
     s.target.play("any -> slowly 5ms\nrcpt mailbox every 2 -> 451 4.3.0 later")
     s.queue_up(*[[b] for b in boxes * 2])
-    s.settled(seconds=60)
+    s.settled()
     tap.ok(s.complete(*boxes), "a tarpit and 451 to every other RCPT: all "
            "arrives, in order")
     s.target.play("dot box23@* -> 451 4.2.0 the store is busy")
     first, _ = s.queue_up(["box23"], ["box24"])
-    s.settled(held=1, seconds=60)
+    s.settled(held=1)
     row = s.row("box23", first)
     tap.ok(row["attempts"] >= 6 and not row["mailbox_held"] and
            s.complete("box24"),

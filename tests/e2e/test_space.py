@@ -54,7 +54,7 @@ def run(tap, s, disk):
     for n in range(COPIES):
         s.send(f"box{n % 8}", size=LARGE, client=sender)
     sender.close()
-    s.settled(seconds=120)
+    s.settled()
     before = segments(s)
     s.world.must(0, "pause", "acme")
     for n in range(WAITING):
