@@ -15,6 +15,7 @@ enum {
 	STUCK_TRIES = 6,
 	UNCERTAIN_MAX = 2, /* the second uncertain outcome is held */
 	MAX_ADDRS = 8,
+	ADDRS_MS = 60000, /* then they are asked for again */
 };
 
 struct feed {
@@ -57,6 +58,7 @@ struct replay {
 	struct loop_timer *timer;
 	struct addr addrs[MAX_ADDRS];
 	size_t addr_count, addr_next;
+	int64_t addrs_until_ms; /* mono */
 	bool resolving;
 	struct token *token; /* guards the resolver's callback */
 	int64_t down_until_ms, down_ms;
@@ -608,6 +610,7 @@ static void unreachable(struct replay *replay, struct link *link,
 	char error[400];
 
 	replay->addr_next++;
+	replay->addrs_until_ms = 0; /* it may have moved */
 	snprintf(error, sizeof(error), "%s: %s%s%s%s", smtp_stage_name(stage),
 		 why, terms ? "; demanded by " : "", terms ? terms->why : "",
 		 terms ? ": repair one of the two" : "");
@@ -700,6 +703,13 @@ static void resolved(void *ctx, const struct addr *addrs, size_t count,
 		return;
 	replay->token = NULL;
 	replay->resolving = false;
+	replay->addrs_until_ms = clock_mono_ms() + ADDRS_MS;
+	/* What cannot be asked now has not changed. */
+	if (count == 0 && replay->addr_count > 0) {
+		log_warn("%s: %s: its last addresses stay",
+			 replay->spec.target->name, why ? why : "no address");
+		return;
+	}
 	if (count == 0) {
 		replay->down_until_ms = clock_mono_ms() + DOWN_MAX_MS;
 		replay->owner->on_health(replay->ctx, replay, false,
@@ -718,6 +728,7 @@ static void resolve(struct replay *replay)
 	if (addr_from_ip(slice(target->host), target->port, &replay->addrs[0],
 			 NULL) == 0) {
 		replay->addr_count = 1;
+		replay->addrs_until_ms = INT64_MAX;
 		return;
 	}
 	if (replay->resolving)
@@ -866,7 +877,7 @@ static void pump(void *ctx)
 			busy++;
 	}
 	if (due > opening && mono >= replay->down_until_ms) {
-		if (replay->addr_count == 0)
+		if (replay->addr_count == 0 || mono >= replay->addrs_until_ms)
 			resolve(replay);
 		/* While nothing has worked yet, one connection finds out; so it
 		 * does where the rate has room for the next one. */
