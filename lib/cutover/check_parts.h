@@ -97,7 +97,11 @@ check_run_fn check_ttl_elapsed, check_retention_clock, check_pacing, check_ramp,
 /* check_ready.c */
 check_run_fn check_queue_cert, check_mta_sts_union;
 /* check_recipients.c */
-check_run_fn check_recipients, check_recipients_proven;
+check_run_fn check_recipients;
+/* Evidence of the list itself. */
+struct json *check_list_json(const struct facts *facts);
+/* check_proven.c */
+check_run_fn check_recipients_proven;
 /* check_clock.c */
 check_run_fn check_clock;
 /* check_dnssec.c */
