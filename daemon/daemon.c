@@ -684,7 +684,6 @@ int daemon_run(struct daemon *daemon, struct err *err)
 {
 	static const int signals[] = { SIGTERM, SIGINT };
 
-	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < COUNT(signals); i++)
 		if (loop_signal(daemon->loop, signals[i], stop, daemon, err) <
 		    0)

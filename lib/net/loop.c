@@ -4,6 +4,7 @@
 #include "base/list.h"
 #include <event2/event.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -76,6 +77,7 @@ struct loop *loop_new(struct err *err)
 {
 	struct loop *loop = mem_alloc(sizeof(*loop));
 
+	signal(SIGPIPE, SIG_IGN);
 	loop->last = &loop->first;
 	list_init(&loop->signals);
 	list_init(&loop->leftovers);

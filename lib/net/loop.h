@@ -19,6 +19,7 @@ struct event_base;
 
 typedef void loop_fn(void *ctx);
 
+/* From now on a write to a peer that is gone is an error, and no signal. */
 struct loop *loop_new(struct err *err);
 /* Everything made on the loop must be freed before, but for leftovers. */
 void loop_free(struct loop *loop);
@@ -39,7 +40,7 @@ void loop_timer_free(struct loop_timer *timer); /* NULL is fine */
 void loop_post(struct loop *loop, loop_fn *fn, void *ctx);
 
 /* A signal as a callback on the loop; lives as long as the loop. */
-int loop_signal(struct loop *loop, int signal, loop_fn *fn, void *ctx,
+int loop_signal(struct loop *loop, int number, loop_fn *fn, void *ctx,
 		struct err *err);
 
 enum {

@@ -107,7 +107,6 @@ int main(int argc, char **argv)
 		fputs("usage: lab_target HOST PORT SCRIPT\n", stderr);
 		return 2;
 	}
-	signal(SIGPIPE, SIG_IGN);
 	target.script = argv[3];
 	target.loop = loop_new(&err);
 	if (target.loop)
