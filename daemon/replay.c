@@ -16,6 +16,7 @@ enum {
 	UNCERTAIN_MAX = 2, /* the second uncertain outcome is held */
 	MAX_ADDRS = 8,
 	ADDRS_MS = 60000, /* then they are asked for again */
+	KEEP_AGAIN_MS = 1000,
 };
 
 struct feed {
@@ -55,7 +56,7 @@ struct replay {
 	struct list feeds;
 	struct list links;
 	struct list settlements;
-	struct loop_timer *timer;
+	struct loop_timer *timer, *keep_timer;
 	struct addr addrs[MAX_ADDRS];
 	size_t addr_count, addr_next;
 	int64_t addrs_until_ms; /* mono */
@@ -82,6 +83,9 @@ struct settlement {
 	bool hold_mailbox, uncertain;
 	bool of_domain; /* it is the domain that is refused */
 	bool again;	/* the session was over before it began */
+	bool unkept;	/* its record failed, and is written again */
+	uint32_t number;
+	char *tls;
 	int64_t at_ms, next_ms;
 	char reason[SMTP_REPLY_TEXT + 320];
 };
@@ -156,13 +160,28 @@ static void apply(struct settlement *s)
 	}
 }
 
+static void settlement_free(struct settlement *s)
+{
+	list_remove(&s->link);
+	free(s->tls);
+	free(s);
+}
+
 static void settled(void *ctx, const struct spool_place *place,
 		    const struct err *err)
 {
 	struct settlement *s = ctx;
 	struct replay *replay = s->replay;
 
-	list_remove(&s->link);
+	if (replay && err && !spool_writer_broken(replay->spec.store->spool)) {
+		/* Nothing of its mailbox moves until it is. */
+		log_warn("an outcome could not be kept, it is written again: "
+			 "%s",
+			 err->text);
+		s->unkept = true;
+		loop_timer_arm(replay->keep_timer, KEEP_AGAIN_MS);
+		return;
+	}
 	if (replay && !err) {
 		const struct queue_envelope *envelope = s->envelope;
 		struct replay_outcome outcome = {
@@ -186,7 +205,45 @@ static void settled(void *ctx, const struct spool_place *place,
 		 * claim stays open, so nothing of this mailbox moves. */
 		log_error("an outcome could not be kept: %s", err->text);
 	}
-	free(s);
+	settlement_free(s);
+}
+
+static void keep(struct settlement *s)
+{
+	const struct replay *replay = s->replay;
+	const struct queue_envelope *envelope = s->envelope;
+	const struct record_attempt attempt = {
+		.id = envelope->message->id,
+		.envelope = envelope->index,
+		.number = s->number,
+		.at_ms = s->at_ms,
+		.target = slice(replay->spec.target->name),
+		.tls = slice(s->tls),
+		.stage = slice(smtp_stage_name(s->stage)),
+		.code = (uint16_t)s->reply.code,
+		.enhanced = slice(s->reply.enhanced),
+		.reply = slice(s->reply.text),
+		.outcome = s->outcome,
+		.mailbox = s->hold_mailbox,
+		.uncertain = s->uncertain,
+		.next_ms = s->outcome == ENVELOPE_WAITING ? s->next_ms : 0,
+	};
+
+	s->unkept = false;
+	store_attempt(replay->spec.store, envelope->mailbox->domain->plan,
+		      &attempt, settled, s);
+}
+
+static void keep_again(void *ctx)
+{
+	struct replay *replay = ctx;
+
+	list_each (it, next, &replay->settlements) {
+		struct settlement *s = list_entry(it, struct settlement, link);
+
+		if (s->unkept)
+			keep(s);
+	}
 }
 
 /* Once more not taken, though its recipient was: in the end it is held, if the
@@ -296,7 +353,6 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 	struct link *link = ctx;
 	struct replay *replay = link->replay;
 	struct settlement *s = mem_alloc(sizeof(*s));
-	struct record_attempt attempt;
 
 	s->replay = replay;
 	s->envelope = delivery_claim(delivery, index);
@@ -307,7 +363,8 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 		provider_reply(replay->spec.target->provider, stage, reply);
 	s->again = session_was_over(link, stage, reply);
 	link->over |= s->again;
-	s->envelope->attempts++;
+	s->number = ++s->envelope->attempts;
+	s->tls = mem_dup(delivery_tls(delivery));
 	list_append(&replay->settlements, &s->link);
 	decide(s);
 	if (s->meaning.act == ACT_DEFER && reply->code != 0 && !s->again &&
@@ -323,24 +380,7 @@ static void on_outcome(void *ctx, struct delivery *delivery, size_t index,
 			s->of_domain ? s->envelope->mailbox->domain : NULL,
 			s->reason);
 	}
-	attempt = (struct record_attempt){
-		.id = s->envelope->message->id,
-		.envelope = s->envelope->index,
-		.number = s->envelope->attempts,
-		.at_ms = s->at_ms,
-		.target = slice(replay->spec.target->name),
-		.tls = slice(delivery_tls(delivery)),
-		.stage = slice(smtp_stage_name(stage)),
-		.code = (uint16_t)reply->code,
-		.enhanced = slice(reply->enhanced),
-		.reply = slice(reply->text),
-		.outcome = s->outcome,
-		.mailbox = s->hold_mailbox,
-		.uncertain = s->uncertain,
-		.next_ms = s->outcome == ENVELOPE_WAITING ? s->next_ms : 0,
-	};
-	store_attempt(replay->spec.store, s->envelope->mailbox->domain->plan,
-		      &attempt, settled, s);
+	keep(s);
 }
 
 /* Links. */
@@ -932,6 +972,7 @@ struct replay *replay_new(const struct replay_spec *spec,
 	list_init(&replay->links);
 	list_init(&replay->settlements);
 	replay->timer = loop_timer_new(replay->loop, pump, replay);
+	replay->keep_timer = loop_timer_new(replay->loop, keep_again, replay);
 	list_init(&replay->waiter.link);
 	replay->waiter.fn = kick;
 	replay->waiter.ctx = replay;
@@ -948,8 +989,12 @@ void replay_free(struct replay *replay)
 	list_each (it, next, &replay->links)
 		link_free(list_entry(it, struct link, link));
 	list_each (it, next, &replay->settlements) {
-		list_entry(it, struct settlement, link)->replay = NULL;
+		struct settlement *s = list_entry(it, struct settlement, link);
+
+		s->replay = NULL;
 		list_remove(it);
+		if (s->unkept)
+			settlement_free(s);
 	}
 	list_each (it, next, &replay->feeds) {
 		struct feed *feed = list_entry(it, struct feed, link);
@@ -961,6 +1006,7 @@ void replay_free(struct replay *replay)
 		replay->token->replay = NULL;
 	list_remove(&replay->waiter.link);
 	loop_timer_free(replay->timer);
+	loop_timer_free(replay->keep_timer);
 	limit_free(replay->limit);
 	free(replay);
 }
