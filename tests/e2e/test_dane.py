@@ -429,8 +429,10 @@ def refuses(tap, world, what, *words):
 
 
 def refuses_by_dns(tap, world, what, *words):
-    """The same, once no cache has what DNS said before: a probe tells."""
-    world.refused(*words)
+    """The same, once neither the resolver's cache nor, behind it, ours may have
+    what DNS said before."""
+    over = time.monotonic() + 3 * TTL
+    wait_for("the TTLs are over", lambda: time.monotonic() > over)
     refuses(tap, world, what, *words)
 
 

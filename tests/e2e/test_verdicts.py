@@ -34,7 +34,7 @@ from peers import wait_for  # noqa: E402
 from situation import Judgement, read_rows, read_situations  # noqa: E402
 from world import DOMAIN, NOWHERE, QUEUE, QUEUE_IP, Relay, World  # noqa: E402
 
-WORLDS = int(os.environ.get("VERDICT_WORLDS", "6"))
+WORLDS = int(os.environ.get("VERDICT_WORLDS", "8"))
 ASKED_AGAIN = 4
 UNITS = {"s": 1000, "m": 60000, "h": 3600000, "d": 86400000}
 
