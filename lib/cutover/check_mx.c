@@ -138,6 +138,9 @@ static void horizon_left(const struct view *view, struct tally *tally)
 	const struct dns_now *now = &view->facts->now;
 	char when[CLOCK_TEXT], left[CLOCK_TEXT];
 	bool known;
+	static const char gone[] =
+		"; the delegation left a server that had it, and who knows "
+		"that one from before still asks it: ";
 	int64_t left_ms = dns_horizon_left(horizon, view->plan->dns.old_ttl,
 					   timing->horizon_margin,
 					   timing->observe, now, &known);
@@ -158,7 +161,10 @@ static void horizon_left(const struct view *view, struct tally *tally)
 		tally_add(tally, VERDICT_FAIL,
 			  mem_printf("%s: caches may still hold the old MX set",
 				     view->domain->name),
-			  mem_printf("wait until %s (%s)", when, left));
+			  mem_printf("wait until %s (%s)%s%s", when, left,
+				     horizon->left_ms ? gone : "",
+				     horizon->left_ms ? horizon->gone_at[0] :
+							""));
 	}
 }
 

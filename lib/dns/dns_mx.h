@@ -72,6 +72,7 @@ struct dns_delegation {
 	char from[300];	       /* of whom: "a.nic.example (192.0.2.1:53)" */
 	char *delegated;       /* by the parent; NULL: not known */
 	char *own;	       /* by all its authorities; NULL: not known */
+	uint32_t ttl;	       /* seconds, the largest of both NS sets */
 	char *lame; /* delegated, not among its own, and without authority for
 		     * it; NULL: none */
 	char error[160]; /* why `delegated` is not known; "" */

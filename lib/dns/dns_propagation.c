@@ -234,6 +234,48 @@ static bool any_authority_answers(const struct dns_domain *domain)
 	return false;
 }
 
+/* Sets of addresses. */
+
+static void add_at(char (*set)[ADDR_TEXT], size_t *count, const char *address)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (strcmp(set[i], address) == 0)
+			return;
+	if (*count < DNS_OLD_AT)
+		snprintf(set[(*count)++], ADDR_TEXT, "%s", address);
+}
+
+static void drop_at(char (*set)[ADDR_TEXT], size_t *count, size_t i)
+{
+	memmove(set[i], set[--*count], sizeof(set[i]));
+}
+
+static void begin_old(struct dns_horizon *horizon, const char *address)
+{
+	add_at(horizon->old_at, &horizon->old_at_count, address);
+}
+
+static void leave_old(struct dns_horizon *horizon, const char *address,
+		      const struct dns_now *now)
+{
+	add_at(horizon->gone_at, &horizon->gone_count, address);
+	horizon->left_ms = now->wall_ms;
+	horizon->left_boot_ms = now->boot_ms;
+	snprintf(horizon->left_boot_id, sizeof(horizon->left_boot_id), "%s",
+		 now->boot_id);
+}
+
+/* A name that was not found for once, say. */
+static void come_back(struct dns_horizon *horizon,
+		      const struct dns_domain *domain)
+{
+	for (size_t i = horizon->gone_count; i-- > 0;)
+		if (authority_at(domain, horizon->gone_at[i]))
+			drop_at(horizon->gone_at, &horizon->gone_count, i);
+	if (horizon->gone_count == 0)
+		horizon->left_ms = 0;
+}
+
 /*
  * Between two looks hours may have passed, and nobody saw when the old set
  * went.  One that is no authority any more served it until now, too.
@@ -250,21 +292,11 @@ static void end_old(struct dns_horizon *horizon,
 
 		if (at ? at->error[0] || sights_old(&at->mx, wanted) : !answers)
 			continue;
-		memmove(horizon->old_at[i],
-			horizon->old_at[--horizon->old_at_count],
-			sizeof(horizon->old_at[i]));
+		if (!at)
+			leave_old(horizon, horizon->old_at[i], now);
+		drop_at(horizon->old_at, &horizon->old_at_count, i);
 		sight(horizon, now);
 	}
-}
-
-static void begin_old(struct dns_horizon *horizon, const char *address)
-{
-	for (size_t i = 0; i < horizon->old_at_count; i++)
-		if (strcmp(horizon->old_at[i], address) == 0)
-			return;
-	if (horizon->old_at_count < DNS_OLD_AT)
-		snprintf(horizon->old_at[horizon->old_at_count++], ADDR_TEXT,
-			 "%s", address);
 }
 
 void dns_horizon_observe(struct dns_horizon *horizon,
@@ -290,6 +322,9 @@ void dns_horizon_observe(struct dns_horizon *horizon,
 		    at->mx.ttl > horizon->max_ttl)
 			horizon->max_ttl = at->mx.ttl;
 	}
+	if (domain->delegation.ttl > horizon->ns_ttl)
+		horizon->ns_ttl = domain->delegation.ttl;
+	come_back(horizon, domain);
 	end_old(horizon, domain, wanted, now);
 	for (size_t i = 0; i < domain->vantage_count; i++) {
 		const struct dns_vantage *at = &domain->vantages[i];
@@ -313,7 +348,7 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 	/* Never seen: it may have gone just before we began to look. */
 	int64_t since_ms =
 		horizon->old_seen_ms ? horizon->old_seen_ms : horizon->first_ms;
-	int64_t ttl_s = horizon->max_ttl, total, elapsed, observed = 0;
+	int64_t ttl_s = horizon->max_ttl, total, elapsed, left, observed = 0;
 
 	if (old_ttl_s > ttl_s)
 		ttl_s = old_ttl_s;
@@ -326,7 +361,13 @@ int64_t dns_horizon_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 		return total;
 	elapsed = elapsed_ms(since_ms, horizon->old_seen_boot_ms,
 			     horizon->boot_id, now);
-	return elapsed < total ? total - elapsed : 0;
+	left = elapsed < total ? total - elapsed : 0;
+	if (!horizon->left_ms)
+		return left;
+	total += horizon->ns_ttl * (int64_t)SECOND_MS;
+	elapsed = elapsed_ms(horizon->left_ms, horizon->left_boot_ms,
+			     horizon->left_boot_id, now);
+	return total - elapsed > left ? total - elapsed : left;
 }
 
 /* A server that answers at another of its addresses is not silent. */
@@ -407,16 +448,24 @@ int64_t dns_ttl_left(const struct dns_horizon *horizon, int64_t old_ttl_s,
 struct json *dns_horizon_json(const struct dns_horizon *horizon)
 {
 	struct json *json = json_object(), *old_at = json_array();
+	struct json *gone_at = json_array();
 
 	for (size_t i = 0; i < horizon->old_at_count; i++)
 		json_add_text(old_at, horizon->old_at[i]);
 	json_put(json, "old_at", old_at);
+	for (size_t i = 0; i < horizon->gone_count; i++)
+		json_add_text(gone_at, horizon->gone_at[i]);
+	json_put(json, "gone_at", gone_at);
 	json_put_number(json, "max_ttl", horizon->max_ttl);
 	json_put_number(json, "first_ms", (double)horizon->first_ms);
 	json_put_number(json, "old_seen_ms", (double)horizon->old_seen_ms);
 	json_put_number(json, "old_seen_boot_ms",
 			(double)horizon->old_seen_boot_ms);
 	json_put_text(json, "boot_id", horizon->boot_id);
+	json_put_number(json, "ns_ttl", horizon->ns_ttl);
+	json_put_number(json, "left_ms", (double)horizon->left_ms);
+	json_put_number(json, "left_boot_ms", (double)horizon->left_boot_ms);
+	json_put_text(json, "left_boot_id", horizon->left_boot_id);
 	json_put_number(json, "high_ttl", horizon->high_ttl);
 	json_put_number(json, "low_since_ms", (double)horizon->low_since_ms);
 	json_put_number(json, "low_since_boot_ms",
@@ -445,12 +494,16 @@ void dns_horizon_from_json(struct dns_horizon *horizon,
 {
 	const char *boot_id = json_get_text(value, "boot_id");
 	const char *low_boot_id = json_get_text(value, "low_boot_id");
+	const char *left_boot_id = json_get_text(value, "left_boot_id");
 
 	*horizon = (struct dns_horizon){
 		.max_ttl = get_ttl(value, "max_ttl"),
 		.first_ms = get_ms(value, "first_ms"),
 		.old_seen_ms = get_ms(value, "old_seen_ms"),
 		.old_seen_boot_ms = get_ms(value, "old_seen_boot_ms"),
+		.ns_ttl = get_ttl(value, "ns_ttl"),
+		.left_ms = get_ms(value, "left_ms"),
+		.left_boot_ms = get_ms(value, "left_boot_ms"),
 		.high_ttl = get_ttl(value, "high_ttl"),
 		.low_since_ms = get_ms(value, "low_since_ms"),
 		.low_since_boot_ms = get_ms(value, "low_since_boot_ms"),
@@ -459,8 +512,15 @@ void dns_horizon_from_json(struct dns_horizon *horizon,
 	     at = json_next(at))
 		if (json_type(at) == JSON_STRING)
 			begin_old(horizon, json_text(at));
+	for (const struct json *at = json_first(json_get(value, "gone_at")); at;
+	     at = json_next(at))
+		if (json_type(at) == JSON_STRING)
+			add_at(horizon->gone_at, &horizon->gone_count,
+			       json_text(at));
 	snprintf(horizon->low_boot_id, sizeof(horizon->low_boot_id), "%s",
 		 low_boot_id ? low_boot_id : "");
 	snprintf(horizon->boot_id, sizeof(horizon->boot_id), "%s",
 		 boot_id ? boot_id : "");
+	snprintf(horizon->left_boot_id, sizeof(horizon->left_boot_id), "%s",
+		 left_boot_id ? left_boot_id : "");
 }

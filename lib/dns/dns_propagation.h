@@ -16,7 +16,9 @@
  * restarts it; a resolver's entry that counts down is one sighting, placed a
  * second after what its answer says, since TTLs are rounded.  An authority that
  * had it and then was not looked at, or was silent, may have served it until the
- * answer that first has another.  Elapsed time is the lesser of what the wall
+ * answer that first has another.  One that had it and is no authority any more
+ * may serve it for one TTL of the NS records longer, to caches that know it
+ * still, unless it comes back.  Elapsed time is the lesser of what the wall
  * clock and CLOCK_BOOTTIME say, so a stepped clock cannot open anything early;
  * over a restart with another boot only the wall clock counts.
  */
@@ -67,6 +69,14 @@ struct dns_horizon {
 	/* Authorities whose latest answer was the old set. */
 	char old_at[DNS_OLD_AT][ADDR_TEXT];
 	size_t old_at_count;
+	/* Those that were authorities no more, and had it to the last: caches
+	 * that know them still may ask them, and get it anew. */
+	char gone_at[DNS_OLD_AT][ADDR_TEXT];
+	size_t gone_count;
+	uint32_t ns_ttl; /* seconds, largest seen of the zone's NS */
+	int64_t left_ms; /* wall, when the last of them went; 0: none did */
+	int64_t left_boot_ms;
+	char left_boot_id[40];
 	/* The authorities' TTLs: how long they have all been low. */
 	uint32_t high_ttl;    /* seconds, largest seen above the low one */
 	int64_t low_since_ms; /* wall, since when none was higher; 0: is */

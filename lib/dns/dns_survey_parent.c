@@ -57,6 +57,14 @@ static void names_add(char **names, const char *name)
 	*names = buf_take(&text);
 }
 
+static void take_ns(struct dns_delegation *found, char **names,
+		    const struct dns_record *ns)
+{
+	names_add(names, ns->target);
+	if (ns->ttl > found->ttl)
+		found->ttl = ns->ttl;
+}
+
 static struct dns_delegation *delegation_of(struct survey_parent *parent)
 {
 	return &parent->survey->domains[parent->domain].delegation;
@@ -225,8 +233,8 @@ static void take_referral(struct survey_parent *parent,
 	for (size_t i = 0; i < answer->authority_count; i++)
 		if (answer->authority[i].type == DNS_NS &&
 		    strcmp(answer->authority[i].name, found->zone) == 0)
-			names_add(&found->delegated,
-				  answer->authority[i].target);
+			take_ns(found, &found->delegated,
+				&answer->authority[i]);
 	snprintf(found->from, sizeof(found->from), "%.200s (%.60s)",
 		 parent->server, parent->address);
 	if (!found->delegated) {
@@ -357,5 +365,5 @@ void survey_take_own_ns(struct dns_survey *survey, size_t at,
 		if (answer->answers[i].type == DNS_NS &&
 		    strcmp(answer->answers[i].name, survey->works[at].zone) ==
 			    0)
-			names_add(&found->own, answer->answers[i].target);
+			take_ns(found, &found->own, &answer->answers[i]);
 }

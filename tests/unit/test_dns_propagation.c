@@ -459,6 +459,58 @@ static void one_entry_of_a_cache_is_seen_once(void **state)
 	}
 }
 
+static int64_t left_at(struct dns_horizon *horizon, const char *address,
+		       const char *set, uint32_t ns_ttl, int64_t at_s)
+{
+	struct dns_vantage vantage = {
+		.authority = true,
+		.mx = set_of(set, 300),
+	};
+	struct dns_domain domain = {
+		.vantages = &vantage,
+		.vantage_count = 1,
+		.delegation.ttl = ns_ttl,
+	};
+	struct dns_now now = {
+		.wall_ms = START + SECONDS(at_s),
+		.boot_ms = HOURS(5) + SECONDS(at_s),
+		.boot_id = "a",
+	};
+	bool known;
+
+	snprintf(vantage.address, sizeof(vantage.address), "%s", address);
+	dns_horizon_observe(horizon, &domain, &move, &now);
+	restart(horizon);
+	return dns_horizon_left(horizon, 300, MARGIN, OBSERVE, &now, &known);
+}
+
+/* Caches ask it for as long as they know the NS records that name it. */
+static void a_server_that_was_left_is_asked_still(void **state)
+{
+	struct dns_horizon horizon = { 0 };
+
+	left_at(&horizon, "192.0.2.1:53", OLD_TEXT, 3600, 0);
+	assert_int_equal(left_at(&horizon, "192.0.2.2:53", QUEUE, 60, 100),
+			 SECONDS(3600 + 360));
+	assert_int_equal(left_at(&horizon, "192.0.2.2:53", QUEUE, 60, 3100),
+			 SECONDS(600 + 360));
+	assert_int_equal(left_at(&horizon, "192.0.2.2:53", QUEUE, 60, 4060), 0);
+}
+
+/* Its name was not found for once. */
+static void a_server_that_comes_back_was_not_left(void **state)
+{
+	struct dns_horizon horizon = { 0 };
+
+	left_at(&horizon, "192.0.2.1:53", OLD_TEXT, 3600, 0);
+	assert_int_equal(left_at(&horizon, "192.0.2.2:53", OLD_TEXT, 3600, 10),
+			 SECONDS(3600 + 360));
+	assert_int_equal(left_at(&horizon, "192.0.2.1:53", QUEUE, 3600, 20),
+			 SECONDS(3600 + 360)); /* now the other is gone */
+	assert_int_equal(left_at(&horizon, "192.0.2.2:53", QUEUE, 3600, 30),
+			 SECONDS(350));
+}
+
 static void broken_memory_of_a_horizon_is_an_empty_one(void **state)
 {
 	static const char text[] = "{\"max_ttl\":-5,\"first_ms\":1e300,"
@@ -595,6 +647,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_set_is_what_its_hosts_are),
 		cmocka_unit_test(horizon_keeps_its_rules),
+		cmocka_unit_test(a_server_that_was_left_is_asked_still),
+		cmocka_unit_test(a_server_that_comes_back_was_not_left),
 		cmocka_unit_test(one_entry_of_a_cache_is_seen_once),
 		cmocka_unit_test(broken_memory_of_a_horizon_is_an_empty_one),
 		cmocka_unit_test(
