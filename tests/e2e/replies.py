@@ -4,7 +4,7 @@ import shutil
 import sys
 
 import peers
-from cutover import OLD, QUEUE, Client, World, listed
+from cutover import OLD, QUEUE, Client, Tap, World, listed
 from peers import wait_for
 
 
@@ -145,3 +145,18 @@ def missing():
     if not os.path.exists(peers.LAB):
         gone.append("lab_target (make labs)")
     return gone
+
+
+def play(title, scene, run):
+    """A program of one scene: run(tap, scene) shows what it promises."""
+    tap = Tap()
+    gone = missing()
+    if gone:
+        tap.skip(title, "missing: " + ", ".join(gone))
+        tap.end()
+    s = scene()
+    try:
+        run(tap, s)
+    finally:
+        s.close(not tap.bad)
+    tap.end()

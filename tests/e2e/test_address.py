@@ -3,9 +3,9 @@
 import socket
 import threading
 
-from cutover import OLD, QUEUE, Tap
+from cutover import OLD, QUEUE
 from peers import wait_for
-from replies import Scene, missing, standing
+from replies import Scene, play, standing
 
 HOST = "tgt.localhost"  # where a rehearsal may send mail
 
@@ -110,18 +110,4 @@ def run(tap, s):
     s.world.must(0, "stop")
 
 
-def main():
-    tap = Tap()
-    gone = missing()
-    if gone:
-        tap.skip("a target that moves", f"needs {', '.join(gone)}")
-        tap.end()
-    s = Scene(named, "old")
-    try:
-        run(tap, s)
-    finally:
-        s.close(not tap.bad)
-    tap.end()
-
-
-main()
+play("a target that moves", lambda: Scene(named, "old"), run)

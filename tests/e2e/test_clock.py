@@ -4,9 +4,9 @@ import os
 import struct
 
 import cutover
-from cutover import ROOT, Tap
+from cutover import ROOT
 from peers import wait_for
-from replies import Standing, missing
+from replies import Standing, play
 
 DAY = 24 * 3600 * 1000
 
@@ -58,19 +58,10 @@ def run(tap, s):
     s.world.must(0, "stop")
 
 
-def main():
-    tap = Tap()
-    gone = missing()
-    if gone:
-        tap.skip("a clock that is set back", f"needs {', '.join(gone)}")
-        tap.end()
+def shifted():
     s = Standing()
     preload(s.world.folder)
-    try:
-        run(tap, s)
-    finally:
-        s.close(not tap.bad)
-    tap.end()
+    return s
 
 
-main()
+play("a clock that is set back", shifted, run)

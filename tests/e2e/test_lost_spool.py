@@ -6,9 +6,9 @@ import json
 import os
 import shutil
 
-from cutover import Tap, findings
+from cutover import findings
 from peers import wait_for
-from replies import Standing, missing
+from replies import Standing, play
 
 
 def balance(s):
@@ -50,18 +50,4 @@ def run(tap, s):
            "nobody waives that")
 
 
-def main():
-    tap = Tap()
-    gone = missing()
-    if gone:
-        tap.skip("a lost spool", "missing: " + ", ".join(gone))
-        tap.end()
-    scene = Standing()
-    try:
-        run(tap, scene)
-    finally:
-        scene.close(not tap.bad)
-    tap.end()
-
-
-main()
+play("a lost spool", Standing, run)

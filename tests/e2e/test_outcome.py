@@ -3,9 +3,9 @@
 import os
 
 import cutover
-from cutover import ROOT, Tap
+from cutover import ROOT
 from peers import wait_for
-from replies import Standing, missing
+from replies import Standing, play
 
 cutover.VARIANT = "release"  # the shim does not go with a sanitizer
 # What the spool writes: its header, a message, a BEGIN, an END.
@@ -32,18 +32,4 @@ def run(tap, s):
     s.world.must(0, "stop")
 
 
-def main():
-    tap = Tap()
-    gone = missing()
-    if gone:
-        tap.skip("an outcome that fails", f"needs {', '.join(gone)}")
-        tap.end()
-    s = Standing()
-    try:
-        run(tap, s)
-    finally:
-        s.close(not tap.bad)
-    tap.end()
-
-
-main()
+play("an outcome that fails", Standing, run)
