@@ -234,12 +234,14 @@ struct json *index_sum_last(sqlite3 *db, struct err *err)
 	return index_sql_finish(db, stmt, step, result, err);
 }
 
-static struct json *bytes_row(sqlite3_stmt *stmt)
+/* A domain, and what the statement calls the second column. */
+static struct json *domain_row(sqlite3_stmt *stmt)
 {
 	struct json *row = json_object();
 
 	json_put_text(row, "domain", index_sql_text(stmt, 0));
-	json_put_number(row, "bytes", sqlite3_column_double(stmt, 1));
+	json_put_number(row, sqlite3_column_name(stmt, 1),
+			sqlite3_column_double(stmt, 1));
 	return row;
 }
 
@@ -248,21 +250,12 @@ struct json *index_sum_live_bytes(sqlite3 *db,
 				  struct err *err)
 {
 	static const char sql[] =
-		"SELECT e.domain, sum(m.bytes) FROM envelope e JOIN message m"
-		" USING(seq) WHERE e.state < 2 AND e.plan = ?1"
+		"SELECT e.domain, sum(m.bytes) AS bytes FROM envelope e"
+		" JOIN message m USING(seq) WHERE e.state < 2 AND e.plan = ?1"
 		" GROUP BY e.domain";
 
 	return index_sql_rows(db, index_sql_prepare(db, sql, select->plan, err),
-			      bytes_row, err);
-}
-
-static struct json *mailboxes_row(sqlite3_stmt *stmt)
-{
-	struct json *row = json_object();
-
-	json_put_text(row, "domain", index_sql_text(stmt, 0));
-	json_put_number(row, "mailboxes", sqlite3_column_double(stmt, 1));
-	return row;
+			      domain_row, err);
 }
 
 /* "< 2" as well: the index `live` is of these. */
@@ -271,10 +264,11 @@ struct json *index_sum_lines(sqlite3 *db, const struct index_select *select,
 {
 	static const char sql[] =
 		"SELECT e.domain, count(DISTINCT lower(" FORWARD_PATH "))"
+		" AS mailboxes"
 		" FROM envelope e JOIN message m USING(seq)"
 		" WHERE e.state < 2 AND e.state = 0 AND e.plan = ?1"
 		" GROUP BY e.domain";
 
 	return index_sql_rows(db, index_sql_prepare(db, sql, select->plan, err),
-			      mailboxes_row, err);
+			      domain_row, err);
 }
